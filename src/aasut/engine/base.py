@@ -1,0 +1,93 @@
+"""SEAM: running a model. Two calls: `score` given answers, `generate` free text.
+
+An engine takes text and owns the model's tokenizer, so that models with different tokenizers, and
+models with none, stand behind the same calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aasut.errors import EngineError
+from aasut.types import Usage
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Natural log-probabilities of each answer to each prompt, float64 [prompts, answers].
+
+    Each row is normalised over the answers: it is the distribution of decoding that is bound to
+    them, the product along each answer's tokens of the softmax over the tokens allowed there.
+    """
+
+    logprobs: NDArray[np.float64]
+    usage: Usage
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    name: str  # the engine and its precision, for reports and ledger keys, for example "torch-bfloat16"
+    parameters: int  # weights of the model, tied ones counted once
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
+        """How likely each answer is after each prompt. All prompts begin with `prefix`, computed once.
+
+        The tokens of `prefix` and of each prompt's rest are made apart, then joined.
+        """
+
+    def generate(
+        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
+    ) -> Iterator[str]:
+        """Pieces of text after `prompt`, greedy at temperature 0; ends at `stop`, the model's end, or max_tokens."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens that `text` costs in a prompt."""
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+Factory = Callable[..., Engine]
+
+_FACTORIES = {
+    "torch": "aasut.engine.torch:load",
+    "openvino": "aasut.engine.openvino:load",
+    "linear": "aasut.engine.linear:load",
+}
+
+
+def engines() -> list[str]:
+    """Names that `load` takes, `auto` aside."""
+    return sorted(_FACTORIES)
+
+
+def load(name: str, path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> Engine:
+    """Load the model file or folder `path` on the engine `name`.
+
+    `auto` takes `linear` for linear students, OpenVINO for the models that it reads and torch for
+    the rest, and torch wherever there is a CUDA device. Precision: auto, bfloat16 or float32.
+    Raises EngineError for an unknown name, ModelError for a model that cannot be read.
+    """
+    if name == "auto":
+        name = _choose(path)
+    if name not in _FACTORIES:
+        raise EngineError(f"There is no engine {name!r}.", f"Choose one of: auto, {', '.join(engines())}.")
+    module, function = _FACTORIES[name].split(":")
+    factory: Factory = getattr(import_module(module), function)
+    return factory(path, precision=precision, prefix_cache=prefix_cache)
+
+
+def _choose(path: Path) -> str:
+    if (path / "vocabulary.json").exists():
+        return "linear"
+    from aasut.engine import openvino
+
+    return "openvino" if openvino.reads(path) else "torch"

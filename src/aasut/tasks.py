@@ -1,0 +1,151 @@
+"""What a task knows: render a prompt from slots, read slots back, parse an answer, score it.
+
+Stages ask the task and never its kind; another kind of task is another class here.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aasut.errors import PromptMismatch, RecipeError
+from aasut.types import Message, Role
+
+
+class PromptTemplate:
+    """A conversation with named slots, such as `Review: {text}`; `{{` and `}}` are literal braces.
+
+    `render` fills the slots; `read` is its inverse and raises PromptMismatch where the text does
+    not match, or could be read in more than one way.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = tuple(messages)
+        self.slots: tuple[str, ...] = tuple(name for m in self.messages for name in _fields(m.content))
+        if not self.messages or self.messages[-1].role != "user":
+            raise RecipeError("A prompt must end with a user message.", "Add one, or give the prompt as plain text.")
+        if len(set(self.slots)) != len(self.slots):
+            raise RecipeError(f"A prompt uses a slot twice: {', '.join(self.slots)}.", "Use each slot once.")
+        if not self.slots:
+            raise RecipeError("A prompt has no slot.", "Mark where the input goes, for example {text}.")
+        self._lazy = [_pattern(m.content, "*?") for m in self.messages]
+        self._greedy = [_pattern(m.content, "*") for m in self.messages]
+
+    @classmethod
+    def of(cls, prompt: str | Sequence[Mapping[str, str]]) -> PromptTemplate:
+        """From a recipe: plain text is one user message; a list has `role` and `content` each."""
+        if isinstance(prompt, str):
+            return cls([Message("user", prompt)])
+        return cls([Message(_role(m["role"]), m["content"]) for m in prompt])
+
+    def render(self, slots: Mapping[str, str]) -> tuple[Message, ...]:
+        missing = [name for name in self.slots if name not in slots]
+        if missing:
+            raise RecipeError(
+                f"The prompt needs the slot {{{missing[0]}}}, which the data does not fill.",
+                f"Map a column to it under data.tables[].slots; mapped now: {', '.join(slots) or 'none'}.",
+            )
+        # Slot text is inserted once and never scanned again, so braces in it stay what they are.
+        return tuple(Message(m.role, _fill(m.content, slots)) for m in self.messages)
+
+    def read(self, messages: Sequence[Message]) -> dict[str, str]:
+        if [m.role for m in messages] != [m.role for m in self.messages]:
+            raise PromptMismatch(
+                f"The request has the roles {', '.join(m.role for m in messages)}; "
+                f"the prompt has {', '.join(m.role for m in self.messages)}.",
+                "Send the prompt as the recipe declares it.",
+            )
+        lazy: dict[str, str] = {}
+        greedy: dict[str, str] = {}
+        for message, short, long in zip(messages, self._lazy, self._greedy, strict=True):
+            first, second = short.fullmatch(message.content), long.fullmatch(message.content)
+            if first is None or second is None:
+                raise PromptMismatch(
+                    "The request's text does not match the declared prompt.",
+                    "Send the prompt as the recipe declares it, with only the slots changed.",
+                )
+            lazy |= first.groupdict()
+            greedy |= second.groupdict()
+        if lazy != greedy:
+            raise PromptMismatch(
+                "The request can be read in more than one way: a slot holds text of the prompt itself.",
+                "Put a marker between the slots that inputs never contain.",
+            )
+        return lazy
+
+
+def _role(name: str) -> Role:
+    if name not in ("system", "user", "assistant"):
+        raise RecipeError(f"Unknown role {name!r} in a prompt.", "Use system, user or assistant.")
+    return name  # type: ignore[return-value]
+
+
+def _pieces(text: str) -> list[tuple[str, str | None]]:
+    try:
+        return [(literal, name) for literal, name, _, _ in string.Formatter().parse(text)]
+    except ValueError as error:
+        raise RecipeError(
+            f"A prompt's braces are unbalanced: {error}.", "Write {{ and }} for literal braces."
+        ) from None
+
+
+def _fields(text: str) -> list[str]:
+    names = [name for _, name in _pieces(text) if name is not None]
+    for name in names:
+        if not name.isidentifier():
+            raise RecipeError(f"{{{name}}} is no slot name.", "Use a plain word, or {{ and }} for literal braces.")
+    return names
+
+
+def _fill(text: str, slots: Mapping[str, str]) -> str:
+    return "".join(literal + (slots[name] if name is not None else "") for literal, name in _pieces(text))
+
+
+def _pattern(text: str, quantifier: str) -> re.Pattern[str]:
+    parts = [
+        re.escape(literal) + (f"(?P<{name}>.{quantifier})" if name is not None else "")
+        for literal, name in _pieces(text)
+    ]
+    return re.compile("".join(parts), re.DOTALL)
+
+
+class Task(Protocol):
+    """What stages need of a task."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The answers that can be given, in a fixed order."""
+
+    @property
+    def prompt(self) -> PromptTemplate:
+        """The prompt that the application sends today."""
+
+    def parse(self, text: str) -> str | None:
+        """The answer in a model's text, None where there is none."""
+
+    def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
+        """Item by item: does the prediction equal the human answer?"""
+
+
+@dataclass(frozen=True)
+class Classify:
+    """One of 2 to 100 labels for each input."""
+
+    answers: tuple[str, ...]
+    prompt: PromptTemplate
+
+    def parse(self, text: str) -> str | None:
+        found = text.strip().strip("\"'`*.").strip().casefold()
+        exact = [label for label in self.answers if label.casefold() == found]
+        return exact[0] if exact else None
+
+    def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
+        return [p == g for p, g in zip(predicted, gold, strict=True)]
+
+
+def answer_text(prompt: str, answer: str) -> str:
+    """The answer as it continues a plain prompt: a space stands between, unless the prompt has one."""
+    return answer if not prompt or prompt[-1].isspace() else " " + answer
