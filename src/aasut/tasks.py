@@ -41,6 +41,10 @@ class PromptTemplate:
             return cls([Message("user", prompt)])
         return cls([Message(_role(m["role"]), m["content"]) for m in prompt])
 
+    def plain(self) -> list[list[str]]:
+        """Roles and texts as plain data."""
+        return [[m.role, m.content] for m in self.messages]
+
     def render(self, slots: Mapping[str, str]) -> tuple[Message, ...]:
         missing = [name for name in self.slots if name not in slots]
         if missing:

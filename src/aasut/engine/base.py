@@ -35,6 +35,8 @@ class Engine(Protocol):
     """A loaded model."""
 
     name: str  # the engine and its precision, for reports and ledger keys, for example "torch-bfloat16"
+    prefix_cache: bool  # compute a shared prefix once; off for measuring what that saves
+    context: int  # most tokens of prompt and answer together
     parameters: int  # weights of the model, tied ones counted once
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
@@ -61,6 +63,7 @@ _FACTORIES = {
     "torch": "aasut.engine.torch:load",
     "openvino": "aasut.engine.openvino:load",
     "linear": "aasut.engine.linear:load",
+    "scripted": "aasut.engine.scripted:load",
 }
 
 

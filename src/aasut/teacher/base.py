@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
 
-from aasut.types import Completion, Request
+from aasut.errors import TeacherError
+from aasut.types import Completion, Request, Usage
+
+Keep = Callable[[Sequence[tuple[Request, Completion]]], None]
 
 
 class Teacher(Protocol):
@@ -13,8 +18,31 @@ class Teacher(Protocol):
 
     identity: str  # endpoint and model revision: part of every key in the ledger
 
-    def complete(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion a request, in order. Row faults come back as `failure`; run faults raise TeacherError."""
+    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+        """One completion a request, in order.
+
+        `keep` is called with answers the moment they are there, so that they outlive a fault: an API's
+        one by one, a local batch as a whole. Row faults come back as `failure`; run faults raise TeacherError.
+        """
+
+    def price(self, usage: Usage) -> float:
+        """Dollars that a call with this usage costs; 0 for a model of one's own."""
 
     def close(self) -> None:
         """Give memory and connections back."""
+
+
+_FACTORIES = {
+    "model": "aasut.teacher.local:create",
+    "endpoint": "aasut.teacher.openai:create",
+    "scripted": "aasut.teacher.scripted:create",
+}
+
+
+def create(kind: str, settings: Any, path: Path | None, revision: str) -> Teacher:
+    """The teacher that a recipe's section `teacher` declares; `path` and `revision` are a local model's."""
+    if kind not in _FACTORIES:
+        raise TeacherError(f"There is no teacher {kind!r}.", f"Choose one of: {', '.join(sorted(_FACTORIES))}.")
+    module, function = _FACTORIES[kind].split(":")
+    teacher: Teacher = getattr(import_module(module), function)(settings, path, revision)
+    return teacher

@@ -1,0 +1,115 @@
+"""The command line: parses, calls one stage, prints. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aasut import __version__
+from aasut.errors import AasutError
+from aasut.progress import Progress
+
+USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="aasut: big model in, small model out, and the proof that it pays.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder that holds the runs.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"aasut {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml; docs/recipe.md lists its fields.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field, e.g. student.epochs=2.")
+    ] = None,
+    scale: Annotated[str, typer.Option(help="full, or ci for small slices of everything.")] = "full",
+    root: Root = Path("runs"),
+    require: Annotated[bool, typer.Option("--require", help="Exit with 3 unless the verdict is non_inferior.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a teacher into a student: label, train, export, prove and price it."""
+    from aasut import pipeline
+    from aasut import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides or [])
+    finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
+    if as_json:
+        print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
+    else:
+        _print_table(finished)
+    if require and finished.facts["verdict"]["result"] != "non_inferior":
+        raise typer.Exit(NOT_PROVEN)
+
+
+@app.command()
+def chat(run: RunName, root: Root = Path("runs"), as_json: AsJson = False) -> None:
+    """Talk to a finished student in the terminal."""
+    from aasut.serve.chat import chat as talk
+
+    raise typer.Exit(talk(_student(run, root), sys.stdin, sys.stdout, as_json=as_json))
+
+
+@app.command()
+def serve(
+    run: RunName,
+    root: Root = Path("runs"),
+    host: Annotated[str, typer.Option(help="Address to listen on; this machine alone unless told otherwise.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a finished student behind OpenAI's chat-completions API."""
+    from aasut.serve import api
+
+    progress = Progress()
+    progress.terminal = progress.terminal and not as_json
+    api.run(_student(run, root), host, port, progress)
+
+
+def _student(run: str, root: Path) -> Any:
+    from aasut.serve.student import ServedStudent
+
+    named = root / run
+    return ServedStudent.load(named if named.is_dir() or "/" not in run else Path(run))
+
+
+def _print_table(finished: Any) -> None:
+    from rich.console import Console
+
+    from aasut.report import table
+
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console.print(table.render(finished.facts, finished.folder))
+    console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
+
+
+def main() -> None:
+    """Entry point. A user's mistake is one line and exit code 1."""
+    try:
+        app()
+    except AasutError as error:
+        print(f"aasut: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("aasut: interrupted; everything done so far is kept, run the same command to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,142 @@
+"""Stage `label`: the teacher answers the pool, and the panel is calibrated."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aasut.data.choose import BATCH, shares, shot_key
+from aasut.data.panel import Floats, Panel, best_temperature, prior_bias
+from aasut.errors import TeacherError
+from aasut.progress import Progress
+from aasut.recipe import Recipe
+from aasut.store import write_atomically
+from aasut.teacher.ledger import Ledger
+from aasut.types import Completion, Conservation, Example, Label
+
+VERSION = 1
+
+
+def ask(
+    recipe: Recipe, panel: Panel, examples: Sequence[Example], teacher: Ledger, progress: Progress, what: str
+) -> list[list[Completion]]:
+    """Every member's completion for every example, [examples][members].
+
+    Requests go out in batches of like length that depend on the examples alone, so that an
+    interrupted run repeats the broken batch as it was.
+    """
+    task, template = recipe.task.build(), recipe.teacher_template()
+    order = sorted(range(len(examples)), key=lambda i: (sum(map(len, examples[i].slots.values())), examples[i].id))
+    answers: list[list[Completion]] = [[] for _ in examples]
+    with progress.steps(what, len(examples) * len(panel.members)) as step:
+        for member in range(len(panel.members)):
+            one = replace(panel, members=(panel.members[member],), reference=(panel.reference[member],))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + BATCH]
+                requests = [one.requests(template, task, examples[i].slots)[0] for i in batch]
+                made = teacher.calls_made
+                for i, completion in zip(batch, teacher.complete(requests), strict=True):
+                    answers[i].append(completion)
+                step.advance(len(batch), resumed=teacher.calls_made == made)
+    return answers
+
+
+def build(
+    recipe: Recipe,
+    panel: Panel,
+    pool: Sequence[Example],
+    tune: Sequence[Example],
+    teacher: Ledger,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write labels.jsonl (id and probabilities) and panel.json (calibrated).
+
+    Raises TeacherError where more than `max_failed` of the answers are unusable.
+    """
+    task = recipe.task.build()
+    completions = ask(recipe, panel, pool, teacher, progress, "teacher labels the pool")
+    panel = calibrate(recipe, panel, completions, tune, teacher, progress)
+    labels: list[Label] = []
+    failed: Counter[str] = Counter()
+    for example, answers in zip(pool, completions, strict=True):
+        probabilities, failure = panel.combine(task, answers)
+        if probabilities is None:
+            failed[failure] += 1
+        else:
+            labels.append(Label(example.id, tuple(float(p) for p in probabilities)))
+    if sum(failed.values()) > recipe.teacher.max_failed * len(pool):
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.most_common())
+        raise TeacherError(
+            f"{sum(failed.values())} of {len(pool)} answers are unusable ({reasons}).",
+            "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
+        )
+    lines = [json.dumps({"id": label.id, "probabilities": label.probabilities}) for label in labels]
+    write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
+    write_atomically(folder / "panel.json", panel.to_json())
+    given = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
+    return {
+        "conservation": {"label": Conservation(len(pool), len(labels), failed=dict(failed))},
+        "answers": {answer: given[answer] for answer in task.answers},
+        "mean_confidence": float(np.mean([label.confidence for label in labels])),
+        "temperature": panel.temperature,
+    }
+
+
+def load(folder: Path) -> list[Label]:
+    """The labels of a finished stage."""
+    with (folder / "labels.jsonl").open(encoding="utf-8") as file:
+        plain = [json.loads(line) for line in file]
+    return [Label(row["id"], tuple(row["probabilities"])) for row in plain]
+
+
+def calibrate(
+    recipe: Recipe,
+    panel: Panel,
+    pool: Sequence[Sequence[Completion]],
+    tune: Sequence[Example],
+    teacher: Ledger,
+    progress: Progress,
+) -> Panel:
+    """The panel with its bias, reference and temperature; as it is where the recipe wants none.
+
+    `prior`: argmax shares over the pool become the labels' shares in `tune`. `contextual`: divide by the
+    answer to an empty input (Zhao et al. 2021). Both: one temperature by likelihood on `tune`.
+    """
+    method = recipe.teacher.calibration
+    if method == "none":
+        return panel
+    task = recipe.task.build()
+    if any(c.choice_logprobs is None and not c.failure for answers in pool for c in answers):
+        raise TeacherError(
+            f"calibration: {method} needs probabilities, and this teacher gives text only.",
+            "Set teacher.calibration: none, or an endpoint with logprobs.",
+        )
+    if method == "contextual":
+        empty = Example("empty", dict.fromkeys(task.prompt.slots, "N/A"), "")
+        answers = ask(recipe, panel, [empty], teacher, progress, "teacher answers an empty input")[0]
+        panel = replace(panel, reference=tuple(tuple(c.choice_logprobs or ()) for c in answers))
+    shots = {shot_key(shot.slots) for member in panel.members for shot in member}
+    judges = [e for e in tune if shot_key(e.slots) not in shots]
+    judged = ask(recipe, panel, judges, teacher, progress, "teacher answers tune")
+    if method == "prior":
+        gold = np.array([task.answers.index(str(e.answer)) for e in tune])
+        mean = _stack(pool).mean(axis=1)
+        panel = replace(panel, bias=tuple(float(b) for b in prior_bias(mean, shares(gold, len(task.answers)))))
+    usable = [(e, c) for e, c in zip(judges, judged, strict=True) if not any(x.failure for x in c)]
+    gold = np.array([task.answers.index(str(e.answer)) for e, _ in usable])
+    if not usable:
+        return panel
+    return replace(panel, temperature=best_temperature(panel.scores(_stack([c for _, c in usable])), gold))
+
+
+def _stack(completions: Sequence[Sequence[Completion]]) -> Floats:
+    """Log-probabilities [rows, members, answers] of the rows without a failure."""
+    rows = [[c.choice_logprobs for c in row] for row in completions if not any(c.failure for c in row)]
+    return np.array(rows, np.float64)

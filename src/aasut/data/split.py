@@ -1,0 +1,263 @@
+"""Parting the tables' rows into pool, tune, calibrate and test, by whole groups and without duplicates.
+
+Human answers fall by group. The pool never shares a group or a text with calibrate or test, nor a
+text with tune; its human answers are withheld. Every row that came in is kept, or counted as
+dropped or failed by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aasut.data import dedupe
+from aasut.errors import DataError
+from aasut.progress import Progress
+from aasut.recipe import Recipe, Table
+from aasut.sources import tables
+from aasut.store import disk_errors, file_hash
+from aasut.types import Conservation, Example
+
+VERSION = 1  # of what `build` writes: raised when the same settings would give other files
+
+POOL, TUNE, CALIBRATE, TEST = "pool", "tune", "calibrate", "test"
+VERSION = 1
+SPLITS = (TEST, CALIBRATE, TUNE, POOL)  # of two rows that are the same, the one in the earlier split stays
+GOLD = (TEST, CALIBRATE, TUNE)
+HELD_OUT = (TEST, CALIBRATE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row with the number of its table; `text` is its normalised text."""
+
+    example: Example
+    table: int
+    role: str
+    text: str
+
+
+Parts = dict[str, list[_Row]]
+
+
+def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
+    """All that `build` depends on, the content of the tables included: what identifies its result."""
+    return {
+        "data": recipe.data,
+        "labels": recipe.task.labels,
+        "slots": recipe.task.build().prompt.slots,
+        "seed": recipe.seed,
+        "content": [tables.content(table, base=base) for table in recipe.data.tables],
+    }
+
+
+def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: Path | None = None) -> dict[str, Any]:
+    """Read the recipe's tables, part their rows and write pool.jsonl, tune.jsonl, calibrate.jsonl, test.jsonl.
+
+    Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
+    split); `answers` (by gold split and label); `split_hash` (SHA-256 by gold split); `failed_first`
+    (by table, the first line of each reason). Raises DataError where a table or the parting cannot
+    be used.
+    """
+    rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache)
+    dropped: Counter[str] = Counter()
+    parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
+    parts = _without_duplicates(parts, recipe, dropped, progress)
+    parts = _limited(parts, recipe, dropped)
+    _check(parts, rows_in, dropped)
+    for split in SPLITS:
+        _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
+    kept = sum(len(part) for part in parts.values())
+    return {
+        "conservation": {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)},
+        "counts": {split: len(parts[split]) for split in SPLITS},
+        "answers": {split: dict(sorted(Counter(_answers(parts[split])).items())) for split in GOLD},
+        "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
+        "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
+        "failed_first": failed_first,
+    }
+
+
+def load(folder: Path, split: str) -> list[Example]:
+    """The examples of one split, in the order of their ids; pool rows have no answer."""
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}")
+    examples = []
+    with (folder / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            row = json.loads(line)
+            examples.append(Example(row["id"], row["slots"], row["group"], row.get("answer")))
+    return examples
+
+
+def _read(
+    recipe: Recipe, base: Path, progress: Progress, cache: Path | None
+) -> tuple[list[_Row], int, dict[str, int], dict[str, dict[str, int]]]:
+    names = recipe.task.build().prompt.slots
+    rows: list[_Row] = []
+    rows_in = 0
+    failed: Counter[str] = Counter()
+    first: dict[str, dict[str, int]] = {}
+    for number, table in enumerate(recipe.data.tables):
+        read = tables.read(table, labels=recipe.task.labels, base=base, progress=progress, cache=cache)
+        _check_failed(table, read, recipe.data.max_failed)
+        rows_in += read.rows_in
+        failed.update(read.failed)
+        if read.first:
+            first[str(number)] = read.first
+        for example in read.examples:
+            row_id = f"{number}:{example.id}"
+            group = row_id if table.group is None else example.group
+            example = replace(example, id=row_id, group=group)
+            rows.append(_Row(example, number, table.role, dedupe.fingerprint(example.slots, names)))
+    return rows, rows_in, dict(sorted(failed.items())), first
+
+
+def _check_failed(table: Table, read: tables.TableRows, most: float) -> None:
+    bad = sum(read.failed.values())
+    if bad > most * read.rows_in:
+        reasons = "; ".join(
+            f"{reason}: {count}, first in line {read.first[reason]}" for reason, count in sorted(read.failed.items())
+        )
+        raise DataError(
+            f"{table.source}: {bad} of {read.rows_in} rows cannot be used ({reasons}), more than data.max_failed "
+            f"({most:g}).",
+            "Mend these rows or the table's settings (encoding, columns, slots), or raise data.max_failed.",
+        )
+
+
+def _splits_of_groups(rows: Iterable[_Row], recipe: Recipe) -> dict[str, str]:
+    """The split of each group that has human answers; a group of a gold table never falls to the pool."""
+    answered = [row for row in rows if row.role != "pool" and row.example.answer is not None]
+    gold_only = {row.example.group for row in answered if row.role == "gold"}
+    sizes = Counter(row.example.group for row in answered)
+    weights: dict[str, float] = recipe.data.split.model_dump()
+    rng = random.Random(recipe.seed)
+    both = {group: size for group, size in sizes.items() if group not in gold_only}
+    gold = {group: size for group, size in sizes.items() if group in gold_only}
+    return part(both, weights, rng) | part(gold, weights | {POOL: 0.0}, rng)
+
+
+def part(sizes: Mapping[str, int], weights: Mapping[str, float], rng: random.Random) -> dict[str, str]:
+    """Deal shuffled groups out to the splits until each has its share of the rows.
+
+    A split takes a group as long as more than half of it lies within the split's share. Each split
+    with a weight takes at least one group while there are any, test first. sizes: rows by group;
+    weights: by split. Raises DataError where all weights are 0.
+    """
+    wanted = [split for split in SPLITS if weights[split] > 0]
+    if sizes and not wanted:
+        raise DataError("data.split gives no split a weight.", "Raise data.split.test.")
+    order = sorted(sizes)
+    rng.shuffle(order)
+    queue = deque(order)
+    total, whole = sum(sizes.values()), sum(weights[split] for split in wanted)
+    reached, bound = 0, 0.0
+    result: dict[str, str] = {}
+    for split in wanted:
+        bound += total * weights[split] / whole
+        empty = True
+        while queue and (empty or split == wanted[-1] or reached + sizes[queue[0]] / 2 < bound):
+            reached += sizes[queue[0]]
+            result[queue.popleft()] = split
+            empty = False
+    return result
+
+
+def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[str]) -> Parts:
+    parts: Parts = {split: [] for split in SPLITS}
+    for row in rows:
+        split = split_of.get(row.example.group, POOL)
+        if row.role != "pool" and row.example.answer is not None:
+            parts[split].append(row)
+        elif row.role == "gold":
+            dropped["no human answer"] += 1
+        elif split not in HELD_OUT:
+            parts[POOL].append(row)
+        elif row.role == "both":
+            dropped["no human answer, group is held out"] += 1
+        else:
+            dropped["group is held out"] += 1
+    return parts
+
+
+def _without_duplicates(parts: Parts, recipe: Recipe, dropped: Counter[str], progress: Progress) -> Parts:
+    order = [(split, row) for split in SPLITS for row in parts[split]]
+    stands_for = dedupe.representatives(
+        [row.text for _, row in order], threshold=recipe.data.near_duplicates, seed=recipe.seed, progress=progress
+    )
+    kept: Parts = {split: [] for split in SPLITS}
+    overlap: list[tuple[_Row, _Row]] = []
+    for number, (split, row) in enumerate(order):
+        other_split, other = order[stands_for[number]]
+        if other is row:
+            kept[split].append(row)
+            continue
+        if split == POOL and other_split != POOL and other.role == "gold":
+            overlap.append((row, other))
+        differ = split != POOL and row.text == other.text and row.example.answer != other.example.answer
+        dropped["duplicate with another human answer" if differ else f"duplicate of {other_split}"] += 1
+    if overlap and recipe.data.overlap == "refuse":
+        row, other = overlap[0]
+        raise DataError(
+            f"{len(overlap)} rows of the pool stand in a gold table too, the first is {row.example.id} "
+            f"(the same text as {other.example.id}).",
+            "Set data.overlap: drop to leave them out of the pool, or take them out of one of the tables.",
+        )
+    return kept
+
+
+def _limited(parts: Parts, recipe: Recipe, dropped: Counter[str]) -> Parts:
+    """Each split in the order of its ids, cut to a random choice of at most data.limit rows."""
+    result: Parts = {}
+    for split, rows in parts.items():
+        rows = sorted(rows, key=lambda row: (row.table, row.example.id))
+        limit = recipe.data.limit
+        if limit is not None and len(rows) > limit:
+            dropped["over the limit"] += len(rows) - limit
+            chosen = random.Random(f"{recipe.seed} {split}").sample(range(len(rows)), limit)
+            rows = [rows[place] for place in sorted(chosen)]
+        result[split] = rows
+    return result
+
+
+def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items())) or "none dropped"
+    if not parts[TEST]:
+        raise DataError(
+            f"There are no human answers in test: {rows_in} rows came in ({reasons}).",
+            "Add a table with label and role gold or both, check label.ranges, and give data.split.test a weight.",
+        )
+    if not parts[POOL]:
+        raise DataError(
+            f"The pool is empty: {rows_in} rows came in ({reasons}).",
+            "Add a table with role: pool, or raise data.split.pool for tables with role: both.",
+        )
+    found = sorted({answer for split in GOLD for answer in _answers(parts[split])})
+    if len(found) == 1:
+        raise DataError(
+            f"All human answers are {found[0]!r}: nothing can be told apart.",
+            "Add rows with other answers, or check label.column and label.ranges.",
+        )
+
+
+def _answers(rows: Iterable[_Row]) -> list[str]:
+    return [row.example.answer for row in rows if row.example.answer is not None]
+
+
+def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with disk_errors(path):
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            for row in rows:
+                example = row.example
+                plain: dict[str, Any] = {"id": example.id, "group": example.group, "slots": dict(example.slots)}
+                if answers:
+                    plain["answer"] = example.answer
+                file.write(json.dumps(plain, ensure_ascii=False, sort_keys=True) + "\n")
+        partial.replace(path)

@@ -1,0 +1,238 @@
+"""The engine on OpenVINO: GGUF files of Llama and Qwen models on a CPU.
+
+OpenVINO GenAI builds its graph from the GGUF file. The graph's output projection is cut off here,
+so that only the hidden states that decide are brought out, and only the columns that matter are
+multiplied, in float32.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aasut.engine.base import Scores
+from aasut.engine.common import PREFIXES_KEPT, begin, decode, plan
+from aasut.engine.layout import batches
+from aasut.engine.tree import TokenTree
+from aasut.errors import EngineError
+from aasut.formats import gguf_read, gguf_write
+from aasut.formats.tokenizer import Tokenizer
+from aasut.sources.models import cache_root
+from aasut.store import disk_errors, file_hash
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+SCORE_TOKENS = 1024  # tokens of a batch, padding counted
+PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
+
+
+def reads(path: Path) -> bool:
+    """Does this engine read the model at `path`? It wants a GGUF file of an architecture that it knows, and a CPU."""
+    return path.is_file() and gguf_read.read(path).architecture in ARCHITECTURES
+
+
+def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> OpenVinoEngine:
+    """Load a GGUF file. Raises EngineError for what OpenVINO cannot read."""
+    if not path.is_file():
+        raise EngineError(f"OpenVINO reads GGUF files; {path} is a folder.", "Take the engine torch, or a GGUF file.")
+    source = gguf_read.read(path)
+    if source.architecture not in ARCHITECTURES:
+        raise EngineError(
+            f"OpenVINO's GGUF reader does not know the architecture {source.architecture!r} of {path}.",
+            "Take the engine torch with the safetensors folder.",
+        )
+    import openvino
+
+    core = openvino.Core()
+    if precision == "auto":
+        precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
+    if precision not in PRECISIONS:
+        raise EngineError(f"There is no precision {precision!r}.", "Choose auto, bfloat16 or float32.")
+    network = _cut(core.read_model(_graph(path)))
+    hint = PRECISIONS[precision]
+    compiled = core.compile_model(
+        network,
+        "CPU",
+        {"INFERENCE_PRECISION_HINT": hint, "KV_CACHE_PRECISION": hint, "PERFORMANCE_HINT": "LATENCY"},
+    )
+    return OpenVinoEngine(compiled.create_infer_request(), source, precision, prefix_cache=prefix_cache)
+
+
+def _graph(path: Path) -> Path:
+    """OpenVINO's graph of a GGUF file, built once a file and kept by its hash."""
+    import openvino_genai
+
+    folder = cache_root() / "openvino" / f"{file_hash(path)}-{openvino_genai.get_version().split('-')[0]}"
+    graph = folder / "openvino_model.xml"
+    if graph.exists():
+        return graph
+    work = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    with disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        # GenAI's reader lacks bfloat16; float16 holds every bfloat16 weight above 2^-17 exactly.
+        if gguf_read.is_bf16(path):
+            gguf_write.recode(path, work / "model.gguf", "f16")
+        else:
+            shutil.copyfile(path, work / "model.gguf")
+        try:
+            openvino_genai.LLMPipeline(str(work / "model.gguf"), "CPU", enable_save_ov_model=True)
+        except RuntimeError as error:
+            shutil.rmtree(work)
+            reason = " ".join(str(error).split())[-200:]
+            raise EngineError(f"OpenVINO cannot read {path}: {reason}", "Take the engine torch.") from error
+        (work / "model.gguf").unlink()
+        if not graph.exists():  # another process may have been faster
+            work.rename(folder)
+        else:
+            shutil.rmtree(work)
+    return graph
+
+
+def _cut(network: Any) -> Any:
+    """Replace the logits output by the hidden states at the flat indices of a new input, `rows`: [R, d]."""
+    from openvino import opset13
+
+    result = network.get_results()[0]
+    projection = result.input_value(0).get_node()
+    if projection.get_type_name() != "MatMul":
+        raise EngineError("OpenVINO built a graph without a plain output projection.", "Take the engine torch.")
+    hidden = projection.input_value(0)
+    size = hidden.get_partial_shape()[2].get_length()
+    rows = opset13.parameter([-1], np.int64, name="rows")
+    rows.output(0).get_tensor().set_names({"rows"})
+    flat = opset13.reshape(hidden, opset13.constant(np.array([-1, size], np.int64)), False)
+    result.input(0).replace_source_output(opset13.gather(flat, rows, opset13.constant(np.int64(0))).output(0))
+    network.add_parameters([rows])
+    network.validate_nodes_and_infer_types()
+    return network
+
+
+class OpenVinoEngine:
+    """See `engine.base.Engine`."""
+
+    def __init__(self, request: Any, source: gguf_read.Gguf, precision: str, *, prefix_cache: bool) -> None:
+        self.request = request
+        self.tokenizer = Tokenizer.from_gguf(source)
+        self.prefix_cache = prefix_cache
+        self.name = f"openvino-{precision}"
+        self.parameters = source.parameters
+        self.context = int(source.get("context_length"))
+        names = source.tensors
+        self.projection = source.load("output.weight" if "output.weight" in names else "token_embd.weight")  # [V, d]
+        self._states: dict[tuple[int, ...], list[NDArray[Any]]] = {}
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
+        call = plan(self.tokenizer, prompts, answers, prefix, reuse=self.prefix_cache, context=self.context)
+        tree, before = call.tree, len(call.prefix)
+        weight = self.projection[list(tree.columns)].T  # [d, columns]
+        result = np.zeros((len(prompts), len(answers)))
+        rootless = TokenTree(tree.answers, (), (), (), ())  # inner nodes follow in a call of their own
+        for batch in batches(call.rows, rootless, prefix=before, max_tokens=SCORE_TOKENS):
+            size, width = batch.ids.shape
+            ends = batch.decide[:, 0]
+            seen = np.ones((size, before + width), np.int64)
+            seen[:, before:] = np.arange(width) <= ends[:, None]
+            self._restore(call.prefix)
+            beams = np.zeros(size, np.int32) if call.prefix else np.arange(size, dtype=np.int32)
+            hidden = np.zeros((size, 1 + len(tree.nodes), weight.shape[0]), np.float32)
+            hidden[:, 0] = self._infer(batch.ids, seen, batch.positions, beams, np.arange(size) * width + ends)
+            if tree.nodes:
+                self._follow(tree, seen, before + ends + 1, hidden)
+            result[batch.rows] = tree.logprobs((hidden @ weight).astype(np.float64))
+        return Scores(result, call.usage)
+
+    def _follow(
+        self,
+        tree: TokenTree,
+        seen: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        hidden: NDArray[np.float32],
+    ) -> None:
+        """Run every chain of the tree behind every row, whose state is in the request, and fill in `hidden`."""
+        chains = tree.chains()
+        count, longest = len(chains), max(len(chain) for chain in chains)
+        ids = np.zeros((count, longest), np.int64)
+        for k, chain in enumerate(chains):
+            ids[k, : len(chain)] = [tree.nodes[node - 1] for node in chain]
+        batch = len(starts)
+        beams = np.repeat(np.arange(batch, dtype=np.int32), count)
+        mask = np.concatenate([np.repeat(seen, count, 0), np.ones((batch * count, longest), np.int64)], 1)
+        positions = np.repeat(starts, count)[:, None] + np.arange(longest)[None]
+        everything = np.arange(batch * count * longest)
+        states = self._infer(np.tile(ids, (batch, 1)), mask, positions, beams, everything)
+        states = states.reshape(batch, count, longest, -1)
+        for k, chain in enumerate(chains):
+            for step, node in enumerate(chain):
+                hidden[:, node] = states[:, k, step]
+
+    def generate(
+        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
+    ) -> Iterator[str]:
+        self.request.reset_state()
+        past = 0
+
+        def logits_after(tokens: list[int]) -> NDArray[np.float32]:
+            nonlocal past
+            hidden = self._infer_one(tokens, past)
+            past += len(tokens)
+            logits: NDArray[np.float32] = self.projection @ hidden
+            return logits
+
+        yield from decode(
+            logits_after,
+            self.tokenizer,
+            prompt,
+            context=self.context,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            stop=stop,
+        )
+
+    def _infer_one(self, tokens: Sequence[int], past: int) -> NDArray[np.float32]:
+        """The last hidden state, [d], after further tokens of one row that has `past` tokens already."""
+        total = past + len(tokens)
+        ids, positions = np.array([tokens], np.int64), np.arange(past, total, dtype=np.int64)[None]
+        last = np.array([len(tokens) - 1], np.int64)
+        hidden = self._infer(ids, np.ones((1, total), np.int64), positions, np.zeros(1, np.int32), last)
+        return np.asarray(hidden[0])
+
+    def _infer(
+        self,
+        ids: NDArray[np.int64],
+        mask: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        beams: NDArray[np.int32],
+        rows: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Hidden states [R, d] at the flat `rows` of ids [B, S]; row b goes on from the state of row beams[b]."""
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "beam_idx": beams, "rows": rows}
+        outputs = self.request.infer(inputs)
+        return np.array(next(iter(outputs.values())), np.float32)
+
+    def _restore(self, prefix: tuple[int, ...]) -> None:
+        """Put the request into the state after `prefix`, batch 1."""
+        import openvino
+
+        self.request.reset_state()
+        if not prefix:
+            return
+        if prefix not in self._states:
+            self._infer_one(prefix, 0)
+            while len(self._states) >= PREFIXES_KEPT:
+                self._states.pop(next(iter(self._states)))
+            self._states[prefix] = [np.array(state.state.data) for state in self.request.query_state()]
+        for state, kept in zip(self.request.query_state(), self._states[prefix], strict=True):
+            state.state = openvino.Tensor(kept)
+
+    def count_tokens(self, text: str) -> int:
+        return len(begin(self.tokenizer, text))
+
+    def close(self) -> None:
+        self._states.clear()
+        del self.request

@@ -1,0 +1,199 @@
+"""The engine on PyTorch with transformers' model classes: every architecture, CPU and CUDA, and the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aasut.engine.base import Scores
+from aasut.engine.common import PREFIXES_KEPT, begin, decode, plan
+from aasut.engine.layout import batches
+from aasut.errors import EngineError, ModelError
+from aasut.formats.tokenizer import Tokenizer
+
+Model = Any  # transformers ships no types for its model classes
+KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # a layer each: keys and values, [batch, heads, tokens, head size]
+
+SCORE_TOKENS = 1024  # tokens of a batch; larger ones were not faster on CPU
+
+
+def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> TorchEngine:
+    """Load a safetensors folder. Raises ModelError where it is incomplete or of an unknown architecture."""
+    dtype = choose_precision(precision)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return TorchEngine(load_model(path, dtype).to(device), Tokenizer.load(path), prefix_cache=prefix_cache)
+
+
+def choose_precision(precision: str) -> torch.dtype:
+    """`auto` is bfloat16 where the processor has instructions for it, float32 elsewhere."""
+    if precision == "auto":
+        fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    if precision not in ("bfloat16", "float32"):
+        raise EngineError(f"There is no precision {precision!r}.", "Choose auto, bfloat16 or float32.")
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def load_model(path: Path, dtype: torch.dtype) -> Model:
+    """A transformers model from a safetensors folder, in evaluation mode."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        json.loads((path / "config.json").read_text())
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path} cannot be loaded: {reason}.", "Check the model's files and architecture.") from error
+    return model.eval()
+
+
+class Cache:
+    """The little that transformers' attention asks of a cache: past keys and values go before the new ones.
+
+    The past has batch 1 and is shared by all rows of the batch that follows it.
+    """
+
+    is_compileable = False
+
+    def __init__(self, past: KeyValues | None) -> None:
+        self.past = past
+        self.new: KeyValues = []
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.new.append((keys, values))
+        if self.past is None:
+            return keys, values
+        old_keys, old_values = self.past[layer]
+        rows = keys.shape[0]
+        return (
+            torch.cat([old_keys.expand(rows, -1, -1, -1), keys], dim=2),
+            torch.cat([old_values.expand(rows, -1, -1, -1), values], dim=2),
+        )
+
+    def get_seq_length(self, *_: Any) -> int:
+        return 0 if self.past is None else int(self.past[0][0].shape[2])
+
+    def joined(self) -> KeyValues:
+        """Past and new together, for batch 1."""
+        if self.past is None:
+            return self.new
+        return [
+            (torch.cat([old[0], new[0]], 2), torch.cat([old[1], new[1]], 2))
+            for old, new in zip(self.past, self.new, strict=True)
+        ]
+
+
+def hidden_states(
+    model: Model, ids: torch.Tensor, positions: torch.Tensor, within: torch.Tensor | None, cache: Cache | None
+) -> torch.Tensor:
+    """Last hidden states after the final norm, [B, S, d], of `ids` [B, S] behind the cache's prefix.
+
+    `within` [B, S, S] says which keys of its own row a query sees; None for plain causal order.
+    """
+    rows, width = ids.shape
+    prefix = cache.get_seq_length() if cache is not None else 0
+    dtype, device = model.dtype, ids.device
+    if within is None:
+        within = torch.ones(width, width, dtype=torch.bool, device=device).tril()[None]
+    seen = torch.cat([within.new_ones(within.shape[0], width, prefix), within], dim=2)
+    mask: Any = _additive(seen, dtype)
+    if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
+        keys = torch.cat([torch.arange(prefix, device=device)[None].expand(rows, -1), positions], dim=1)
+        near = positions[:, :, None] - keys[:, None, :] < model.config.sliding_window
+        mask = {"full_attention": mask, "sliding_attention": mask if near.all() else _additive(seen & near, dtype)}
+    output = model.model(
+        input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+    )
+    return output.last_hidden_state  # type: ignore[no-any-return]
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[rows, 1, queries, keys]: 0 where a query sees a key, minus infinity elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))[:, None]
+
+
+class TorchEngine:
+    """See `engine.base.Engine`."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, prefix_cache: bool = True) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.prefix_cache = prefix_cache
+        self.name = f"torch-{str(model.dtype).removeprefix('torch.')}"
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        self._prefixes: dict[tuple[int, ...], KeyValues] = {}
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
+        call = plan(self.tokenizer, prompts, answers, prefix, reuse=self.prefix_cache, context=self.context)
+        tree, device = call.tree, self.model.device
+        past = self._state(call.prefix) if call.prefix else None
+        weight = self.model.get_output_embeddings().weight[list(tree.columns)].float()  # [columns, d]
+        result = np.zeros((len(prompts), len(answers)))
+        for batch in batches(call.rows, tree, prefix=len(call.prefix), max_tokens=SCORE_TOKENS):
+            within = None if batch.mask is None else torch.from_numpy(batch.mask).to(device)
+            ids, positions = torch.from_numpy(batch.ids).to(device), torch.from_numpy(batch.positions).to(device)
+            hidden = hidden_states(self.model, ids, positions, within, Cache(past))
+            decide = torch.from_numpy(batch.decide).to(device)
+            chosen = hidden.gather(1, decide[:, :, None].expand(-1, -1, hidden.shape[2])).float()
+            logits: NDArray[np.float64] = (chosen @ weight.T).double().cpu().numpy()
+            result[batch.rows] = tree.logprobs(logits)
+        return Scores(result, call.usage)
+
+    def _state(self, prefix: tuple[int, ...]) -> KeyValues:
+        if prefix not in self._prefixes:
+            cache = Cache(None)
+            ids = torch.tensor([prefix], device=self.model.device)
+            hidden_states(self.model, ids, torch.arange(len(prefix), device=ids.device)[None], None, cache)
+            while len(self._prefixes) >= PREFIXES_KEPT:
+                self._prefixes.pop(next(iter(self._prefixes)))
+            self._prefixes[prefix] = cache.new
+        return self._prefixes[prefix]
+
+    @torch.inference_mode()
+    def generate(
+        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
+    ) -> Iterator[str]:
+        past: KeyValues | None = None
+
+        def logits_after(tokens: list[int]) -> NDArray[np.float32]:
+            nonlocal past
+            cache = Cache(past)
+            start = cache.get_seq_length()
+            ids = torch.tensor([tokens], device=self.model.device)
+            positions = torch.arange(start, start + len(tokens), device=ids.device)[None]
+            hidden = hidden_states(self.model, ids, positions, None, cache)
+            past = cache.joined()
+            logits: NDArray[np.float32] = self.model.lm_head(hidden[0, -1]).float().cpu().numpy()
+            return logits
+
+        yield from decode(
+            logits_after,
+            self.tokenizer,
+            prompt,
+            context=self.context,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            stop=stop,
+        )
+
+    def count_tokens(self, text: str) -> int:
+        return len(begin(self.tokenizer, text))
+
+    def close(self) -> None:
+        self._prefixes.clear()
+        del self.model

@@ -1,0 +1,51 @@
+"""Which licences a student carries: its own start's, and what the teacher's terms say of its answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Terms that follow the answers of a model into the models trained on them.
+CARRIED = {
+    "gemma": "Gemma Terms of Use: a model trained on Gemma's outputs is a Model Derivative. Pass the terms and the "
+    "use restrictions on with it, and say in a NOTICE that it was changed.",
+    "llama": "Llama Community License: a model trained on Llama's outputs must carry 'Llama' at the beginning of its "
+    "name, with the licence and attribution.",
+}
+UNKNOWN = "The licence is not known: find it out before you use the student outside a trial."
+
+
+def ledger(
+    teacher: str, teacher_licence: str, student: str | None, student_licence: str | None
+) -> list[dict[str, Any]]:
+    """One entry a part that the student descends from: what, licence, note."""
+    entries = [
+        {"what": f"teacher: {teacher}", "licence": teacher_licence, "note": _note(teacher_licence, outputs=True)}
+    ]
+    if student is not None:
+        licence = student_licence or "unknown"
+        entries.append(
+            {"what": f"student's start: {student}", "licence": licence, "note": _note(licence, outputs=False)}
+        )
+    return entries
+
+
+def combined(entries: list[dict[str, Any]]) -> str:
+    """One licence name for the student's files: the strictest that applies, else its start's."""
+    for entry in entries:
+        family = _family(entry["licence"])
+        if family:
+            return family
+    return str(entries[-1]["licence"])
+
+
+def _note(licence: str, *, outputs: bool) -> str:
+    family = _family(licence)
+    if family:
+        return CARRIED[family]
+    if licence in ("", "unknown"):
+        return UNKNOWN
+    return "Nothing beyond the licence's own conditions." if not outputs else "Its answers may be learned from."
+
+
+def _family(licence: str) -> str:
+    return next((name for name in CARRIED if licence.casefold().startswith(name)), "")

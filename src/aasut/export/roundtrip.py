@@ -1,0 +1,75 @@
+"""Proof that a student's written forms are one model: same tokens, same weights, same greedy answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aasut.engine import torch as torch_engine
+from aasut.errors import RoundTripError
+from aasut.formats import gguf, gguf_read, safetensors, template
+from aasut.formats.gguf_write import chat_template
+from aasut.formats.tokenizer import Tokenizer
+from aasut.types import Message
+
+GREEDY_TOKENS = 4  # of free text, on the first prompts
+GREEDY_PROMPTS = 4
+
+REMEDY = "The student is not exported. This is a defect of aasut; please report it with the model's address."
+
+
+def prove(start: Path, folder: Path, file: Path, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
+    """Compare the safetensors `folder` with the bfloat16 GGUF `file` on `prompts`, both computed in float32.
+
+    `start` is the folder that the student was trained with. Raises RoundTripError at the first difference.
+    """
+    tokenizers = {
+        "training": Tokenizer.load(start),
+        "safetensors": Tokenizer.load(folder),
+        "GGUF": Tokenizer.from_gguf(gguf_read.read(file)),
+    }
+    templates = {
+        "safetensors": chat_template(folder) or "",
+        "GGUF": str(gguf_read.read(file).metadata.get("tokenizer.chat_template", "")),
+    }
+    for prompt in prompts:
+        wanted = tokenizers["training"].encode(prompt)
+        for where, tokenizer in tokenizers.items():
+            if tokenizer.encode(prompt) != wanted:
+                raise RoundTripError(f"{where} and training give different tokens for {prompt[:60]!r}.", REMEDY)
+        for where, source in templates.items():
+            if template.render(source, [Message("user", prompt)]) != prompt:
+                raise RoundTripError(f"The chat template in {where} changes {prompt[:60]!r}.", REMEDY)
+    with tempfile.TemporaryDirectory() as scratch:
+        back = Path(scratch)
+        gguf.to_folder(file, back)
+        same_weights(folder, back)
+        first, second = _greedy(folder, prompts, answers), _greedy(back, prompts, answers)
+    for prompt, one, other in zip(prompts, first, second, strict=False):
+        if one != other:
+            raise RoundTripError(f"safetensors answers {one!r} and GGUF {other!r} to {prompt[:60]!r}.", REMEDY)
+    return {"prompts": len(prompts), "tokens_equal": True, "weights_equal": True, "greedy_answers_equal": True}
+
+
+def same_weights(folder: Path, other: Path) -> None:
+    """Raise RoundTripError unless both model folders hold the same weights, bit by bit."""
+    ours, theirs = safetensors.load(folder), safetensors.load(other)
+    if ours.keys() != theirs.keys():
+        raise RoundTripError(f"One form lacks {min(ours.keys() ^ theirs.keys())}.", REMEDY)
+    for name, tensor in ours.items():
+        if not torch.equal(tensor.float(), theirs[name].float()):
+            raise RoundTripError(f"The weight {name} differs.", REMEDY)
+
+
+def _greedy(folder: Path, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
+    engine = torch_engine.load(folder, precision="float32")
+    scores = engine.score(prompts, answers).logprobs
+    texts = [answers[int(row.argmax())] for row in scores]
+    for i, prompt in enumerate(prompts[:GREEDY_PROMPTS]):
+        texts[i] += " | " + "".join(engine.generate(prompt, max_tokens=GREEDY_TOKENS))
+    engine.close()
+    return texts

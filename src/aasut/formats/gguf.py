@@ -1,0 +1,149 @@
+"""GGUF files: read, written, and turned into Hugging Face folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType
+from numpy.typing import NDArray
+
+from aasut.errors import ModelError
+from aasut.formats import safetensors, tokenizer_gguf
+from aasut.formats.gguf_read import REMEDY, Gguf, TensorInfo, is_bf16, read
+from aasut.formats.gguf_write import ARCHITECTURES, Kind, deinterleave, recode, tensor_names, write
+from aasut.store import disk_errors
+
+__all__ = ["Gguf", "Kind", "TensorInfo", "is_bf16", "read", "recode", "to_folder", "write"]
+
+_CLASSES = {
+    "llama": ("LlamaForCausalLM", "llama"),
+    "qwen2": ("Qwen2ForCausalLM", "qwen2"),
+    "qwen3": ("Qwen3ForCausalLM", "qwen3"),
+    "gemma3": ("Gemma3ForCausalLM", "gemma3_text"),
+}
+
+
+def to_folder(path: Path, folder: Path) -> None:
+    """Turn a GGUF file into a Hugging Face folder: config, weights, tokenizer, chat template.
+
+    Weights become bfloat16, or stay float16 or float32 where all matrices are that. Raises
+    ModelError for architectures, tensors and tokenizers that are not known: nothing is left out.
+    """
+    source = read(path)
+    if source.architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{path} is of the architecture {source.architecture!r}, which is not known.",
+            f"Known are: {', '.join(ARCHITECTURES)}.",
+        )
+    dtype = _dtype(source)
+    settings_of_model = config(source, dtype)
+    body, settings = tokenizer_gguf.build(source)
+    template = source.metadata.get("tokenizer.chat_template")
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.save(_weights(source, dtype), folder / "model.safetensors", dtype=dtype)
+        _dump(folder / "config.json", settings_of_model)
+        _dump(folder / "generation_config.json", {k: v for k, v in settings_of_model.items() if k.endswith("token_id")})
+        _dump(folder / "tokenizer.json", body, indent=None)
+        _dump(folder / "tokenizer_config.json", settings)
+        if isinstance(template, str):
+            (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+
+
+def config(source: Gguf, dtype: torch.dtype) -> dict[str, Any]:
+    """config.json of a GGUF file, with transformers' names."""
+    if source.get("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in source.tensors:
+        raise ModelError(f"{source.path} stretches its rope, which is not known here.", "Take a model without that.")
+    name, model_type = _CLASSES[source.architecture]
+    heads, width = source.get("attention.head_count"), source.get("embedding_length")
+    theta = float(source.get("rope.freq_base", 10000.0))
+    plain: dict[str, Any] = {
+        "architectures": [name],
+        "model_type": model_type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "hidden_size": width,
+        "intermediate_size": source.get("feed_forward_length"),
+        "num_hidden_layers": source.get("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": source.get("attention.head_count_kv", heads),
+        "head_dim": source.get("attention.key_length", width // heads),
+        "max_position_embeddings": source.get("context_length"),
+        "rms_norm_eps": source.get("attention.layer_norm_rms_epsilon"),
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "tie_word_embeddings": "output.weight" not in source.tensors,
+        "vocab_size": _embedding(source)[0],
+    }
+    if source.architecture == "gemma3":
+        plain |= _gemma3(source, plain, theta)
+    else:
+        plain |= {"hidden_act": "silu"}
+    for ours, theirs in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        plain[f"{ours}_token_id"] = source.metadata.get(f"tokenizer.ggml.{theirs}_token_id")
+    return plain
+
+
+def _embedding(source: Gguf) -> tuple[int, ...]:
+    info = source.tensors.get("token_embd.weight")
+    tokens = len(source.metadata.get("tokenizer.ggml.tokens") or [])
+    if info is None or info.shape[0] < tokens or info.shape[-1] != source.get("embedding_length"):
+        raise ModelError(f"{source.path}: its embedding does not fit its {tokens} tokens and its width.", REMEDY)
+    return info.shape
+
+
+def _gemma3(source: Gguf, plain: dict[str, Any], theta: float) -> dict[str, Any]:
+    """Every sixth layer sees everything, the others a window with a rope of its own (Gemma 3 report, section 2)."""
+    every = 6
+    kinds = [
+        "full_attention" if (layer + 1) % every == 0 else "sliding_attention"
+        for layer in range(plain["num_hidden_layers"])
+    ]
+    local = float(source.get("rope.freq_base_swa", 10000.0))
+    return {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "layer_types": kinds,
+        "query_pre_attn_scalar": plain["head_dim"],
+        "sliding_window": source.get("attention.sliding_window"),
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": theta},
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
+        },
+    }
+
+
+def _weights(source: Gguf, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    names = tensor_names(source.architecture, source.get("block_count"))
+    unknown = sorted(set(source.tensors) - set(names))
+    if unknown:
+        raise ModelError(f"{source.path} holds {unknown[0]}, which a {source.architecture} does not have.", REMEDY)
+    vital = [ours for ours in names if ours.endswith(".weight") and ours != "output.weight"]
+    missing = [ours for ours in vital if ours not in source.tensors]
+    if missing:
+        raise ModelError(f"{source.path} lacks the tensor {missing[0]}.", REMEDY)
+    return {names[ours]: torch.from_numpy(_values(source, ours)).to(dtype) for ours in source.tensors}
+
+
+def _values(source: Gguf, name: str) -> NDArray[np.float32]:
+    """A tensor in float32, as Hugging Face's classes want it."""
+    values = source.load(name)
+    if source.architecture == "llama" and (".attn_q." in name or ".attn_k." in name):
+        kind = "attention.head_count" if ".attn_q." in name else "attention.head_count_kv"
+        return deinterleave(values, source.get(kind, source.get("attention.head_count")))
+    if source.architecture == "gemma3" and name.endswith("norm.weight"):
+        return values - np.float32(1)  # transformers multiplies by 1 + weight, GGUF holds the sum
+    return np.array(values)  # a copy: the file is mapped read-only
+
+
+def _dtype(source: Gguf) -> torch.dtype:
+    kinds = {info.type for info in source.tensors.values() if len(info.shape) > 1}
+    return {
+        frozenset({GGMLQuantizationType.F32}): torch.float32,
+        frozenset({GGMLQuantizationType.F16}): torch.float16,
+    }.get(frozenset(kinds), torch.bfloat16)
+
+
+def _dump(path: Path, value: Any, indent: int | None = 2) -> None:
+    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,217 @@
+"""Writing GGUF files: from a Hugging Face folder, or from another GGUF file in another precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType, quants
+from numpy.typing import NDArray
+
+from aasut.errors import ModelError
+from aasut.formats import gguf_read, safetensors, tokenizer_gguf
+from aasut.formats.tokenizer import Tokenizer, read_json
+from aasut.store import disk_errors
+
+Kind = Literal["bf16", "f16", "q8_0"]
+KINDS = {
+    "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+    "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
+    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+}
+WRITTEN = {"LlamaForCausalLM": "llama"}
+
+_BLOCK = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+}  # fmt: skip
+_NORMS = {
+    "llama": {"ffn_norm": "post_attention_layernorm"},
+    "qwen2": {"ffn_norm": "post_attention_layernorm"},
+    "qwen3": {
+        "ffn_norm": "post_attention_layernorm",
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+    },
+    "gemma3": {
+        "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm", "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+    },
+}  # fmt: skip
+ARCHITECTURES = tuple(_NORMS)
+
+
+def tensor_names(architecture: str, layers: int) -> dict[str, str]:
+    """Hugging Face's tensor names by GGUF's, weights and biases, for one of ARCHITECTURES."""
+    names = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+        "output.weight": "lm_head.weight",
+    }
+    for layer in range(layers):
+        for ours, theirs in (_BLOCK | _NORMS[architecture]).items():
+            for part in ("weight", "bias"):
+                names[f"blk.{layer}.{ours}.{part}"] = f"model.layers.{layer}.{theirs}.{part}"
+    return names
+
+
+def interleave(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Rows of Llama's Q or K as GGUF has them: [heads * size, d], halves of each head taken in turn.
+
+    Hugging Face rotates row i with row i + size/2, GGUF rotates neighbours.
+    Source: llama.cpp, conversion of LlamaModel, `permute`.
+    """
+    return weight.reshape(heads, 2, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def deinterleave(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """The inverse of `interleave`."""
+    return weight.reshape(heads, -1, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def write(folder: Path, out: Path, kind: Kind, *, licence: str = "") -> None:
+    """Write the Hugging Face folder as one GGUF file, matrices in `kind`, vectors in float32.
+
+    bf16 is exact for bf16 weights. The same folder gives the same bytes. Raises ModelError for
+    architectures and tokenizers without a GGUF form here.
+    """
+    config = read_json(folder / "config.json")
+    architecture = _written(config, folder)
+    names = tensor_names(architecture, config["num_hidden_layers"])
+    weights = safetensors.load(folder)
+    if config.get("tie_word_embeddings"):
+        weights.pop("lm_head.weight", None)
+    unknown = sorted(set(weights) - set(names.values()))
+    if unknown:
+        raise ModelError(f"{folder}: GGUF has no place for {unknown[0]}.", "Merge adapters and extra heads first.")
+    file = gguf.GGUFWriter(None, architecture)
+    _describe_model(file, config, folder, kind, licence)
+    _describe_tokenizer(file, folder, int(weights["model.embed_tokens.weight"].shape[0]))
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": _kv_heads(config)}
+    for ours, theirs in names.items():
+        if theirs not in weights:
+            continue
+        values = weights[theirs].to(torch.float32).numpy()
+        which = ours.split(".")[-2]
+        if which in heads:
+            values = interleave(values, heads[which])
+        _add(file, ours, values, kind)
+    _finish(file, out)
+
+
+def recode(source: Path, out: Path, kind: Kind) -> None:
+    """Write a GGUF file again with its matrices in `kind` and its metadata as it is, file type aside."""
+    given = gguf_read.read(source)
+    file = gguf.GGUFWriter(None, given.architecture)
+    for key, value in given.metadata.items():
+        if key in ("general.architecture", "general.file_type", "general.quantization_version"):
+            continue
+        types = [GGUFValueType(t) for t in given.types[key]]
+        file.add_key_value(key, value, types[0], sub_type=types[1] if len(types) > 1 else None)
+    _describe_kind(file, kind)
+    for name in given.tensors:
+        _add(file, name, given.load(name), kind)
+    _finish(file, out)
+
+
+def _written(config: dict[str, Any], folder: Path) -> str:
+    name = (config.get("architectures") or ["none"])[0]
+    scaling = (config.get("rope_parameters") or config.get("rope_scaling") or {}).get("rope_type", "default")
+    if name not in WRITTEN or scaling != "default" or config.get("attention_bias") or config.get("mlp_bias"):
+        raise ModelError(
+            f"{folder}: a {name} with rope type {scaling!r} cannot be written as GGUF.",
+            f"Written are, without biases and with plain rope: {', '.join(WRITTEN)}.",
+        )
+    return WRITTEN[name]
+
+
+def _kv_heads(config: dict[str, Any]) -> int:
+    return int(config.get("num_key_value_heads") or config["num_attention_heads"])
+
+
+def _describe_kind(file: Any, kind: Kind) -> None:
+    file.add_file_type(KINDS[kind][1])
+    file.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _describe_model(file: Any, config: dict[str, Any], folder: Path, kind: Kind, licence: str) -> None:
+    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    rope = config.get("rope_parameters") or {}
+    file.add_type("model")
+    file.add_name(str(config.get("_name_or_path") or folder.name))
+    if licence:
+        file.add_license(licence)
+    file.add_block_count(config["num_hidden_layers"])
+    file.add_context_length(config["max_position_embeddings"])
+    file.add_embedding_length(config["hidden_size"])
+    file.add_feed_forward_length(config["intermediate_size"])
+    file.add_head_count(config["num_attention_heads"])
+    file.add_head_count_kv(_kv_heads(config))
+    file.add_key_length(size)
+    file.add_value_length(size)
+    file.add_rope_dimension_count(size)
+    file.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0))
+    file.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
+    file.add_vocab_size(config["vocab_size"])
+    _describe_kind(file, kind)
+
+
+def _describe_tokenizer(file: Any, folder: Path, rows: int) -> None:
+    tokenizer = Tokenizer.load(folder)
+    found = tokenizer_gguf.describe(read_json(folder / "tokenizer.json"), rows, folder)
+    file.add_tokenizer_model(found["model"])
+    file.add_tokenizer_pre(found["pre"])
+    file.add_token_list(found["tokens"])
+    file.add_token_types(found["kinds"])
+    file.add_token_merges(found["merges"])
+    if tokenizer.bos_id is not None:
+        file.add_bos_token_id(tokenizer.bos_id)
+    if tokenizer.eos_id is not None:
+        file.add_eos_token_id(tokenizer.eos_id)
+    if tokenizer.unk_id is not None:
+        file.add_unk_token_id(tokenizer.unk_id)
+    if tokenizer.pad_id is not None:
+        file.add_pad_token_id(tokenizer.pad_id)
+    file.add_add_bos_token(tokenizer.add_bos)
+    file.add_add_space_prefix(False)
+    template = chat_template(folder)
+    if template is not None:
+        file.add_chat_template(template)
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template of a Hugging Face folder, None if it has none."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_bytes().decode("utf-8")  # as it is: reading as text would change line ends
+    settings = folder / "tokenizer_config.json"
+    given = read_json(settings).get("chat_template") if settings.is_file() else None
+    return given if isinstance(given, str) else None
+
+
+def _add(file: Any, name: str, values: NDArray[np.float32], kind: Kind) -> None:
+    target = KINDS[kind][0]
+    if values.ndim == 1:
+        target = GGMLQuantizationType.F32  # norms and biases are small, and readers want them so
+    elif target == GGMLQuantizationType.Q8_0 and values.shape[-1] % 32:
+        target = GGMLQuantizationType.F16  # Q8_0 packs 32 weights of a row
+    with np.errstate(over="ignore"):
+        packed = quants.quantize(values, target)
+    if target == GGMLQuantizationType.F16 and not np.isfinite(packed).all():
+        raise ModelError(f"The weight {name} does not fit into float16.", "Write bf16 or q8_0.")
+    file.add_tensor(name, packed, raw_dtype=target)
+
+
+def _finish(file: Any, out: Path) -> None:
+    partial = out.with_name(out.name + ".partial")
+    with disk_errors(out):
+        file.write_header_to_file(partial)
+        file.write_kv_data_to_file()
+        file.write_tensors_to_file()
+        file.close()
+        partial.replace(out)

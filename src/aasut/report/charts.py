@@ -1,0 +1,298 @@
+"""The report's charts, as small SVG texts that take their colours from the page, light or dark.
+
+Each function takes the facts of a run and gives an SVG element to stand inline, or "" where the
+facts hold nothing to draw. Equal facts give equal bytes: no dates, no random ids.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from aasut.economics.cost import usd, usd_per_million_requests
+from aasut.report.table import Facts, models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Drawn in these colours, which no chart uses otherwise; the page's own take their place afterwards.
+COLOURS = {
+    name: f"#0100{i:02x}"
+    for i, name in enumerate(("ink", "muted", "line", "surface", "teacher", "student", "linear", "other", "bad"), 1)
+}
+WIDTH = 3.9  # inches; 281 units in the drawing, shown at up to 1.5 times that in pixels
+MOST_NUMBERED = 8  # answers up to which a confusion matrix carries its counts
+MOST_NAMED = 24  # answers up to which its axes carry names
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "aasut",
+    "font.size": 8,
+    "font.family": "DejaVu Sans",
+    "text.parse_math": False,
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLOURS["line"],
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.6,
+    "xtick.color": COLOURS["line"],
+    "ytick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.labelcolor": COLOURS["ink"],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.labelcolor": COLOURS["ink"],
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+}
+
+
+def accuracy(facts: Facts) -> Markup:
+    """Accuracy of every model with its two-sided interval."""
+    shown = models(facts)
+    with _chart(0.42 + 0.29 * len(shown)) as (figure, axes):
+        for row, (role, result) in enumerate(reversed(shown)):
+            colour = _colour(role)
+            axes.plot([v * 100 for v in result["ci95"]], [row, row], color=colour, linewidth=5, alpha=0.35)
+            axes.plot([result["accuracy"] * 100], [row], "o", color=colour, markersize=5)
+            axes.text(1.02, row, f"{result['accuracy'] * 100:.1f} %", transform=axes.get_yaxis_transform(), va="center")
+        axes.set_yticks(range(len(shown)), [role for role, _ in reversed(shown)])
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        axes.set_xlabel("right answers, %")
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        return _svg(figure, "accuracy", "Accuracy of each model with its interval")
+
+
+def difference(facts: Facts) -> Markup:
+    """Student minus teacher between its one-sided bounds, against the margin."""
+    verdict = facts["verdict"]
+    low, high, margin = (verdict[k] * 100 for k in ("lower_bound", "upper_bound", "margin"))
+    left, right = min(low, -margin) - margin * 0.5, max(high, 0) + margin * 0.5
+    with _chart(1.25) as (figure, axes):
+        axes.axvspan(left, -margin, color=COLOURS["bad"], alpha=0.13, linewidth=0)
+        axes.axvline(-margin, color=COLOURS["bad"], linewidth=1.2)
+        axes.axvline(0, color=COLOURS["muted"], linewidth=0.8, dashes=(3, 3))
+        axes.plot([low, high], [0, 0], color=COLOURS["student"], linewidth=6, alpha=0.35)
+        axes.plot([verdict["difference"] * 100], [0], "o", color=COLOURS["student"], markersize=6)
+        axes.text(-margin, 1.05, "margin", color=COLOURS["bad"], ha="center", va="bottom")
+        axes.text(0, 1.05, "equal", color=COLOURS["muted"], ha="center", va="bottom")
+        axes.set_xlim(left, right)
+        axes.set_ylim(-1, 1)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("student minus teacher, percentage points")
+        return _svg(figure, "difference", "Student minus teacher, with one-sided bounds, against the margin")
+
+
+def confusion(facts: Facts, side: str) -> Markup:
+    """Confusion matrix of `side` (teacher or student); a cell's shade is its share of the human answer's row."""
+    answers, matrix = facts["task"]["answers"], facts[side]["confusion"]
+    if not matrix:
+        return Markup("")
+    from matplotlib.patches import Rectangle
+
+    size = len(answers)
+    with _chart(2.0 if size <= 3 else 3.1) as (figure, axes):
+        for row, counts in enumerate(matrix):
+            for column, count in enumerate(counts):
+                share = count / max(sum(counts), 1)
+                if share:
+                    box = Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0)
+                    axes.add_patch(box)
+                    box.set(facecolor=COLOURS[side], alpha=round(0.06 + 0.54 * share, 3))
+                if size <= MOST_NUMBERED:
+                    axes.text(column, row, f"{count:,}", ha="center", va="center")
+        names = [_short(a) for a in answers]
+        places = range(size) if size <= MOST_NAMED else []
+        axes.set_xticks(
+            places, names if places else [], rotation=0 if size <= 3 else 60, ha="center" if size <= 3 else "right"
+        )
+        axes.set_yticks(places, names if places else [])
+        for label in axes.get_xticklabels():
+            label.set(color=COLOURS["ink"], rotation_mode="anchor" if size > 3 else "default")
+        axes.set(
+            xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel=f"answer of the {side}", ylabel="human answer"
+        )
+        return _svg(figure, f"confusion-{side}", f"Confusion matrix of the {side}")
+
+
+def reliability(facts: Facts) -> Markup:
+    """Share of right answers against stated confidence; the diagonal is honest."""
+    shown = [(side, facts[side]["reliability"]) for side in ("teacher", "student") if facts[side].get("reliability")]
+    if not shown:
+        return Markup("")
+    with _chart(2.5) as (figure, axes):
+        low = min(min(b["confidence"], b["accuracy"]) for _, bins in shown for b in bins) * 100
+        axes.plot([low, 100], [low, 100], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3))
+        for side, bins in shown:
+            total = sum(b["n"] for b in bins)
+            x, y = ([b[k] * 100 for b in bins] for k in ("confidence", "accuracy"))
+            axes.plot(x, y, color=COLOURS[side], label=side)
+            axes.scatter(x, y, s=[12 + 90 * b["n"] / total for b in bins], color=COLOURS[side], linewidth=0)
+        axes.set(xlabel="confidence stated, %", ylabel="right answers, %")
+        axes.grid()
+        axes.legend(loc="lower right")
+        return _svg(figure, "reliability", "Right answers against stated confidence")
+
+
+def losses(facts: Facts) -> Markup:
+    """Training and validation loss by step, and the step that was kept."""
+    training = facts["training"]
+    lines: list[tuple[str, str, list[tuple[float, float]]]] = []
+    for key, colour in (("train_loss", "other"), ("validation_loss", "student")):
+        points = [(p["step"], p[key]) for p in training.get("curve") or [] if p.get(key) is not None]
+        if points:
+            lines.append((key.replace("_", " "), colour, points))
+    if not lines:
+        return Markup("")
+    with _chart(2.3) as (figure, axes):
+        for name, colour, points in lines:
+            marker = "o" if len(points) <= 20 else ""
+            axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=name, marker=marker, markersize=3.5)
+        if training.get("best_step") is not None:
+            axes.axvline(training["best_step"], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3), label="kept")
+        axes.set(xlabel="step", ylabel="loss")
+        axes.grid(axis="y")
+        axes.legend()
+        return _svg(figure, "losses", "Training and validation loss by step")
+
+
+def costs(facts: Facts) -> Markup:
+    """USD per million requests on a log scale: filled with the prefix cache, hollow without."""
+    economics = facts["economics"]
+    shown = [(role, r) for role, r in models(facts) if r["requests_per_s"] and role not in ("untrained", "majority")]
+    shown = [(role, r) for role, r in shown if r["usd_per_million_requests"]]
+    if not shown:
+        return Markup("")
+    with _chart(0.7 + 0.36 * len(shown)) as (figure, axes):
+        for row, (role, result) in enumerate(reversed(shown)):
+            price, slow = result["usd_per_million_requests"], result["requests_per_s_no_prefix_cache"]
+            axes.plot([price], [row], "o", color=_colour(role), markersize=6)
+            axes.annotate(usd(price), (price, row), (0, 6), textcoords="offset points", ha="center")
+            if slow:
+                other = usd_per_million_requests(economics["usd_per_machine_hour"], slow, economics["utilisation"])
+                axes.plot([price, other], [row, row], color=_colour(role), linewidth=1, alpha=0.5, zorder=1)
+                axes.plot([other], [row], "o", markersize=6, markerfacecolor=COLOURS["surface"], color=_colour(role))
+                if abs(other / price - 1) > 0.5:
+                    axes.annotate(usd(other), (other, row), (0, 6), textcoords="offset points", ha="center")
+        axes.set_xscale("log")
+        axes.margins(x=0.15)
+        axes.set_yticks(range(len(shown)), [role for role, _ in reversed(shown)])
+        axes.set_ylim(-0.6, len(shown) - 0.2)
+        axes.set_xlabel("USD per million requests; hollow: prefix cache off")
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        _plain_log(axes.xaxis, lambda value: "$" + _round_count(value))
+        return _svg(figure, "costs", "USD per million requests, with and without the prefix cache")
+
+
+def break_even(facts: Facts) -> Markup:
+    """Monthly cost of owning the student and of each alternative, by volume."""
+    shown = [b for b in facts["economics"]["break_even"] if b.get("curve")]
+    if not shown:
+        return Markup("")
+    with _chart(2.5 + 0.16 * len(shown)) as (figure, axes):
+        own = sorted(
+            {p for b in shown for p in zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)}
+        )
+        axes.plot(*zip(*own, strict=True), color=COLOURS["student"], label="own the student")
+        for item, style, colour in zip(
+            shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False
+        ):
+            curve = item["curve"]
+            volumes, dollars = curve["requests_per_month"], curve["other_usd"]
+            axes.plot(volumes, dollars, style, color=COLOURS[colour], label=_short(item["against"], 34))
+            if item["requests_per_month"]:
+                cost = item["requests_per_month"] * item["usd_per_million_requests"] / 1e6
+                axes.plot([item["requests_per_month"]], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
+        axes.set(xscale="log", yscale="log", xlabel="requests a month", ylabel="USD a month")
+        axes.grid()
+        figure.legend(loc="outside upper left")
+        _plain_log(axes.xaxis, _round_count)
+        _plain_log(axes.yaxis, lambda value: "$" + _round_count(value))
+        return _svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
+
+
+@contextmanager
+def _chart(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """An empty chart of `height` inches, under settings that a user's own do not touch."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the measuring font lacks: the page's font draws them
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        yield figure, figure.subplots()
+
+
+def _svg(figure: Figure, name: str, label: str) -> Markup:
+    """The drawing as an SVG element: page colours and font, unique ids, nothing that a page does not need."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    for waste in (r"<metadata>.*?</metadata>", r"<!--.*?-->", r"<defs>\s*<style.*?</style>\s*</defs>"):
+        text = re.sub(waste, "", text, flags=re.DOTALL)
+    width, height = (f"{inches * 72:.6g}" for inches in figure.get_size_inches())
+    opening = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+    text = opening + text[text.index(">") + 1 :]
+    text = text.replace("xlink:href", "href")
+    text = re.sub(
+        r"font: (?:\w+ )?([\d.]+px) [^;\"]+|font-family: [^;\"]+; ?",
+        lambda m: f"font-size: {m[1]}" if m[1] else "",
+        text,
+    )
+    text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
+    for colour, value in COLOURS.items():
+        text = text.replace(value, f"var(--{colour})")
+    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([\w-]+)', text))
+    text = re.sub(r' id="([\w.-]+)"', lambda m: m.group(0) if m.group(1) in used else "", text)
+    for place, old in enumerate(used):
+        text = re.sub(rf'(id="|url\(#|href="#){re.escape(old)}\b', rf"\g<1>{name}-{place}", text)
+    return Markup(re.sub(r"\n\s*", "\n", text))
+
+
+def _colour(role: str) -> str:
+    return COLOURS.get(role.split()[0], COLOURS["other"])
+
+
+def _short(text: str, most: int = 16) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _round_count(value: float) -> str:
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _plain_log(axis: Any, words: Callable[[float], str]) -> None:
+    """Name the powers of ten of a log axis in words; name more of them where there are under two."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    steps: Sequence[float] = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,193 @@
+"""The content of report.json, gathered from a run's artefacts: plain data and nothing measured here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aasut.economics.breakeven import Owning, break_even
+from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, monthly_capacity, usd_per_million_requests
+from aasut.evaluate import verdict
+from aasut.evaluate.paired import recommend
+from aasut.recipe import Recipe
+from aasut.store import TIMINGS, Artefact
+from aasut.types import Example
+
+Plain = dict[str, Any]
+SECONDS_PER_HOUR = 3600.0
+
+
+def gather(
+    recipe: Recipe, scale: str, artefacts: Mapping[str, Artefact], test: list[Example], more: Mapping[str, Any]
+) -> Plain:
+    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, licences."""
+    task = recipe.task.build()
+    evaluated = artefacts["evaluate"]
+    answers = verdict.Answers.of(task, test, json.loads((evaluated.path / "predictions.json").read_text()))
+    confidence = recipe.evaluate.confidence
+    speeds = json.loads((evaluated.path / TIMINGS).read_text())
+    results = {
+        model: verdict.result(answers, model, confidence) | _size_and_speed(recipe, evaluated.facts, speeds, model)
+        for model in answers.probabilities
+    }
+    names = _names(recipe)
+    for model, found in results.items():
+        found["name"] = names[model]
+    licences = list(more["licences"])
+    exported = artefacts["export"].facts
+    results["teacher"] |= {"licence": licences[0]["licence"]} | _remote(recipe, evaluated.facts["teacher_tokens"])
+    results["student"] |= {
+        "licence": exported["licence"],
+        "file": exported["served"],
+        "file_sha256": exported["files"][exported["served"]],
+        "engine": evaluated.facts["engines"]["student"],
+        "format": "GGUF, bfloat16" if exported["served"].endswith(".gguf") else "safetensors",
+        "student_prompt": "".join(m.content for m in recipe.student_template().messages),
+    }
+    found_verdict = verdict.against_teacher(answers, "student", recipe.evaluate.margin, confidence)
+    if "student_q8_0" in results:
+        q8_0 = verdict.against_teacher(answers, "student_q8_0", recipe.evaluate.margin, confidence)
+        results["student_q8_0"]["verdict"] = q8_0.as_dict()
+    against_linear = verdict.against_linear(answers, confidence)
+    data = artefacts["data"].facts
+    facts: Plain = {
+        "name": recipe.name,
+        "scale": scale,
+        "task": {"kind": recipe.task.kind, "answers": list(task.answers), "prompt": _text(recipe)},
+        "data": {key: data[key] for key in ("counts", "groups")}
+        | {"answers": {f"{a} in {s}": n for s, given in data["answers"].items() for a, n in given.items()}},
+        "teacher": results.pop("teacher"),
+        "student": results.pop("student"),
+        "baselines": results,
+        "verdict": found_verdict.as_dict(),
+        "against_linear": None if against_linear is None else against_linear.as_dict() | _interval(against_linear),
+        "recommendation": recommend(found_verdict, against_linear).as_dict(),
+        "training": _training(artefacts),
+        "panel": artefacts["choose"].facts | artefacts["label"].facts,
+        "conservation": {
+            what: rows
+            for artefact in artefacts.values()
+            for what, rows in artefact.facts.get("conservation", {}).items()
+        },
+        "ledger": _ledger(artefacts),
+        "test_opened": more["test_opened"],
+        "licences": licences,
+        "lineage": more["lineage"],
+        "disagreements": verdict.disagreements(answers),
+        "round_trip": exported.get("round_trip"),
+        "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
+    }
+    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
+    return facts
+
+
+def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
+    """Costs and break-even from measured speeds and declared prices.
+
+    `task_prompt_tokens`: mean length of the application's own prompt, for an API whose recipe does not say.
+    """
+    declared = recipe.economics
+    teacher, student = facts["teacher"], facts["student"]
+    hourly = declared.usd_per_machine_hour / SECONDS_PER_HOUR
+    # A local teacher's labels cost machine time; an API's cost what the ledger says.
+    labelling = facts["ledger"]["usd_spent"] or hourly * (facts["seconds"]["label"] + facts["seconds"]["choose"])
+    training = hourly * facts["seconds"]["train"]
+    owning = Owning(
+        usd_per_million_requests=student["usd_per_million_requests"],
+        fixed_usd_per_month=declared.fixed_usd_per_month,
+        one_off_usd=labelling + training,
+        months=declared.months,
+        machine_requests_per_month=monthly_capacity(student["requests_per_s"], declared.utilisation),
+    )
+    found = [break_even("the teacher", teacher["usd_per_million_requests"], owning)]
+    if declared.api is not None:
+        api = declared.api
+        tokens = api.input_tokens or task_prompt_tokens
+        price = api_usd_per_million_requests(
+            tokens, api.output_tokens, api.usd_per_million_input_tokens, api.usd_per_million_output_tokens
+        )
+        found.append(break_even(api.name, price, owning))
+    own = student["usd_per_million_requests"]
+    with_cache = teacher["usd_per_million_requests"] / own if own > 0 else None
+    slow_teacher, slow_student = teacher["requests_per_s_no_prefix_cache"], student["requests_per_s_no_prefix_cache"]
+    without = slow_student / slow_teacher if slow_teacher and slow_student else None
+    return {
+        "usd_per_machine_hour": declared.usd_per_machine_hour,
+        "utilisation": declared.utilisation,
+        "cheaper_than_teacher": with_cache,
+        "cheaper_than_teacher_no_prefix_cache": without,
+        "labelling_usd": labelling,
+        "training_usd": training,
+        "sentence": cost_sentence(student["usd_per_million_requests"], teacher["usd_per_million_requests"], without),
+        "break_even": [one.as_dict() for one in found],
+    }
+
+
+def _size_and_speed(recipe: Recipe, evaluated: Plain, speeds: Plain, model: str) -> Plain:
+    parameters = evaluated["parameters"].get(model)
+    cached, uncached = speeds["cached"].get(model), speeds["uncached"].get(model)
+    declared = recipe.economics
+    return {
+        "parameters_total": parameters,
+        "parameters_active": parameters,
+        "requests_per_s": cached and cached["requests_per_s"],
+        "requests_per_s_no_prefix_cache": uncached and uncached["requests_per_s"],
+        "tokens_per_request": cached and cached["tokens_per_request"],
+        "tokens_per_request_computed": cached and cached["computed_per_request"],
+        "usd_per_million_requests": cached
+        and usd_per_million_requests(declared.usd_per_machine_hour, cached["requests_per_s"], declared.utilisation),
+    }
+
+
+def _remote(recipe: Recipe, tokens: Mapping[str, float]) -> Plain:
+    """A teacher behind an API costs its tokens' price; a scripted one costs nothing. Neither has a speed of ours."""
+    if recipe.teacher.model is not None:
+        return {}
+    endpoint = recipe.teacher.endpoint
+    prices = (endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens) if endpoint else (0.0, 0.0)
+    return {
+        "tokens_per_request": tokens["prompt"] + tokens["completion"],
+        "usd_per_million_requests": api_usd_per_million_requests(tokens["prompt"], tokens["completion"], *prices),
+    }
+
+
+def _names(recipe: Recipe) -> dict[str, str]:
+    wanted = recipe.teacher
+    source = wanted.model.address if wanted.model else wanted.endpoint.model if wanted.endpoint else "scripted"
+    start = recipe.student.model.address if recipe.student.model else "linear"
+    return {
+        "teacher": _short(source),
+        "student": f"{_short(start)}, {recipe.student.initialise}",
+        "student_q8_0": f"{_short(start)}, Q8_0",
+        "linear": "TF-IDF + logistic regression on the teacher's answers",
+        "untrained": f"{_short(start)}, untrained",
+        "majority": "always the likeliest answer",
+    }
+
+
+def _short(address: str) -> str:
+    return address.split("#")[0].split(",")[0].split(":", 1)[-1]
+
+
+def _text(recipe: Recipe) -> str:
+    return "\n\n".join(message.content for message in recipe.task.build().prompt.messages)
+
+
+def _interval(pair: Any) -> Plain:
+    return {"ci": [pair.lower, pair.upper]}
+
+
+def _training(artefacts: Mapping[str, Artefact]) -> Plain:
+    trained = artefacts["train"]
+    return {**trained.facts, "seconds": round(trained.seconds, 1)} | {
+        "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None
+    }
+
+
+def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
+    total = {"calls_made": 0, "calls_reused": 0, "usd_spent": 0.0}
+    for artefact in artefacts.values():
+        for key, value in artefact.facts.get("calls", {}).items():
+            total[key] += value
+    return total

@@ -1,0 +1,130 @@
+"""A run's results as report.json, the truth, and report.html, its picture.
+
+The facts are plain data with the keys of KEYS; what stands under them is told in docs/lifecycle.md.
+The page is one file that works offline: no scripts, nothing fetched, charts inline.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aasut.economics.cost import usd
+from aasut.errors import DataError
+from aasut.evaluate.paired import points
+from aasut.report import charts, table
+from aasut.report.table import Facts
+from aasut.store import write_atomically
+
+KEYS = (
+    "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
+    "economics", "training", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "seconds",
+)  # fmt: skip
+CHARTS = {
+    "accuracy": charts.accuracy,
+    "difference": charts.difference,
+    "reliability": charts.reliability,
+    "losses": charts.losses,
+    "costs": charts.costs,
+    "break_even": charts.break_even,
+}
+CONFUSIONS_LISTED = 10
+
+
+VERSION = 1
+
+
+def write(facts: Facts, folder: Path) -> None:
+    """Write report.json and report.html into `folder`; equal facts give equal bytes.
+
+    Both are rendered before either is written, and each is put in place whole. Raises DataError
+    where a key of KEYS is missing or a number is not finite.
+    """
+    missing = [key for key in KEYS if key not in facts]
+    if missing:
+        raise DataError(f"The report lacks {', '.join(missing)}.", f"Its keys are {', '.join(KEYS)}.")
+    for where in _not_finite(facts, "report"):
+        raise DataError(f"{where} is not a finite number.", "Leave it null where it was not measured.")
+    ordered = {key: facts[key] for key in KEYS} | {key: facts[key] for key in sorted(facts) if key not in KEYS}
+    text = json.dumps(ordered, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    page = html(ordered)
+    write_atomically(folder / "report.html", page)
+    write_atomically(folder / "report.json", text)
+
+
+def html(facts: Facts) -> str:
+    """The page of these facts; every text in them is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": table.percent,
+        "interval": table.interval,
+        "parameters": table.parameters,
+        "number": table.number,
+        "money": table.money,
+        "usd": usd,
+        "points": lambda value: points(value, signed=True),
+        "duration": duration,
+        "reasons": reasons,
+        "words": lambda name: str(name).replace("_", " "),
+    }
+    return environment.get_template("template.html").render(
+        facts=facts,
+        models=table.models(facts),
+        cheaper=table.cheaper,
+        result_name=table.RESULTS[facts["verdict"]["result"]],
+        linear_first=table.linear_first(facts),
+        economics_sentences=table.economics_sentences(facts),
+        confusions={side: charts.confusion(facts, side) for side in ("teacher", "student")},
+        mistakes=mistakes(facts),
+        charts={name: draw(facts) for name, draw in CHARTS.items()},
+    )
+
+
+def mistakes(facts: Facts) -> list[dict[str, Any]]:
+    """The student's most frequent confusions where there are more than two answers, most frequent first."""
+    answers, matrix = facts["task"]["answers"], facts["student"]["confusion"] or []
+    if len(answers) <= 2:
+        return []
+    found = [
+        {"human": answers[i], "student": answers[j], "n": count, "share": count / sum(row)}
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(found, key=lambda m: -m["n"])[:CONFUSIONS_LISTED]
+
+
+def duration(seconds: float) -> str:
+    """214.3 is "3 min 34 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """{"empty text": 10} is "10 empty text"; nothing is "0"."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "0"
+
+
+def _not_finite(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _not_finite(item, f"{where}[{place}]")

@@ -1,0 +1,268 @@
+"""OpenAI's HTTP API over one student: chat completions, models, health.
+
+Requests that arrive while the engine is busy wait and are scored together in its next call. There
+are no keys and nothing is stored: keep it on the loopback address, or behind a proxy that guards it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from aasut.errors import AasutError, DataError, ModelError, PromptMismatch
+from aasut.progress import Progress
+from aasut.serve import protocol
+from aasut.serve.protocol import ChatRequest, Refusal
+from aasut.serve.student import Answer, ServedStudent, draw
+
+BODY_LIMIT = 1_000_000  # bytes
+_DRAIN_LIMIT = 32 * BODY_LIMIT  # read and thrown away, so that the sender lives to read the refusal
+_STOP_S = 10  # seconds that requests under way have to end in when the server is stopped
+
+
+class Batcher:
+    """Scores prompts on one thread, up to `largest` in one call; all that wait go into the next call."""
+
+    def __init__(self, student: ServedStudent, largest: int, waiting: int) -> None:
+        self.student, self.largest, self.room = student, largest, waiting
+        self._queue: deque[tuple[str, asyncio.Future[Answer]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._worker: asyncio.Task[None] | None = None
+
+    async def answer(self, prompt: str) -> Answer:
+        """The student's answer, or what scoring this prompt raised; Refusal 503 where too many wait."""
+        if len(self._queue) >= self.room:
+            raise Refusal("Too many requests wait. Try again soon.", status=503, kind="server_error", code="overloaded")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append((prompt, future))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    async def _work(self) -> None:
+        while self._queue:
+            batch = [self._queue.popleft() for _ in range(min(self.largest, len(self._queue)))]
+            batch = [(prompt, future) for prompt, future in batch if not future.cancelled()]
+            prompts = [prompt for prompt, _ in batch]
+            results: list[Answer | Exception]
+            try:
+                results = await asyncio.get_running_loop().run_in_executor(self._thread, self.student.score, prompts)
+            except Exception as error:
+                results = [error] * len(batch)
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+
+class _Api:
+    def __init__(self, student: ServedStudent, batcher: Batcher) -> None:
+        self.student, self.batcher = student, batcher
+        self.fingerprint = f"fp_{student.file_sha256[:12]}"
+        self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
+
+    async def chat(self, http: Request) -> Response:
+        try:
+            return await self._complete(protocol.parse(await _body(http)))
+        except (Refusal, ClientDisconnect):
+            raise
+        except PromptMismatch as error:
+            raise Refusal(str(error), param="messages", code="prompt_mismatch") from None
+        except (DataError, ModelError) as error:  # a text that the model cannot take, such as one too long
+            raise Refusal(str(error), param="messages", code="invalid_input") from None
+        except Exception as error:
+            # The reason goes to standard error; the client learns only that it happened.
+            traceback.print_exception(error, file=sys.stderr)
+            raise Refusal(
+                "The server failed on this request.", status=500, kind="server_error", code="internal_error"
+            ) from None
+
+    async def _complete(self, request: ChatRequest) -> Response:
+        self._check_model(request.model)
+        request.check_stop(self.student.task.answers)
+        prompt = self.student.read(request.conversation())
+        answer = await self.batcher.answer(prompt)
+        key = None if request.seed is None else f"{request.seed} {prompt}"
+        temperature, top_p = request.temperature or 0.0, 1.0 if request.top_p is None else request.top_p
+        label = draw(answer, temperature=temperature, top_p=top_p, key=key)
+        if request.stream:
+            events = protocol.chunks(request, self.student.name, self.fingerprint, answer, label)
+            return StreamingResponse(_each(events), media_type="text/event-stream")
+        return JSONResponse(protocol.completion(request, self.student.name, self.fingerprint, answer, label))
+
+    async def models(self, _: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [self.model]})
+
+    async def one_model(self, http: Request) -> Response:
+        self._check_model(http.path_params["id"])
+        return JSONResponse(self.model)
+
+    async def health(self, _: Request) -> Response:
+        student = self.student
+        return JSONResponse(
+            {"status": "ok", "model": student.name, "sha256": student.file_sha256, "engine": student.engine.name}
+        )
+
+    def _check_model(self, name: str) -> None:
+        if name != self.student.name:
+            raise Refusal(
+                f"The model {name!r} does not exist. This server has {self.student.name!r}.",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+
+
+def build(student: ServedStudent, *, largest_batch: int = 32, waiting: int = 1024) -> Starlette:
+    """The application. At most `waiting` requests wait for the engine, which takes `largest_batch` at once."""
+    batcher = Batcher(student, largest_batch, waiting)
+    api = _Api(student, batcher)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        batcher.close()
+
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", api.chat, methods=["POST"]),
+            Route("/v1/models", api.models),
+            Route("/v1/models/{id:path}", api.one_model),
+            Route("/health", api.health),
+        ],
+        exception_handlers={Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def run(student: ServedStudent, host: str = "127.0.0.1", port: int = 8000, progress: Progress | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the requests under way and return.
+
+    Says one line when it is ready. `port` 0 takes a free one. Raises AasutError where the address
+    cannot be had. The student stays open.
+    """
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        build(student),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_S,
+    )
+    address = f"[{host}]" if ":" in host else host
+    ready = f"Serving {student.name} at http://{address}:{listener.getsockname()[1]}/v1 (Ctrl-C stops)"
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        ready += ". It asks for no key: everyone who reaches this address can use it"
+    _Server(config, ready, progress or Progress()).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and takes a signal as a wish to stop, not as a failure to raise again."""
+
+    def __init__(self, config: uvicorn.Config, ready: str, progress: Progress) -> None:
+        super().__init__(config)
+        self._ready, self._progress = ready, progress
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._progress.say(self._ready)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:  # the system would take it modulo 65536
+        raise AasutError(f"There is no port {port}.", "Use a port from 1024 to 65535, or 0 for a free one.")
+    listener = None
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio turns TCP's send delay off (40 ms an answer) only where the protocol is given by name.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except (OSError, UnicodeError) as error:
+        if listener is not None:
+            listener.close()
+        code = error.errno if isinstance(error, OSError) else None
+        if code == errno.EADDRINUSE:
+            raise AasutError(f"Port {port} on {host} is taken.", "Stop what listens there, or use --port.") from None
+        if code == errno.EACCES:
+            raise AasutError(f"Port {port} on {host} is not allowed.", "Use a port from 1024 on.") from None
+        raise AasutError(f"Cannot listen on {host}: {error}.", "Use --host 127.0.0.1.") from None
+    return listener
+
+
+async def _body(http: Request) -> bytes:
+    """The whole body; Refusal 413 where it is longer than the limit."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in http.stream():
+        size += len(part)
+        if size <= BODY_LIMIT:
+            parts.append(part)
+        elif size > _DRAIN_LIMIT:
+            break
+    if size > BODY_LIMIT:
+        raise Refusal(f"The body is longer than the limit of {BODY_LIMIT} bytes.", status=413, code="request_too_large")
+    return b"".join(parts)
+
+
+async def _each(events: Iterator[str]) -> AsyncIterator[str]:
+    for event in events:
+        yield event
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return JSONResponse(error.body, error.status)
+
+
+async def _no_route(http: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{http.method} {http.url.path}"
+    if error.status_code == 405:
+        refusal = Refusal(f"Not allowed to {what}.", status=405, code="method_not_allowed")
+    else:
+        refusal = Refusal(f"Unknown request URL: {what}.", status=error.status_code, code="unknown_url")
+    return JSONResponse(refusal.body, refusal.status, error.headers)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it

@@ -1,0 +1,159 @@
+"""A student ready to answer: reads a request's slots, renders the student's own prompt, scores the answers."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aasut import tasks
+from aasut.engine import base
+from aasut.engine.base import Engine
+from aasut.errors import AasutError, EngineError, PromptMismatch, RecipeError
+from aasut.export.manifest import StudentCard
+from aasut.types import Message, Usage
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The student's answer: `label` is the likeliest one.
+
+    `logprobs` holds every label's natural log-probability, the likeliest first. `usage` counts the
+    student's own prompt and the label's text.
+    """
+
+    label: str
+    logprobs: Mapping[str, float]
+    usage: Usage
+
+
+class ServedStudent:
+    """What stands behind the API and the chat. Not to be called from several threads at once.
+
+    `file_sha256` is the hash of the file that the engine runs.
+    """
+
+    def __init__(
+        self, task: tasks.Task, prompt: tasks.PromptTemplate, engine: Engine, name: str, file_sha256: str
+    ) -> None:
+        if len(prompt.messages) != 1:
+            raise RecipeError(
+                f"The student's prompt has {len(prompt.messages)} messages; a student takes plain text.",
+                "Give student.prompt as one text.",
+            )
+        extra = [slot for slot in prompt.slots if slot not in task.prompt.slots]
+        if extra:
+            raise RecipeError(
+                f"The student's prompt uses {{{extra[0]}}}, which the task's prompt does not have.",
+                f"Use only: {', '.join(task.prompt.slots)}.",
+            )
+        self.task, self.prompt, self.engine = task, prompt, engine
+        self.name, self.file_sha256 = name, file_sha256
+        # A prompt of nothing but slots would read any text at all, a mistyped production prompt too.
+        blank = prompt.render(dict.fromkeys(prompt.slots, ""))[0].content
+        self._readers = [task.prompt, prompt] if blank.strip() else [task.prompt]
+
+    @classmethod
+    def load(cls, run_folder: Path) -> ServedStudent:
+        """The student of runs/<name>/, its file verified against the hash that was measured.
+
+        Raises ModelError where the run or its file is missing or changed, EngineError where the
+        engine cannot run it.
+        """
+        card = StudentCard.read(run_folder)
+        path = card.served(run_folder)
+        engine = base.load(card.engine, path, precision=card.precision)
+        return cls(card.task(), tasks.PromptTemplate(card.student_prompt), engine, card.name, card.sha256)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What the student has to be told."""
+        return self.prompt.slots
+
+    def render(self, slots: Mapping[str, str]) -> str:
+        """The student's plain prompt for these slots."""
+        return self.prompt.render(slots)[0].content
+
+    def read(self, messages: Sequence[Message]) -> str:
+        """The student's plain prompt for a request written in the task's prompt, or in the student's own.
+
+        Raises PromptMismatch where the request is in neither.
+        """
+        mismatch: PromptMismatch | None = None
+        for reader in self._readers:
+            try:
+                return self.render(reader.read(messages))
+            except PromptMismatch as error:
+                mismatch = mismatch or error
+        raise mismatch or PromptMismatch("No prompt is declared.")
+
+    def answer(self, messages: Sequence[Message]) -> Answer:
+        """Answer one request; raises PromptMismatch, or what the engine raises."""
+        return self.answer_prompt(self.read(messages))
+
+    def answer_prompt(self, prompt: str) -> Answer:
+        """Answer one plain prompt, as `render` and `read` make it."""
+        result = self.score([prompt])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def score(self, prompts: Sequence[str]) -> list[Answer | Exception]:
+        """An answer to each plain prompt, in order, or why there is none; one bad prompt spoils no other."""
+        results: dict[int, Answer | Exception] = {}
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            texts = tuple(tasks.answer_text(prompt, answer) for answer in self.task.answers)
+            groups.setdefault(texts, []).append(number)
+        for texts, numbers in groups.items():
+            found = self._score([prompts[n] for n in numbers], texts)
+            results |= dict(zip(numbers, found, strict=True))
+        return [results[n] for n in range(len(prompts))]
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self.engine.close()
+
+    def _score(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Answer | Exception]:
+        try:
+            rows = self.engine.score(prompts, texts).logprobs.tolist()
+            if len(rows) != len(prompts):
+                raise EngineError(f"{self.engine.name} answered {len(rows)} of {len(prompts)} prompts.")
+        except Exception as error:
+            if len(prompts) == 1:
+                return [error]
+            return [self._score([prompt], texts)[0] for prompt in prompts]
+        return [self._answer(prompt, texts, row) for prompt, row in zip(prompts, rows, strict=True)]
+
+    def _answer(self, prompt: str, texts: Sequence[str], row: Sequence[float]) -> Answer | Exception:
+        if len(row) != len(texts) or any(math.isnan(x) for x in row) or not math.isfinite(max(row)):
+            return EngineError(f"{self.engine.name} gave no probabilities for a prompt of {len(prompt)} characters.")
+        order = sorted(range(len(row)), key=lambda i: -row[i])
+        try:
+            count = self.engine.count_tokens  # counts the token that begins a prompt too
+            usage = Usage(count(prompt), count(texts[order[0]]) - count(""))
+        except AasutError as error:
+            return error
+        labels = self.task.answers
+        return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage)
+
+
+def draw(answer: Answer, *, temperature: float, top_p: float, key: str | None) -> str:
+    """A label: the likeliest at temperature 0, else drawn with probability ~ p^(1 / temperature).
+
+    `top_p` keeps the fewest likeliest labels whose probabilities, after temperature, reach it. The
+    same `key` draws the same label; None draws afresh.
+    """
+    labels = list(answer.logprobs)
+    if temperature <= 0 or top_p <= 0:
+        return labels[0]
+    best = answer.logprobs[labels[0]]
+    weights = [math.exp((logprob - best) / temperature) for logprob in answer.logprobs.values()]
+    kept, mass = 0, 0.0
+    while kept < len(weights) and (kept == 0 or mass < top_p * sum(weights)):
+        mass += weights[kept]
+        kept += 1
+    generator = random.SystemRandom() if key is None else random.Random(key)
+    return generator.choices(labels[:kept], weights[:kept])[0]

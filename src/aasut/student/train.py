@@ -1,0 +1,126 @@
+"""Stages `initialise` and `train`: from the teacher's answers to a student's weights."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aasut.errors import DataError
+from aasut.progress import Progress
+from aasut.recipe import Recipe
+from aasut.tasks import answer_text
+from aasut.types import Conservation, Example, Label
+
+VERSION = 1
+
+
+def prompts_of(recipe: Recipe, examples: Sequence[Example]) -> list[str]:
+    """The student's plain prompts."""
+    template = recipe.student_template()
+    return ["".join(m.content for m in template.render(example.slots)) for example in examples]
+
+
+def validation_rows(groups: Sequence[str], share: float, seed: int) -> list[int]:
+    """Rows kept out of training: whole groups, about `share` of the rows, at least one group each side.
+
+    Raises DataError where there is one group only.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2:
+        raise DataError(
+            "All of the teacher's answers belong to one group, so none can be kept for validation.",
+            "Give data.tables[].group a column with several values, or leave it out.",
+        )
+    random.Random(seed).shuffle(names)
+    held: set[str] = set()
+    for name in names[:-1]:
+        if sum(group in held for group in groups) >= share * len(groups):
+            break
+        held.add(name)
+    return [i for i, group in enumerate(groups) if group in held]
+
+
+def initialise(
+    recipe: Recipe, source: Path, pool: Sequence[Example], folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Leave the student's start in `folder`: a model folder."""
+    from aasut.student import initialize
+
+    progress.say(f"student starts as: {recipe.student.initialise}")
+    start = initialize.get(recipe.student.initialise)
+    return start(recipe.student, source, prompts_of(recipe, pool), folder)
+
+
+def linear(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], folder: Path) -> dict[str, Any]:
+    """Fit the linear student, which sees the slots alone."""
+    from aasut.student import linear as model
+
+    by_id = {label.id: label.probabilities for label in labels}
+    rows = [example for example in pool if example.id in by_id]
+    texts = [linear_prompt(example) for example in rows]
+    held = validation_rows([e.group for e in rows], 0.1, recipe.seed)
+    report = model.fit(
+        texts, np.array([by_id[e.id] for e in rows], np.float64), held, recipe.task.build().answers, folder
+    )
+    return {**report, "conservation": {"train linear": Conservation(len(labels), len(rows))}}
+
+
+def linear_prompt(example: Example) -> str:
+    """What a linear student reads."""
+    return "\n".join(example.slots[name] for name in example.slots)
+
+
+def train(
+    recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16."""
+    import torch
+
+    from aasut.engine.torch import choose_precision, load_model
+    from aasut.engine.tree import build as build_tree
+    from aasut.formats import safetensors
+    from aasut.formats.tokenizer import Tokenizer
+    from aasut.student import losses
+    from aasut.student.initialize import copy_model
+    from aasut.student.trainer import Row, Trainer
+
+    settings = recipe.student
+    by_id = {label.id: label.probabilities for label in labels}
+    examples = [example for example in pool if example.id in by_id]
+    prompts = prompts_of(recipe, examples)
+    tokenizer = Tokenizer.load(start)
+    torch.manual_seed(recipe.seed)
+    model = load_model(start, choose_precision(settings.precision))
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    answers = [tokenizer.encode(answer_text(prompts[0], answer)) for answer in recipe.task.build().answers]
+    tree = build_tree(answers, tokenizer.eos_id)
+    ids = tokenizer.encode_all(prompts)
+    room = int(model.config.max_position_embeddings) - len(tree.nodes)
+    fits = [i for i, row in enumerate(ids) if len(row) <= room]
+    held = validation_rows([examples[i].group for i in fits], settings.validation, recipe.seed)
+    rows = [Row(ids[i], by_id[examples[i].id]) for i in fits]
+    outside = set(held)
+    trainer = Trainer(model, tree, settings, losses.get("cross_entropy"), recipe.seed)
+    report = trainer.fit(
+        [row for i, row in enumerate(rows) if i not in outside], [rows[i] for i in held], folder, progress
+    )
+    copy_model(start, folder, weights=False)
+    safetensors.save(model.state_dict(), folder / "model.safetensors")
+    return {
+        **asdict(report),
+        "padding_share": report.padding_share,
+        "epochs": settings.epochs,
+        "validation_examples": len(held),
+        "precision": str(model.dtype).removeprefix("torch."),
+        "conservation": {
+            "train": Conservation(
+                len(labels), len(fits), failed={"longer than the student's context": len(ids) - len(fits)}
+            )
+        },
+    }

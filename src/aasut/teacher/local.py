@@ -1,0 +1,98 @@
+"""A teacher on a local engine: the conversation becomes plain text, the choices are scored.
+
+Worked examples before the question are shared by many requests; the engine computes them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aasut.engine.base import Engine, load
+from aasut.recipe import Teacher as TeacherSettings
+from aasut.tasks import answer_text
+from aasut.teacher.base import Keep
+from aasut.types import Completion, Message, Request, Usage
+
+SEPARATOR = "\n\n"  # between worked examples
+
+
+def plain_text(messages: Sequence[Message]) -> tuple[str, str]:
+    """What a base model continues: (text before the last message, the last message)."""
+    before = ""
+    for message in messages[:-1]:
+        if message.role == "assistant":
+            before += answer_text(before, message.content) + SEPARATOR
+        else:
+            before += message.content if message.role == "user" else message.content + SEPARATOR
+    return before, messages[-1].content
+
+
+class LocalTeacher:
+    """See `teacher.base.Teacher`. `revision` is the hash of the model's file."""
+
+    def __init__(self, engine: Engine, revision: str) -> None:
+        self.engine = engine
+        self.identity = f"local:{engine.name}:{revision}"
+
+    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+        done: dict[int, Completion] = {}
+        groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        texts = [plain_text(request.messages) for request in requests]
+        for number, request in enumerate(requests):
+            if self._too_long(texts[number], request):
+                done[number] = Completion("", failure="longer than the teacher's context")
+            elif request.choices:
+                groups.setdefault((texts[number][0], request.choices), []).append(number)
+            else:
+                done[number] = self._free(request, "".join(texts[number]))
+        for (prefix, choices), members in groups.items():
+            done |= zip(members, self._bound(prefix, choices, [texts[m][1] for m in members]), strict=True)
+        answers = [done[number] for number in range(len(requests))]
+        if keep is not None:
+            keep(list(zip(requests, answers, strict=True)))
+        return answers
+
+    def _too_long(self, text: tuple[str, str], request: Request) -> bool:
+        room = self.engine.context - (max(map(len, request.choices)) * 4 if request.choices else request.max_tokens)
+        if sum(len(part.encode("utf-8", "replace")) for part in text) < room:
+            return False  # a token is a byte at least
+        return sum(self.engine.count_tokens(part) for part in text) >= room
+
+    def _bound(self, prefix: str, choices: tuple[str, ...], questions: list[str]) -> list[Completion]:
+        answers = [answer_text(questions[0], choice) for choice in choices]
+        scores = self.engine.score([prefix + question for question in questions], answers, prefix=prefix)
+        usage = scores.usage
+        each = Usage(usage.prompt_tokens // len(questions), 1, usage.cached_tokens // len(questions))
+        return [
+            Completion(choices[int(row.argmax())], each, tuple(float(value) for value in row))
+            for row in scores.logprobs
+        ]
+
+    def _free(self, request: Request, prompt: str) -> Completion:
+        pieces = list(
+            self.engine.generate(
+                prompt,
+                max_tokens=request.max_tokens,
+                temperature=request.temperature,
+                seed=request.sample,
+                stop=[SEPARATOR],
+            )
+        )
+        text = "".join(pieces)
+        tokens = self.engine.count_tokens(text) if text else 0
+        full = tokens >= request.max_tokens
+        return Completion(
+            text.strip(), Usage(self.engine.count_tokens(prompt), tokens), finish_reason="length" if full else "stop"
+        )
+
+    def price(self, usage: Usage) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def create(settings: TeacherSettings, path: Path, revision: str) -> LocalTeacher:
+    """From a recipe's section and the model's folder or file."""
+    return LocalTeacher(load(settings.engine, path, precision=settings.precision), revision)

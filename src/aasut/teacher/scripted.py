@@ -1,0 +1,48 @@
+"""A teacher that answers by rule: no model, no cost, always the same. For trying things out, and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aasut.recipe import Teacher as TeacherSettings
+from aasut.store import digest
+from aasut.teacher.base import Keep
+from aasut.types import Completion, Request, Usage
+
+
+class ScriptedTeacher:
+    """Answers with the value of the first rule whose word stands in the last message, case aside.
+
+    The rule "" answers everything else; without it, such requests come back as failed rows.
+    """
+
+    def __init__(self, rules: Mapping[str, str]) -> None:
+        self.rules = dict(rules)
+        self.identity = f"scripted:{digest(self.rules)}"
+
+    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+        answers = [self._answer(request) for request in requests]
+        if keep is not None:
+            keep(list(zip(requests, answers, strict=True)))
+        return answers
+
+    def _answer(self, request: Request) -> Completion:
+        question = request.messages[-1].content.casefold()
+        for word, answer in self.rules.items():
+            if word and word.casefold() in question:
+                return Completion(answer, Usage(len(question.split()), 1))
+        if "" in self.rules:
+            return Completion(self.rules[""], Usage(len(question.split()), 1))
+        return Completion("", failure="no rule matches")
+
+    def price(self, usage: Usage) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def create(settings: TeacherSettings, _path: Path | None, _revision: str) -> ScriptedTeacher:
+    """From a recipe's section."""
+    return ScriptedTeacher(settings.scripted or {})

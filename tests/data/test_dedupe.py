@@ -1,0 +1,110 @@
+"""Duplicates: what repeats is found, what differs is kept, and every decision stands on the exact similarity."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from aasut.data.dedupe import fingerprint, representatives, similarity
+from aasut.progress import Progress
+
+QUIET = Progress(quiet=True)
+VOCABULARY = (
+    "the a this that camera phone battery screen works fails breaks shines good bad great poor after before "
+    "one two weeks days of use and but with without case cable manual price value money box lens sound keys"
+)
+
+
+def stand(texts: list[str], threshold: float = 0.8) -> list[int]:
+    return representatives(texts, threshold=threshold, seed=7, progress=QUIET)
+
+
+def brute_force(texts: list[str], threshold: float) -> list[int]:
+    result: list[int] = []
+    for number, text in enumerate(texts):
+        kept = [k for k in range(number) if result[k] == k]
+        result.append(next((k for k in kept if similarity(texts[k], text) >= threshold), number))
+    return result
+
+
+def test_fingerprint_sees_through_case_width_and_space() -> None:
+    assert fingerprint({"text": "  Straße\t\nＡＢＣ ﬁne 𝐃𝐲𝐞 "}, ["text"]) == "strasse abc fine dye"
+    assert fingerprint({"text": "café"}, ["text"]) == fingerprint({"text": "CAFE\u0301"}, ["text"])
+    assert fingerprint({"text": "क़लम  है"}, ["text"]) == fingerprint({"text": "\u0915\u093cलम है"}, ["text"])
+    assert fingerprint({"text": "कलम"}, ["text"]) != fingerprint({"text": "क़लम"}, ["text"])
+
+
+def test_fingerprint_takes_the_named_slots_and_keeps_them_apart() -> None:
+    slots = {"a": "x", "b": "y z", "c": "unused"}
+    assert fingerprint(slots, ["a", "b"]) == fingerprint({"b": "y z", "a": "x"}, ["a", "b"])
+    assert fingerprint(slots, ["a", "b"]) != fingerprint({"a": "x y", "b": "z"}, ["a", "b"])
+    assert fingerprint(slots, ["a"]) == fingerprint({"a": "X"}, ["a"])
+
+
+def test_similarity_is_jaccard_of_shingles() -> None:
+    assert similarity("abcdef", "abcdef") == 1
+    assert similarity("abcdef", "abcdeg") == pytest.approx(1 / 3)  # abcde, bcdef / abcde, bcdeg
+    assert similarity("abc", "abd") == 0
+
+
+def test_exact_duplicates_point_to_the_first() -> None:
+    assert stand(["short", "other", "short", "a longer text that comes twice", "a longer text that comes twice"]) == [
+        0, 1, 0, 3, 3,
+    ]  # fmt: skip
+
+
+def test_near_duplicates_above_the_threshold_and_none_below() -> None:
+    first = "the battery of this camera lasts for two weeks of daily use and then some more"
+    near, far = first + "!", first[:40] + "but its screen is rather dim in the sun"
+    assert similarity(first, near) >= 0.8 > similarity(first, far)
+    assert stand([first, near, far]) == [0, 0, 2]
+
+
+def test_a_threshold_of_one_means_equal_texts_alone() -> None:
+    laugh, longer = "ha" * 15, "ha" * 16
+    assert similarity(laugh, longer) == 1  # the same shingles
+    assert stand([laugh, longer, laugh], threshold=1) == [0, 1, 0]
+
+
+def test_near_duplicates_in_devanagari() -> None:
+    first = "इस फ़ोन की बैटरी दो दिन तक चलती है और कैमरा भी बहुत अच्छा है"
+    assert stand([first, first + "।", "इस फ़ोन की बैटरी दो घंटे भी नहीं चलती, पैसे बरबाद हो गए"]) == [0, 0, 2]
+
+
+def test_very_short_texts_count_only_when_equal() -> None:
+    assert similarity("turn on lights 12", "turn on lights 13") >= 0.8
+    assert stand(["turn on lights 12", "turn on lights 13", "turn on lights 12"]) == [0, 1, 0]
+
+
+def test_a_chain_of_likenesses_does_not_drop_what_differs() -> None:
+    base = [f"word{i}" for i in range(40)]
+    first, middle, last = (" ".join(base[shift : shift + 30]) for shift in (0, 3, 6))
+    assert similarity(first, middle) >= 0.75
+    assert similarity(middle, last) >= 0.75 > similarity(first, last)
+    # The middle one is dropped for the first; the last is like the middle one only, so it stays.
+    assert stand([first, middle, last], threshold=0.75) == [0, 0, 2]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.9])
+def test_agrees_with_comparing_all_pairs(threshold: float) -> None:
+    rng = random.Random(3)
+    words = VOCABULARY.split()
+    texts = [" ".join(rng.choices(words, k=rng.randint(6, 60))) for _ in range(120)]
+    for text in rng.sample(texts, 100):  # planted: a few letters changed
+        letters = list(text)
+        for _ in range(rng.randint(1, 4)):
+            letters[rng.randrange(len(letters))] = rng.choice("xyz")
+        texts.append("".join(letters))
+    expected = brute_force(texts, threshold)
+    assert sum(k != i for i, k in enumerate(expected)) >= 15  # the planted ones make a real sample
+    assert stand(texts, threshold) == expected
+
+
+def test_any_seed_can_be_given() -> None:
+    texts = ["a text that is long enough for shingles", "a text that is long enough for shingles."]
+    assert representatives(texts, threshold=0.8, seed=-1, progress=QUIET) == [0, 0]
+
+
+def test_nothing_to_do() -> None:
+    assert stand([]) == []

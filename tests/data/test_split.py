@@ -1,0 +1,354 @@
+"""Splits: whole groups, no text twice, no answer in the pool, every row accounted for, the same bytes each time."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aasut.data import dedupe, split
+from aasut.errors import DataError
+from aasut.progress import Progress
+from aasut.recipe import Recipe, parse
+from aasut.store import Store
+from aasut.types import Conservation, Example
+
+QUIET = Progress(quiet=True)
+GROUP = {"column": "who"}
+BOTH: dict[str, Any] = {"source": "both.csv", "slots": {"text": "text"}, "id": "id", "group": GROUP}
+BOTH |= {"label": {"column": "answer"}, "role": "both"}
+GOLD = BOTH | {"source": "gold.csv", "role": "gold"}
+POOL = BOTH | {"source": "pool.csv", "role": "pool", "label": None}
+WORDS = [a + b for a in ("ka", "mi", "to", "re", "su", "na") for b in ("lo", "der", "pin", "gast", "muk", "zen")]
+
+
+def recipe(tables: Sequence[Mapping[str, Any]], seed: int = 7, **data: Any) -> Recipe:
+    plain = {
+        "name": "t",
+        "seed": seed,
+        "task": {"labels": ["negative", "positive"], "prompt": "Review: {text}"},
+        "data": {"tables": list(tables)} | data,
+        "teacher": {"scripted": {"good": "positive"}},
+        "student": {"initialise": "linear"},
+    }
+    return parse(plain, "test")
+
+
+def text(rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=14))
+
+
+def write(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "who", "text", "answer"), *rows])
+
+
+def rows_of(groups: int, each: int, prefix: str = "", unlabelled: int = 0, seed: int = 1) -> list[tuple[str, ...]]:
+    """`each` answered rows a group and `unlabelled` further ones, all of different text."""
+    rng = random.Random(f"{seed}{prefix}")
+    rows = []
+    for group in range(groups):
+        for number in range(each + unlabelled):
+            answer = "" if number >= each else ("negative", "positive")[(group + number) % 2]
+            rows.append((f"{prefix}{group}_{number}", f"{prefix}g{group}", text(rng), answer))
+    return rows
+
+
+def build(folder: Path, made: Recipe, out: str = "out") -> tuple[dict[str, Any], dict[str, list[Example]]]:
+    target = folder / out
+    target.mkdir(exist_ok=True)
+    facts = split.build(made, folder, target, QUIET)
+    rows = facts["conservation"]["data"]
+    assert isinstance(rows, Conservation)
+    assert rows.balanced
+    parts = {name: split.load(target, name) for name in split.SPLITS}
+    assert facts["counts"] == {name: len(part) for name, part in parts.items()}
+    assert rows.kept == sum(facts["counts"].values())
+    return facts, parts
+
+
+def fails(folder: Path, made: Recipe, match: str) -> None:
+    (folder / "out").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=match) as caught:
+        split.build(made, folder, folder / "out", QUIET)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+    assert list((folder / "out").iterdir()) == []
+
+
+def groups(part: Sequence[Example]) -> set[str]:
+    return {example.group for example in part}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_groups_stay_whole_and_the_weights_are_met(tmp_path: Path, seed: int) -> None:
+    write(tmp_path / "both.csv", rows_of(100, 6, unlabelled=2))
+    facts, parts = build(tmp_path, recipe([BOTH], seed=seed))
+    for name in split.GOLD:
+        others = set().union(*(groups(parts[other]) for other in split.GOLD if other != name))
+        assert not groups(parts[name]) & others
+    assert not groups(parts["pool"]) & (groups(parts["test"]) | groups(parts["calibrate"]))
+    # 600 answered rows in groups of 6: test 32 %, calibrate 10 %, tune 8 %, pool 50 %.
+    assert (len(parts["test"]), len(parts["calibrate"]), len(parts["tune"])) == (192, 60, 48)
+    # The pool has its own 50 groups whole, and what has no answer in the 8 groups of tune.
+    assert len(parts["pool"]) == 50 * 8 + 8 * 2
+    assert groups(parts["tune"]) < groups(parts["pool"])
+    assert facts["conservation"]["data"].dropped == {"no human answer, group is held out": (32 + 10) * 2}
+    assert facts["groups"] == {name: len(groups(part)) for name, part in parts.items()}
+    assert facts["answers"]["test"] == Counter(e.answer for e in parts["test"])
+    assert sum(facts["answers"]["test"].values()) == 192
+
+
+def test_another_seed_is_another_split(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(40, 3))
+    one, other = (build(tmp_path, recipe([BOTH], seed=seed))[1]["test"] for seed in (1, 2))
+    assert groups(one) != groups(other)
+
+
+def test_the_pool_has_no_human_answer(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(40, 3))
+    write(tmp_path / "pool.csv", rows_of(20, 3, prefix="p"))
+    facts, parts = build(tmp_path, recipe([BOTH, POOL | {"label": BOTH["label"]}]))
+    assert len(parts["pool"]) > 60
+    assert all(example.answer is None for example in parts["pool"])
+    written = (tmp_path / "out" / "pool.jsonl").read_text()
+    assert "answer" not in written
+    assert "positive" not in written
+    assert "pool" not in facts["answers"]
+    for name in split.GOLD:
+        assert all(example.answer in ("negative", "positive") for example in parts[name])
+
+
+def test_the_same_files_byte_for_byte(tmp_path: Path) -> None:
+    rows = rows_of(40, 3, unlabelled=1)
+    write(tmp_path / "both.csv", rows)
+    first, _ = build(tmp_path, recipe([BOTH], limit=20), "one")
+    second, _ = build(tmp_path, recipe([BOTH], limit=20), "two")
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["calibrate.jsonl", "pool.jsonl", "test.jsonl", "tune.jsonl"]
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
+    assert first == second
+    assert first["split_hash"]["test"] == hashlib.sha256((tmp_path / "one" / "test.jsonl").read_bytes()).hexdigest()
+    # The order of the table's rows does not matter either, as long as no two are duplicates.
+    random.Random(5).shuffle(rows)
+    write(tmp_path / "both.csv", rows)
+    build(tmp_path, recipe([BOTH], limit=20), "three")
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes() for name in names)
+
+
+def test_devanagari_comes_through(tmp_path: Path) -> None:
+    hindi = "इस फ़ोन की बैटरी दो दिन चलती है"
+    rows = [(f"{i}", f"समूह{i}", f"{hindi} {WORDS[i]} {WORDS[-i]}", ("negative", "positive")[i % 2]) for i in range(16)]
+    write(tmp_path / "both.csv", rows)
+    _, parts = build(tmp_path, recipe([BOTH], near_duplicates=1))
+    found = [example for part in parts.values() for example in part]
+    assert {(e.id, e.group, e.slots["text"]) for e in found} == {(f"0:{i}", who, t) for i, who, t, _ in rows}
+    assert hindi in (tmp_path / "out" / "pool.jsonl").read_text(encoding="utf-8")
+
+
+def test_no_text_is_in_two_splits_nor_twice_in_one(tmp_path: Path) -> None:
+    rows = rows_of(60, 4)
+    rng = random.Random(9)
+    planted = []
+    for number, (_, _, original, answer) in enumerate(rng.sample(rows, 90)):
+        near = original + rng.choice(["!", " ?", "."]) if number % 2 else f"  {original.upper()} "
+        planted.append((f"copy{number}", f"g{rng.randrange(60)}", near, answer if number % 3 else ""))
+    write(tmp_path / "both.csv", [*rows, *planted])
+    facts, parts = build(tmp_path, recipe([BOTH]))
+    kept = [dedupe.fingerprint(e.slots, ["text"]) for part in parts.values() for e in part]
+    pairs = [(a, b) for i, a in enumerate(kept) for b in kept[:i] if dedupe.similarity(a, b) >= 0.8]
+    assert pairs == []
+    dropped = facts["conservation"]["data"].dropped
+    assert {"duplicate of test", "duplicate of calibrate", "duplicate of tune", "duplicate of pool"} <= set(dropped)
+    # Nothing but the planted copies, or what they repeat, is lost.
+    assert len(kept) + dropped.get("no human answer, group is held out", 0) >= len(rows)
+
+
+def test_of_two_copies_the_one_in_test_stays(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(40, 3))
+    _, before = build(tmp_path, recipe([BOTH]))
+    tested = before["test"][0].slots["text"]
+    write(tmp_path / "pool.csv", [("1", "new", tested + ".", ""), *rows_of(3, 1, "p")])
+    facts, after = build(tmp_path, recipe([BOTH, POOL]))
+    assert after["test"] == before["test"]
+    assert facts["conservation"]["data"].dropped == {"duplicate of test": 1}
+
+
+def test_two_human_answers_to_one_text(tmp_path: Path) -> None:
+    rows = rows_of(20, 2)
+    rows += [("x1", "x", "one and the same text for two people", "positive")]
+    rows += [("x2", "x", "One and the same  text for two people", "negative")]
+    rows += [("x3", "x", "one and the same text for two people", "positive")]
+    write(tmp_path / "pool.csv", rows_of(5, 2, "p"))
+    rows += [("y1", "y", "two texts that are nearly the same but not quite", "positive")]
+    rows += [("y2", "y", "two texts that are nearly the same but not quite!", "negative")]
+    write(tmp_path / "gold.csv", rows)
+    facts, parts = build(tmp_path, recipe([GOLD, POOL]))
+    gold = {e.id: e.answer for name in split.GOLD for e in parts[name]}
+    assert gold["0:x1"] == "positive"
+    assert {"0:x2", "0:x3", "0:y2"}.isdisjoint(gold)
+    dropped = facts["conservation"]["data"].dropped
+    assert dropped["duplicate with another human answer"] == 1
+    assert sum(dropped.values()) == 3
+
+
+def test_a_group_of_a_gold_table_is_gold_in_every_table(tmp_path: Path) -> None:
+    write(tmp_path / "gold.csv", rows_of(20, 2))
+    write(tmp_path / "both.csv", [(f"b{row_id}", *rest) for row_id, *rest in rows_of(40, 2, seed=2)])
+    _, parts = build(tmp_path, recipe([GOLD, BOTH]))
+    assert not groups(parts["pool"]) & {f"g{number}" for number in range(20)}
+    assert len(groups(parts["pool"])) == 10
+
+
+def test_gold_tables_give_nothing_to_the_pool(tmp_path: Path) -> None:
+    write(tmp_path / "gold.csv", rows_of(50, 4, unlabelled=1))
+    write(tmp_path / "pool.csv", rows_of(10, 2, "p"))
+    facts, parts = build(tmp_path, recipe([GOLD, POOL]))
+    assert {e.id.split(":")[0] for e in parts["pool"]} == {"1"}
+    assert (len(parts["test"]), len(parts["calibrate"]), len(parts["tune"])) == (128, 40, 32)
+    assert facts["conservation"]["data"].dropped == {"no human answer": 50}
+
+
+def test_pool_rows_of_held_out_groups_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "gold.csv", rows_of(50, 4))
+    shared = [(f"p{row_id}", who, f"pool {number} {words[::-1]}", "") for number, (row_id, who, words, _) in
+              enumerate(rows_of(50, 1, seed=2))]  # fmt: skip
+    write(tmp_path / "pool.csv", shared)
+    facts, parts = build(tmp_path, recipe([GOLD, POOL]))
+    held_out = groups(parts["test"]) | groups(parts["calibrate"])
+    assert facts["conservation"]["data"].dropped == {"group is held out": len(held_out)}
+    assert groups(parts["pool"]) == groups(parts["tune"])
+
+
+def test_gold_that_overlaps_the_pool_is_refused_or_dropped(tmp_path: Path) -> None:
+    gold = rows_of(20, 2)
+    write(tmp_path / "gold.csv", gold)
+    write(tmp_path / "pool.csv", [*rows_of(10, 2, "p"), ("q1", "q", gold[0][2], ""), ("q2", "q", gold[9][2] + "!", "")])
+    fails(tmp_path, recipe([GOLD, POOL]), r"^2 rows of the pool stand in a gold table too, the first is 1:q[12] \(")
+    facts, parts = build(tmp_path, recipe([GOLD, POOL], overlap="drop"))
+    assert len(parts["pool"]) == 20
+    assert sum(facts["conservation"]["data"].dropped.values()) == 2
+
+
+def test_rows_without_a_group_column_are_their_own_groups(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(10, 5))
+    write(tmp_path / "pool.csv", rows_of(10, 1, prefix="p"))
+    facts, parts = build(tmp_path, recipe([BOTH | {"group": None, "id": None}, POOL | {"group": None, "id": None}]))
+    found = [example for part in parts.values() for example in part]
+    assert len({e.id for e in found}) == len({e.group for e in found}) == 60
+    assert facts["counts"] == {"test": 16, "calibrate": 5, "tune": 4, "pool": 35}
+
+
+def test_the_limit_caps_every_split(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(100, 3))
+    _, whole = build(tmp_path, recipe([BOTH]))
+    facts, parts = build(tmp_path, recipe([BOTH], limit=25))
+    assert facts["counts"] == {"test": 25, "calibrate": 25, "tune": 24, "pool": 25}
+    assert facts["conservation"]["data"].dropped == {"over the limit": 300 - 99}
+    for name, part in parts.items():
+        ids = [e.id for e in whole[name]]
+        assert [e.id for e in part] == [i for i in ids if i in {e.id for e in part}]
+        assert name == "tune" or [e.id for e in part] != ids[:25]  # drawn, not the first ones
+
+
+def test_failed_rows_are_counted_and_too_many_stop_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", [*rows_of(60, 2), ("bad1", "g1", " ", "positive"), ("bad2", "", "words", "")])
+    facts, _ = build(tmp_path, recipe([BOTH]))
+    assert facts["conservation"]["data"].failed == {"empty input": 1, "no value in column who": 1}
+    assert facts["failed_first"] == {"0": {"empty input": 122, "no value in column who": 123}}
+    (tmp_path / "out").rename(tmp_path / "before")
+    match = (
+        r"2 of 122 rows cannot be used \(empty input: 1, first in line 122; no value in column who: 1, first in line"
+    )
+    fails(tmp_path, recipe([BOTH], max_failed=0.01), match)
+
+
+def test_what_cannot_be_parted(tmp_path: Path) -> None:
+    write(tmp_path / "gold.csv", rows_of(30, 2))
+    fails(tmp_path, recipe([GOLD]), r"^The pool is empty: 60 rows came in \(none dropped\)\. Add a table")
+    write(tmp_path / "pool.csv", rows_of(30, 2, "p"))
+    fails(tmp_path, recipe([POOL]), "no human answers in test: 60 rows")
+    weights = {"pool": 1, "tune": 1, "calibrate": 1, "test": 0}
+    fails(tmp_path, recipe([GOLD, POOL], split=weights), "no human answers in test")
+    fails(tmp_path, recipe([GOLD, POOL], split=dict.fromkeys(weights, 0)), "gives no split a weight")
+    write(tmp_path / "both.csv", [(i, who, t, "positive") for i, who, t, _ in rows_of(30, 2)])
+    fails(tmp_path, recipe([BOTH]), "All human answers are 'positive'")
+    write(tmp_path / "both.csv", [("1", "x", "good enough", "positive"), ("2", "y", "not so good", "Mixed")])
+    fails(tmp_path, recipe([BOTH]), r"line 3: the label 'Mixed' is not in the list")
+    grouped = BOTH | {"group": {"column": "who", "pattern": "(x)"}}
+    write(tmp_path / "both.csv", [("1", "x", "good enough", "positive"), ("2", "y", "not so good", "negative")])
+    fails(tmp_path, recipe([grouped]), r"line 3: the group pattern '\(x\)' finds nothing in 'y'")
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_few_groups_reach_test_first(count: int) -> None:
+    weights = {"pool": 50.0, "tune": 8.0, "calibrate": 10.0, "test": 32.0}
+    dealt = split.part({f"g{i}": 3 for i in range(count)}, weights, random.Random(1))
+    assert len(dealt) == count
+    assert set(split.SPLITS[: min(count, 4)]) <= set(dealt.values())
+
+
+def test_a_changed_table_is_another_setting(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(10, 2))
+    before = split.settings(recipe([BOTH]), tmp_path)
+    assert split.settings(recipe([BOTH]), tmp_path) == before
+    assert split.settings(recipe([BOTH], seed=8), tmp_path) != before
+    write(tmp_path / "both.csv", rows_of(10, 3))
+    assert split.settings(recipe([BOTH]), tmp_path) != before
+
+
+def test_as_a_stage_of_the_store(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(40, 3, unlabelled=1))
+    made = recipe([BOTH])
+    with Store(tmp_path / "store") as store:
+
+        def stage() -> Any:
+            return store.stage(
+                "data", 1, split.settings(made, tmp_path), [],
+                lambda folder: split.build(made, tmp_path, folder, QUIET),
+            )  # fmt: skip
+
+        first, again = stage(), stage()
+    assert (first.reused, again.reused) == (False, True)
+    assert again.facts == first.facts
+    assert json.loads(json.dumps(first.facts)) == first.facts
+    assert len(split.load(first.path, "test")) == first.facts["counts"]["test"]
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no split 'train'"):
+        split.load(tmp_path, "train")
+
+
+def test_the_real_reviews(tmp_path: Path) -> None:
+    table = {
+        "source": "pypi-sdist:vaderSentiment==3.3.2#vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+        "!hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
+        "sha256": "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        "format": "tsv",
+        "encoding": "latin-1",
+        "columns": ["id", "mean", "text"],
+        "slots": {"text": "text"},
+        "id": "id",
+        "group": {"column": "id", "pattern": r"(\d+)_"},
+        "label": {
+            "column": "mean",
+            "ranges": [{"label": "negative", "at_most": -0.5}, {"label": "positive", "at_least": 0.5}],
+        },
+    }
+    facts = split.build(recipe([table]), tmp_path, tmp_path, QUIET, cache=tmp_path / "cache")
+    parts = {name: split.load(tmp_path, name) for name in split.SPLITS}
+    rows = facts["conservation"]["data"]
+    assert (rows.rows_in, rows.failed) == (3708, {})
+    assert rows.balanced
+    assert len(parts["test"]) >= 900
+    assert not groups(parts["pool"]) & (groups(parts["test"]) | groups(parts["calibrate"]))
+    kept = Counter(dedupe.fingerprint(e.slots, ["text"]) for part in parts.values() for e in part)
+    assert set(kept.values()) == {1}

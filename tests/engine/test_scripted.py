@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aasut.engine import base
+from aasut.engine.base import Engine
+from aasut.engine.scripted import ScriptedEngine
+from aasut.errors import ModelError
+
+RULES = {"great": "positive", "awful": "negative", "lovely": "positive"}
+ANSWERS = [" negative", " neutral", " positive"]
+
+
+def test_a_word_gives_its_answer_most_of_the_mass() -> None:
+    engine: Engine = ScriptedEngine(RULES)
+    scores = engine.score(["A GREAT film.", "awful", "great and lovely and awful", "nothing"], ANSWERS)
+    expected = np.log([[1 / 12, 1 / 12, 10 / 12], [10 / 12, 1 / 12, 1 / 12], [10 / 30, 1 / 30, 19 / 30], [1 / 3] * 3])
+    np.testing.assert_allclose(scores.logprobs, expected, rtol=1e-12)
+    assert scores.logprobs.dtype == np.float64
+
+
+def test_score_counts_tokens_and_the_cached_prefix() -> None:
+    usage = ScriptedEngine(RULES).score(["Film: great", "Film: so awful"], [" a", " b c"], prefix="Film: ").usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (5, 6, 1)
+
+
+def test_no_prompts_give_no_rows() -> None:
+    assert ScriptedEngine(RULES).score([], ANSWERS).logprobs.shape == (0, 3)
+
+
+def test_a_prompt_must_begin_with_the_prefix_and_fit_the_context() -> None:
+    with pytest.raises(ModelError, match="prefix"):
+        ScriptedEngine(RULES).score(["great"], ANSWERS, prefix="Film: ")
+    with pytest.raises(ModelError, match="has 3 tokens; the context has 2"):
+        ScriptedEngine(RULES, context=2).score(["one two", "one two three"], ANSWERS)
+    with pytest.raises(ModelError, match="has 5 tokens"):
+        list(ScriptedEngine(RULES, context=4).generate("one", max_tokens=4))
+
+
+def test_generate_gives_the_rules_text_and_heeds_its_limits() -> None:
+    engine = ScriptedEngine({"order": "Your parcel is on its way", "bill": "Paid"})
+    assert "".join(engine.generate("my ORDER and bill", max_tokens=9, temperature=1.0, seed=3)) == RULE_TEXT
+    assert "".join(engine.generate("my order", max_tokens=2)) == "Your parcel"
+    assert "".join(engine.generate("my order", max_tokens=9, stop=["is", "way"])) == "Your parcel"
+    assert list(engine.generate("hello", max_tokens=9)) == []
+
+
+RULE_TEXT = "Your parcel is on its way"
+
+
+def test_load_reads_a_file_or_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(RULES))
+    for path in (file, tmp_path):
+        engine = base.load("scripted", path)
+        assert engine.score(["great"], ANSWERS).logprobs.argmax() == 2
+        assert engine.name == "scripted"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', None])
+def test_load_refuses_what_holds_no_rules(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "rules.json").write_text(text)
+    with pytest.raises(ModelError, match="holds no rules") as caught:
+        base.load("scripted", tmp_path)
+    assert "JSON object" in caught.value.remedy

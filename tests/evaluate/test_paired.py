@@ -1,0 +1,220 @@
+"""Tango's interval against the quartic of Yang, Sun & Hardin, the verdict's error rate, and the sentences."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from aasut.errors import DataError
+from aasut.evaluate import paired
+
+
+def quartic(b: float, c: float, n: float, z: float) -> list[float]:
+    """Real roots of Tango's equation as a polynomial (Yang, Sun & Hardin 2013, Statistics in Medicine 32)."""
+    g, d, s = z**2, b - c, b + c
+    coefficients = [
+        n**2 * (n / g + 1) ** 2,
+        -n * d * (n / g + 1) * (4 * n / g + 1),
+        2 * n * d**2 * (3 * n / g + 2) / g - n**2 * (s / g + 1),
+        n * d * (2 * s / g + 1) - d**3 * (4 * n / g + 1) / g,
+        d**2 * (d**2 / g - s) / g,
+    ]
+    roots = np.roots(coefficients)
+    return sorted(float(r.real) for r in roots if abs(r.imag) < 1e-7 and -1 <= r.real <= 1)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "n", "z"),
+    [
+        (40, 20, 160, 1.96),
+        (1, 7, 21, 1.96),
+        (6, 16, 161, 1.96),
+        (53, 61, 946, 1.645),
+        (0.5, 3.25, 80.5, 1.7),
+        (9, 4, 13, 1),
+    ],
+)
+def test_tango_equals_the_closed_form(b: float, c: float, n: float, z: float) -> None:
+    lower, upper = paired.tango_lower(b, c, n, z), -paired.tango_lower(c, b, n, z)
+    roots = quartic(b, c, n, z)
+    assert lower == pytest.approx(roots[0], abs=1e-8)
+    assert upper == pytest.approx(roots[-1], abs=1e-8)
+    assert lower < (b - c) / n < upper
+
+
+def test_tango_where_one_side_is_empty() -> None:
+    z = 1.96
+    assert paired.tango_lower(0, 0, 50, z) == pytest.approx(-(z**2) / (50 + z**2), abs=1e-10)
+    assert paired.tango_lower(0, 30, 30, z) == -1
+    assert paired.tango_lower(30, 0, 30, z) == pytest.approx((30 - z**2) / (30 + z**2), abs=1e-10)
+    assert paired.tango_lower(8, 0, 30, z) == pytest.approx(quartic(8, 0, 30, z)[0], abs=1e-8)
+
+
+def test_published_example() -> None:
+    # Airway reactivity before and after transplantation (Bentur 2009): 1 and 7 discordant of 21; Tango's 95 %
+    # interval as in Fagerland, Lydersen & Laake (2014), Statistics in Medicine 33.
+    z = norm.ppf(0.975)
+    assert paired.tango_lower(1, 7, 21, z) == pytest.approx(-0.517, abs=5e-4)
+    assert -paired.tango_lower(7, 1, 21, z) == pytest.approx(-0.026, abs=5e-4)
+
+
+def sides(both: int, only_a: int, only_b: int, none: int) -> tuple[list[bool], list[bool]]:
+    a = [True] * (both + only_a) + [False] * (only_b + none)
+    b = [True] * both + [False] * only_a + [True] * only_b + [False] * none
+    return a, b
+
+
+def test_compare_counts_and_signs() -> None:
+    a, b = sides(800, 50, 20, 130)
+    found = paired.compare(a, b, range(1000))
+    assert (found.difference, found.discordance, found.only_a, found.only_b) == (0.03, 0.07, 50, 20)
+    z = norm.ppf(0.975)
+    roots = quartic(50, 20, 1000, z)
+    assert (found.lower, found.upper) == pytest.approx((roots[0], roots[-1]), abs=1e-8)
+    assert found.better
+    back = paired.compare(b, a, range(1000))
+    assert (back.lower, back.upper) == pytest.approx((-found.upper, -found.lower), abs=1e-10)
+    assert not back.better
+    assert json.loads(json.dumps(found.as_dict()))["ci"] == [found.lower, found.upper]
+
+
+def test_mcnemar_is_exact() -> None:
+    assert paired.mcnemar(0, 0) == 1.0
+    assert paired.mcnemar(1, 7) == pytest.approx(2 * 9 / 256)
+    assert paired.mcnemar(5, 5) == 1.0
+
+
+def test_groups_widen_the_interval() -> None:
+    a, b = sides(800, 50, 20, 130)
+    groups = [i // 10 for i in range(1000)]  # discordant items share groups
+    apart, together = paired.compare(a, b, range(1000)), paired.compare(a, b, groups)
+    assert apart.design_effect == 1.0
+    assert together.design_effect == pytest.approx(10, rel=0.05)
+    assert together.upper - together.lower > 2.5 * (apart.upper - apart.lower)
+
+
+def test_verdicts() -> None:
+    near = paired.verdict(*sides(850, 30, 32, 88), range(1000), 0.03)
+    assert near.result == "non_inferior"
+    assert near.more_examples_needed == 0
+    far = paired.verdict(*sides(800, 10, 90, 100), range(1000), 0.03)
+    assert far.result == "inferior"
+    assert far.upper_bound < -0.03
+    assert far.more_examples_needed == 0
+    unsure = paired.verdict(*sides(80, 5, 6, 9), range(100), 0.03)
+    assert unsure.result == "undecided"
+    assert unsure.lower_bound < -0.03 < unsure.upper_bound
+    beyond = paired.verdict(*sides(80, 4, 8, 8), range(100), 0.03)
+    assert (beyond.result, beyond.more_examples_needed) == ("undecided", None)
+
+
+def test_bounds_are_one_sided() -> None:
+    found = paired.verdict(*sides(850, 30, 32, 88), range(1000), 0.03, 0.95)
+    assert found.lower_bound == pytest.approx(quartic(30, 32, 1000, norm.ppf(0.95))[0], abs=1e-8)
+    assert found.paired.lower < found.lower_bound < found.upper_bound < found.paired.upper
+
+
+def test_more_examples_by_hand_and_in_use() -> None:
+    # 10 % discordance, no difference, margin 2 points: (1.645 + .842)^2 * .1 / .02^2 = 1,545.6 items in all.
+    found = paired.verdict(*sides(80, 5, 5, 10), range(100), 0.02)
+    assert found.more_examples_needed == 1546 - 100
+    # Twice the effect, twice the items.
+    a, b = sides(80, 5, 5, 10)
+    doubled = paired.verdict(a * 2, b * 2, [*range(100), *range(100)], 0.02)
+    assert doubled.more_examples_needed == pytest.approx(2 * 1546 - 200, rel=0.03)
+    enough = 1546
+    decided = paired.verdict(*sides(enough - 156, 77, 77, 2), range(enough), 0.02)
+    assert decided.result == "non_inferior"
+
+
+def test_no_discordance_has_width_and_says_how_many_would_do() -> None:
+    few = paired.verdict([True] * 40, [True] * 40, range(40), 0.03)
+    assert few.result == "undecided"
+    assert few.lower_bound < -0.03
+    assert few.more_examples_needed is not None
+    n = 40 + few.more_examples_needed
+    assert paired.verdict([True] * n, [True] * n, range(n), 0.03).result == "non_inferior"
+    assert paired.verdict([True] * (n - 2), [True] * (n - 2), range(n - 2), 0.03).result == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "groups"),
+    [([True], [True], ["g"]), ([True] * 9, [False] * 9, ["g"] * 9), ([True] * 3, [True] * 2, list("abc"))],
+)
+def test_too_little_to_say(a: list[bool], b: list[bool], groups: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        paired.verdict(a, b, groups, 0.03)
+    assert caught.value.remedy
+
+
+def draw(rng: np.random.Generator, groups: int, size: int) -> tuple[list[bool], list[bool]]:
+    """Student and teacher whose true difference is exactly -3 points, with 15 % discordance in whole groups' moods."""
+    mood = rng.random(groups) < 0.5  # half the groups have all the discordance
+    losing = np.where(mood, 0.18, 0.0)[:, None]
+    winning = np.where(mood, 0.12, 0.0)[:, None]
+    chance = rng.random((groups, size))
+    difference = np.where(chance < losing, -1, np.where(chance < losing + winning, 1, 0)).ravel()
+    teacher = np.where(difference != 0, difference < 0, rng.random(groups * size) < 0.9)
+    return (teacher.astype(int) + difference > 0).tolist(), teacher.tolist()
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_false_non_inferiority_rate_at_the_margin(size: int) -> None:
+    rng = np.random.default_rng(20)
+    groups = np.repeat(np.arange(640 // size), size).tolist()
+    tries = 1200
+    wrong = sum(
+        paired.verdict(*draw(rng, 640 // size, size), groups, 0.03).result == "non_inferior" for _ in range(tries)
+    )
+    assert 0.03 <= wrong / tries <= 0.075  # .05, give or take four standard errors
+
+
+def test_false_non_inferiority_rate_where_groups_sway_the_difference() -> None:
+    rng = np.random.default_rng(21)
+    groups = np.repeat(np.arange(80), 8)
+    wrong = naive = 0
+    tries = 800
+    for _ in range(tries):
+        lean = rng.choice([0.0, 0.15], 80)[groups]  # chance that the student alone is right; mean .075
+        chance = rng.random(640)
+        difference = np.where(chance < lean, 1, np.where(chance < 0.18, -1, 0))
+        student, teacher = (difference > 0).tolist(), (difference < 0).tolist()
+        wrong += paired.verdict(student, teacher, groups.tolist(), 0.03).result == "non_inferior"
+        naive += paired.verdict(student, teacher, range(640), 0.03).result == "non_inferior"
+    assert 0.025 <= wrong / tries <= 0.08
+    assert naive / tries > wrong / tries
+
+
+def test_sentences_say_what_was_found() -> None:
+    good = paired.verdict_sentence(paired.verdict(*sides(850, 30, 32, 88), range(1000), 0.03))
+    assert good.startswith("The student may replace the teacher.")
+    assert "0.2 points less accurate, with 95 % confidence at most 1.5 points less; the margin is 3.0 points" in good
+    better = paired.verdict_sentence(paired.verdict(*sides(850, 80, 10, 60), range(1000), 0.03))
+    assert "7.0 points more accurate, with 95 % confidence at least" in better
+    bad = paired.verdict_sentence(paired.verdict(*sides(800, 10, 90, 100), range(1000), 0.03))
+    assert bad.startswith("The student is not good enough.")
+    unsure = paired.verdict(*sides(80, 5, 6, 9), range(100), 0.03)
+    assert f"About {unsure.more_examples_needed:,} more human answers" in paired.verdict_sentence(unsure)
+    beyond = paired.verdict(*sides(80, 4, 8, 8), range(100), 0.03)
+    assert "cannot be promised" in paired.verdict_sentence(beyond)
+
+
+def test_recommendation() -> None:
+    good = paired.verdict(*sides(850, 30, 32, 88), range(1000), 0.03)
+    bad = paired.verdict(*sides(800, 10, 90, 100), range(1000), 0.03)
+    above = paired.compare(*sides(800, 90, 10, 100), range(1000))
+    equal = paired.compare(*sides(850, 31, 30, 89), range(1000))
+    below = paired.compare(*sides(800, 10, 90, 100), range(1000))
+    assert paired.recommend(good, above).use == "student"
+    assert paired.recommend(good, None).use == "student"
+    linear = paired.recommend(good, equal)
+    assert linear.use == "linear"
+    assert linear.sentence.startswith("The linear model is as good as the student")
+    assert paired.recommend(good, below).sentence.startswith("The linear model is better than the student")
+    assert paired.recommend(bad, above).use == "teacher"
+    neither = paired.recommend(bad, equal)
+    assert neither.use == "teacher"
+    assert neither.sentence.startswith("The linear model is as good")

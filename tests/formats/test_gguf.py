@@ -1,0 +1,235 @@
+"""GGUF files: exact round trips, independent readers, damaged files."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import gguf as reference
+import numpy as np
+import openvino_genai
+import pytest
+import torch
+from conftest import TEXTS, make_llama
+from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+
+from aasut.errors import ModelError
+from aasut.formats import gguf, safetensors
+from aasut.formats.gguf_write import deinterleave, interleave
+from aasut.formats.tokenizer import Tokenizer
+
+NASTY = ["a<|end|>b", "नमस्ते 👩‍👩‍👧 2024", "\x00\x7f\r\n  x\t1234", "<tag><|begin|>", "", " lead", "é é"]
+
+
+def logits(folder: Path, ids: list[int]) -> torch.Tensor:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        return model(torch.tensor([ids])).logits
+
+
+@pytest.mark.parametrize(("tied", "add_bos"), [(True, False), (False, True)])
+def test_round_trip_is_exact(tied: bool, add_bos: bool, tmp_path: Path) -> None:
+    folder = make_llama(tmp_path / "hf", tied=tied, add_bos=add_bos)
+    gguf.write(folder, tmp_path / "one.gguf", "bf16", licence="mit")
+    gguf.to_folder(tmp_path / "one.gguf", tmp_path / "back")
+    gguf.write(tmp_path / "back", tmp_path / "two.gguf", "bf16")
+    gguf.to_folder(tmp_path / "two.gguf", tmp_path / "again")
+    before = safetensors.load(folder)
+    for other in ("back", "again"):
+        after = safetensors.load(tmp_path / other)
+        assert set(after) == set(before)
+        assert all(a.dtype == torch.bfloat16 and torch.equal(a, before[name]) for name, a in after.items())
+        assert torch.equal(logits(tmp_path / other, [5, 9, 30, 7]), logits(folder, [5, 9, 30, 7]))
+        ours, theirs = Tokenizer.load(tmp_path / other), Tokenizer.load(folder)
+        assert ours.encode_all(TEXTS + NASTY) == theirs.encode_all(TEXTS + NASTY)
+        assert (
+            (ours.bos_id, ours.eos_id, ours.add_bos)
+            == (theirs.bos_id, theirs.eos_id, theirs.add_bos)
+            == (0, 1, add_bos)
+        )
+    template = (tmp_path / "again" / "chat_template.jinja").read_bytes()
+    assert template == (folder / "chat_template.jinja").read_bytes()
+    assert gguf.read(tmp_path / "one.gguf").parameters == safetensors.parameters(folder)
+
+
+def test_the_same_folder_gives_the_same_bytes(tiny_llama: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        gguf.write(tiny_llama, tmp_path / name, "q8_0", licence="mit")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_reference_reader_agrees(tiny_llama: Path, tmp_path: Path) -> None:
+    """What the gguf package reads is what we read, and what llama.cpp wants is there."""
+    gguf.write(tiny_llama, tmp_path / "m.gguf", "q8_0", licence="mit")
+    ours, theirs = gguf.read(tmp_path / "m.gguf"), reference.GGUFReader(tmp_path / "m.gguf")
+    given = {k: f.contents() for k, f in theirs.fields.items() if not k.startswith("GGUF.")}
+    assert ours.metadata == given
+    assert {t.name for t in theirs.tensors} == set(ours.tensors)
+    for tensor in theirs.tensors:
+        expected = reference.quants.dequantize(tensor.data, tensor.tensor_type)
+        assert np.array_equal(ours.load(tensor.name), expected)
+    wanted = {"general.license": "mit", "general.file_type": 7, "llama.rope.freq_base": 50000.0, "llama.block_count": 2,
+              "llama.attention.head_count_kv": 2, "llama.rope.dimension_count": 16, "tokenizer.ggml.pre": "smollm",
+              "tokenizer.ggml.eos_token_id": 1, "tokenizer.ggml.add_bos_token": False}  # fmt: skip
+    assert {key: given[key] for key in wanted} == wanted
+    kinds = given["tokenizer.ggml.token_type"]
+    assert [kinds[i] for i in (0, 1, 2, -4, -1)] == [3, 3, 1, 4, 5]
+    assert {t.tensor_type.name for t in theirs.tensors if len(t.shape) == 1} == {"F32"}
+
+
+def test_interleave_turns_halves_into_neighbours() -> None:
+    rows = np.arange(8, dtype=np.float32)[:, None]  # two heads of size 4
+    assert interleave(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert np.array_equal(deinterleave(interleave(rows, 2), 2), rows)
+
+
+def test_recode_keeps_metadata_and_values(tiny_llama: Path, tmp_path: Path) -> None:
+    gguf.write(tiny_llama, tmp_path / "m.gguf", "bf16")
+    assert gguf.is_bf16(tmp_path / "m.gguf")
+    gguf.recode(tmp_path / "m.gguf", tmp_path / "f16.gguf", "f16")
+    before, after = gguf.read(tmp_path / "m.gguf"), gguf.read(tmp_path / "f16.gguf")
+    assert not gguf.is_bf16(tmp_path / "f16.gguf")
+    kept = lambda data: {k: v for k, v in data.metadata.items() if k != "general.file_type"}  # noqa: E731
+    assert kept(before) == kept(after)
+    assert (before.metadata["general.file_type"], after.metadata["general.file_type"]) == (32, 1)
+    assert {k: before.types[k] for k in before.types} == {k: after.types[k] for k in before.types}
+    for name in before.tensors:
+        assert np.array_equal(after.load(name), before.load(name).astype(np.float16).astype(np.float32))
+
+
+def test_weights_beyond_float16_are_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for path in tiny_llama.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = safetensors.load(folder)
+    weights["model.layers.0.mlp.up_proj.weight"][0, 0] = 1e6
+    safetensors.save(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="float16"):
+        gguf.write(folder, tmp_path / "m.gguf", "f16")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_gemma3_weights_come_back(tmp_path: Path) -> None:
+    """A random Gemma 3, written by hand as llama.cpp stores it, gives the same logits."""
+    torch.manual_seed(2)
+    config = Gemma3TextConfig(
+        vocab_size=262, hidden_size=32, intermediate_size=64, num_hidden_layers=7, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, sliding_window=4, max_position_embeddings=64, query_pre_attn_scalar=16,
+        tie_word_embeddings=True, layer_types=["full_attention" if i == 5 else "sliding_attention" for i in range(7)],
+    )  # fmt: skip
+    model = Gemma3ForCausalLM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    write_gemma3(tmp_path / "g.gguf", model)
+    gguf.to_folder(tmp_path / "g.gguf", tmp_path / "out")
+    ids = [2, 9, 30, 7, 100, 200, 33, 9]
+    with torch.inference_mode():
+        expected = model(torch.tensor([ids])).logits
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float32"
+    torch.testing.assert_close(logits(tmp_path / "out", ids), expected, rtol=1e-4, atol=1e-4)
+
+
+def write_gemma3(out: Path, model: Gemma3ForCausalLM) -> None:
+    names = {
+        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+        "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+        "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
+        "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    }  # fmt: skip
+    c = model.config
+    file = reference.GGUFWriter(out, "gemma3")
+    for key, value in {
+        "context_length": 64, "embedding_length": 32, "block_count": 7, "feed_forward_length": 64,
+        "attention.head_count": 2, "attention.head_count_kv": 1, "attention.key_length": 16,
+        "attention.value_length": 16, "attention.sliding_window": 4,
+    }.items():  # fmt: skip
+        file.add_uint32(f"gemma3.{key}", value)
+    file.add_float32("gemma3.attention.layer_norm_rms_epsilon", c.rms_norm_eps)
+    file.add_float32("gemma3.rope.freq_base", c.rope_parameters["full_attention"]["rope_theta"])
+    file.add_tokenizer_model("llama")
+    file.add_token_list(["<pad>", "<eos>", "<bos>", "<unk>", "▁", "a", *(f"<0x{i:02X}>" for i in range(256))])
+    file.add_token_scores([0.0] * 262)
+    file.add_token_types([3, 3, 3, 2, 1, 1] + [6] * 256)
+    file.add_bos_token_id(2)
+    file.add_unk_token_id(3)
+    for name, tensor in model.state_dict().items():
+        values = tensor.numpy() + (1 if name.endswith("norm.weight") else 0)
+        if name == "model.embed_tokens.weight":
+            file.add_tensor("token_embd.weight", values)
+        elif name == "model.norm.weight":
+            file.add_tensor("output_norm.weight", values)
+        elif name != "lm_head.weight":
+            _, _, layer, rest = name.split(".", 3)
+            file.add_tensor(f"blk.{layer}.{names[rest.removesuffix('.weight')]}.weight", values)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+
+
+class TestDamage:
+    @pytest.mark.parametrize("keep", [0, 3, 4, 20, 100, 2000, -1])
+    def test_a_truncated_file_is_one_line(self, keep: int, tiny_llama: Path, tmp_path: Path) -> None:
+        gguf.write(tiny_llama, tmp_path / "m.gguf", "bf16")
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes((tmp_path / "m.gguf").read_bytes()[:keep])
+        with pytest.raises(ModelError, match="no whole GGUF file") as caught:
+            gguf.to_folder(cut, tmp_path / "out")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+    def test_lying_numbers_are_refused(self, tiny_llama: Path, tmp_path: Path) -> None:
+        gguf.write(tiny_llama, tmp_path / "m.gguf", "bf16")
+        data = bytearray((tmp_path / "m.gguf").read_bytes())
+        for place, number in ((4, 99), (8, 2**60), (16, 2**60), (24, 2**62)):
+            broken = bytearray(data)
+            width = "<I" if place == 4 else "<Q"
+            struct.pack_into(width, broken, place, number)
+            (tmp_path / "broken.gguf").write_bytes(broken)
+            with pytest.raises(ModelError, match="no whole GGUF file"):
+                gguf.read(tmp_path / "broken.gguf")
+
+    def test_missing_and_unknown(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="There is no file"):
+            gguf.read(tmp_path / "nowhere.gguf")
+        with pytest.raises(ModelError, match="is a folder"):
+            gguf.read(tmp_path)
+        file = reference.GGUFWriter(tmp_path / "mamba.gguf", "mamba")
+        file.write_header_to_file()
+        file.write_kv_data_to_file()
+        file.write_tensors_to_file()
+        file.close()
+        with pytest.raises(ModelError, match="'mamba', which is not known"):
+            gguf.to_folder(tmp_path / "mamba.gguf", tmp_path / "out")
+
+    def test_a_tensor_without_a_place_is_not_dropped(self, tiny_llama: Path, tmp_path: Path) -> None:
+        gguf.write(tiny_llama, tmp_path / "m.gguf", "bf16")
+        data = (tmp_path / "m.gguf").read_bytes()
+        (tmp_path / "m.gguf").write_bytes(data.replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_ap.weight"))
+        with pytest.raises(ModelError, match=r"blk\.1\.ffn_ap\.weight"):
+            gguf.to_folder(tmp_path / "m.gguf", tmp_path / "out")
+
+    def test_architectures_without_a_writer_are_named(self, tiny_llama: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "gemma"
+        folder.mkdir()
+        for path in tiny_llama.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Gemma3ForCausalLM"]}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ModelError, match=r"Gemma3ForCausalLM.*LlamaForCausalLM"):
+            gguf.write(folder, tmp_path / "m.gguf", "bf16")
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_openvino_reads_what_we_write_of_smollm2(kind: gguf.Kind, smollm2: Path, tmp_path: Path) -> None:
+    gguf.write(smollm2, tmp_path / "m.gguf", kind)
+    pipeline = openvino_genai.LLMPipeline(str(tmp_path / "m.gguf"), "CPU")
+    answer = pipeline.generate("The capital of France is", max_new_tokens=3, do_sample=False, apply_chat_template=False)
+    assert str(answer).startswith(" Paris")
+    ours, theirs = Tokenizer.from_gguf(gguf.read(tmp_path / "m.gguf")), pipeline.get_tokenizer()
+    for text in ("Review: it cost 1234 $\nSentiment:", "हिन्दी  x\r\n  foo", "don't I'LL 👩‍👧 ½"):
+        given = theirs.encode(text, add_special_tokens=False).input_ids.data.tolist()[0]
+        assert ours.encode(text) == Tokenizer.load(smollm2).encode(text) == given

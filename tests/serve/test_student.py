@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aasut.engine.base import Scores
+from aasut.engine.scripted import ScriptedEngine
+from aasut.errors import EngineError, ModelError, PromptMismatch, RecipeError
+from aasut.export.manifest import StudentCard
+from aasut.serve.student import Answer, ServedStudent, draw
+from aasut.store import file_hash
+from aasut.tasks import Classify, PromptTemplate
+from aasut.types import Message, Usage
+
+LABELS = ("billing_refund", "billing_dispute", "other")
+RULES = {"money back": "billing_refund", "wrong charge": "billing_dispute", "hello": "other"}
+PROMPT = [{"role": "system", "content": "Sort mail."}, {"role": "user", "content": "Mail: {text}\nTopic:"}]
+
+
+class Watched(ScriptedEngine):
+    """Notes what it is asked, and fails on a poisoned prompt with all that came beside it."""
+
+    def __init__(self, rules: dict[str, str]) -> None:
+        super().__init__(rules)
+        self.calls: list[tuple[list[str], list[str]]] = []
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
+        self.calls.append((list(prompts), list(answers)))
+        if any("poison" in prompt for prompt in prompts):
+            raise ValueError("poison")
+        scores = super().score(prompts, answers, prefix=prefix)
+        for row, prompt in enumerate(prompts):
+            if "not a number" in prompt:
+                scores.logprobs[row] = np.nan
+        return scores
+
+
+def student(prompt: str = "T: {text} =", engine: ScriptedEngine | None = None) -> ServedStudent:
+    task = Classify(LABELS, PromptTemplate.of(PROMPT))
+    return ServedStudent(task, PromptTemplate.of(prompt), engine or Watched(RULES), "mail", "ab" * 32)
+
+
+def ask(text: str) -> list[Message]:
+    return [Message("system", "Sort mail."), Message("user", f"Mail: {text}\nTopic:")]
+
+
+def test_a_request_in_the_tasks_prompt_is_asked_in_the_students_own() -> None:
+    engine = Watched(RULES)
+    answer = student(engine=engine).answer(ask("I want my money back"))
+    assert engine.calls == [(["T: I want my money back ="], [" billing_refund", " billing_dispute", " other"])]
+    assert answer.label == "billing_refund"
+    assert list(answer.logprobs) == ["billing_refund", "billing_dispute", "other"]
+    assert [math.exp(x) for x in answer.logprobs.values()] == pytest.approx([10 / 12, 1 / 12, 1 / 12])
+    assert answer.usage == Usage(prompt_tokens=7, completion_tokens=1)
+
+
+def test_logprobs_are_sorted_and_keep_their_labels() -> None:
+    answer = student().answer(ask("hello, a wrong charge; hello"))
+    assert list(answer.logprobs) == ["billing_dispute", "other", "billing_refund"]
+    assert answer.label == "billing_dispute"
+
+
+def test_a_request_in_the_students_own_prompt_is_read_too() -> None:
+    assert student().answer([Message("user", "T: a wrong charge =")]).label == "billing_dispute"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [Message("user", "hello")],
+        [Message("user", "Mail: hello\nTopic:")],
+        [Message("system", "Sort letters."), Message("user", "Mail: hello\nTopic:")],
+        [],
+    ],
+)
+def test_what_is_in_neither_prompt_is_refused(messages: list[Message]) -> None:
+    with pytest.raises(PromptMismatch):
+        student().answer(messages)
+
+
+def test_a_prompt_of_slots_alone_does_not_swallow_a_mistyped_production_prompt() -> None:
+    bare = student("{text}")
+    assert bare.answer(ask("hello")).label == "other"
+    with pytest.raises(PromptMismatch):
+        bare.answer([Message("user", "Male: hello\nTopic:")])
+
+
+def test_the_answers_follow_a_prompt_that_ends_with_space_without_another() -> None:
+    engine = Watched(RULES)
+    mixed = student("Mail: {text}", engine)
+    labels = [r.label for r in mixed.score(["Mail: hello", "Mail: money back ", "Mail: wrong charge"]) if answered(r)]
+    assert labels == ["other", "billing_refund", "billing_dispute"]
+    assert [(len(prompts), answers[2]) for prompts, answers in engine.calls] == [(2, " other"), (1, "other")]
+
+
+def answered(result: Answer | Exception) -> bool:
+    return isinstance(result, Answer)
+
+
+def test_a_bad_prompt_spoils_no_other() -> None:
+    results = student().score(["hello", "poison", "money back", "not a number", "wrong charge"])
+    assert [r.label if isinstance(r, Answer) else type(r) for r in results] == [
+        "other",
+        ValueError,
+        "billing_refund",
+        EngineError,
+        "billing_dispute",
+    ]
+
+
+def test_a_text_longer_than_the_context_is_refused() -> None:
+    with pytest.raises(ModelError, match="Shorten the input"):
+        student(engine=ScriptedEngine(RULES, context=8)).answer(ask("one two three four five six seven"))
+
+
+def test_a_student_prompt_that_cannot_be_served_is_refused_at_once() -> None:
+    task = Classify(LABELS, PromptTemplate.of(PROMPT))
+    with pytest.raises(RecipeError, match="2 messages"):
+        ServedStudent(task, PromptTemplate.of(PROMPT), ScriptedEngine({}), "mail", "")
+    with pytest.raises(RecipeError, match="sender"):
+        student("{sender}: {text}")
+
+
+def test_draw_follows_temperature_and_top_p() -> None:
+    answer = Answer("a", {"a": math.log(0.6), "b": math.log(0.3), "c": math.log(0.1), "d": -math.inf}, Usage())
+
+    def shares(temperature: float, top_p: float) -> dict[str, float]:
+        drawn = Counter(draw(answer, temperature=temperature, top_p=top_p, key=str(n)) for n in range(6000))
+        return {label: drawn[label] / 6000 for label in "abcd"}
+
+    assert shares(0.0, 1.0) == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    assert shares(1.0, 1.0) == pytest.approx({"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.0}, abs=0.03)
+    squares = {"a": 0.36 / 0.46, "b": 0.09 / 0.46, "c": 0.01 / 0.46, "d": 0.0}
+    assert shares(0.5, 1.0) == pytest.approx(squares, abs=0.03)
+    assert shares(1.0, 0.6) == {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    assert shares(1.0, 0.7) == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.0, "d": 0.0}, abs=0.03)
+    assert {draw(answer, temperature=2.0, top_p=1.0, key="k") for _ in range(20)} in ({"a"}, {"b"}, {"c"})
+    assert len({draw(answer, temperature=2.0, top_p=1.0, key=None) for _ in range(200)}) == 3
+
+
+def write_run(folder: Path, engine: str = "scripted") -> Path:
+    folder.mkdir(parents=True)
+    (folder / "student.gguf").write_text(json.dumps(RULES))
+    StudentCard(
+        name="mail",
+        kind="classify",
+        answers=LABELS,
+        task_prompt=tuple(PromptTemplate.of(PROMPT).messages),
+        student_prompt=(Message("user", "T: {text} ="),),
+        file="student.gguf",
+        engine=engine,
+        precision="auto",
+        sha256=file_hash(folder / "student.gguf"),
+    ).write(folder)
+    return folder
+
+
+def test_load_serves_a_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs" / "mail")
+    loaded = ServedStudent.load(folder)
+    assert loaded.answer(ask("a wrong charge")).label == "billing_dispute"
+    assert (loaded.name, loaded.slots) == ("mail", ("text",))
+    assert loaded.file_sha256 == file_hash(folder / "student.gguf")
+    loaded.close()
+
+
+def test_load_refuses_a_changed_file_and_an_unknown_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs" / "mail")
+    (folder / "student.gguf").write_text(json.dumps({"hello": "billing_refund"}))
+    with pytest.raises(ModelError, match="not the measured file"):
+        ServedStudent.load(folder)
+    with pytest.raises(ModelError) as caught:
+        ServedStudent.load(tmp_path / "runs" / "male")
+    assert str(caught.value).endswith("runs: mail.")
+
+
+def test_load_refuses_an_unknown_engine(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="Choose one of"):
+        ServedStudent.load(write_run(tmp_path / "mail", engine="steam"))
