@@ -241,12 +241,12 @@ class _Stages:
 
         def counted(folder: Path) -> dict[str, Any]:
             ledger = self.ledger
-            before = ledger.calls_made, ledger.calls_reused, ledger.usd_spent
+            names = ("calls_made", "calls_reused", "usd_spent", "usd_reused")
+            before = {name: getattr(ledger, name) for name in names}
             facts = build(folder)
-            after = ledger.calls_made, ledger.calls_reused, ledger.usd_spent
-            made, reused, usd = (b - a for a, b in zip(before, after, strict=True))
-            self.calls_made += made
-            return {**facts, "calls": {"calls_made": made, "calls_reused": reused, "usd_spent": usd}}
+            calls = {name: getattr(ledger, name) - before[name] for name in names}
+            self.calls_made += calls["calls_made"]
+            return {**facts, "calls": calls}
 
         return counted
 

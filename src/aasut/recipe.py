@@ -179,7 +179,7 @@ class Data(Section):
 class Endpoint(Section):
     """An OpenAI-compatible chat-completions API."""
 
-    base_url: str
+    base_url: str = Field(pattern=r"^https?://\S+$")
     """For example https://api.openai.com/v1"""
     model: str
     """Model name that the API knows."""
@@ -226,7 +226,7 @@ class Teacher(Section):
     """`contextual` divides by the answer to an empty input; `prior` shifts the answers so that their shares over the
     pool are the labels' shares in `tune`."""
     max_usd: NonNegative | None = None
-    """Spending cap for the whole run."""
+    """Spending cap in dollars, for all that was ever asked of this endpoint from this folder of runs."""
     max_failed: Share = 0.05
     """Share of unusable answers from which the run stops."""
 
@@ -419,7 +419,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises RecipeError with one line a mistake.
     """
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = _yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}.", "Give the path of a recipe.yaml.") from None
     except IsADirectoryError:
@@ -443,6 +443,23 @@ def parse(plain: Mapping[str, Any], where: str) -> Recipe:
         raise RecipeError(f"{where}: " + "; ".join(lines) + ".", "docs/recipe.md lists every field.") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: of two values, one would be ignored."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return node
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def _explain(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
     given = problem.get("input")
@@ -462,6 +479,6 @@ def _override(plain: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise RecipeError(f"--set {override}: {section} is no section.", "docs/recipe.md lists every field.")
     try:
-        place[field] = yaml.safe_load(text)
+        place[field] = _yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {override}: the value cannot be read.", "Write it as in YAML.") from None

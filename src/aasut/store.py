@@ -12,6 +12,7 @@ working folder that survives a kill, and moves it into place when it is whole.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from aasut.errors import ConservationError, StoreError
+from aasut.errors import AasutError, ConservationError, StoreError
 from aasut.types import Conservation
 
 # Append-only: never edit an entry, add one.
@@ -94,42 +95,59 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn the system's complaint about a full disk or lost permission into one clear line."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    except AasutError:
+        raise
+    except Exception as error:
+        if _is_full(error):
             raise StoreError(
                 f"No space left for {path}.", "Free some space and run the same command again: finished work is kept."
             ) from error
-        if error.errno in (13, 30):  # EACCES, EROFS
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(f"{path} cannot be written.", "Check the folder's permissions.") from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise StoreError(f"{path} cannot be used: {error}.", "Check the disk and its permissions.") from error
         raise
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    # Libraries that are not written in Python pass the system's words on in errors of their own.
+    return any(f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 class Store:
     """See the module's text. Open it as a context manager: it locks the folder for one process."""
 
+    database: sqlite3.Connection
+    _lock: IO[str]
+
     def __init__(self, root: Path) -> None:
         self.root = root
-        with disk_errors(root):
-            (root / "artefacts").mkdir(parents=True, exist_ok=True)
-            (root / "work").mkdir(exist_ok=True)
-        self.database = connect(root / "store.db", MIGRATIONS)
-        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Store:
-        lock = self._lock = (self.root / "lock").open("w")
+        with disk_errors(self.root):
+            (self.root / "artefacts").mkdir(parents=True, exist_ok=True)
+            (self.root / "work").mkdir(exist_ok=True)
+            self._lock = (self.root / "lock").open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.database = connect(self.root / "store.db", MIGRATIONS)
+        except BlockingIOError:
+            self._lock.close()
             raise StoreError(
                 f"Another aasut run is using {self.root}.", "Wait for it, or run in another folder."
             ) from None
+        except BaseException:
+            self._lock.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
         self.database.close()
+        self._lock.close()
 
     def stage(
         self,
@@ -264,20 +282,24 @@ def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
 
     Raises StoreError where the file is no database, or was written by a newer aasut.
     """
+    with disk_errors(path):
+        database = sqlite3.connect(path, timeout=60)
     try:
-        with disk_errors(path):
-            database = sqlite3.connect(path, timeout=60)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         have = database.execute("PRAGMA user_version").fetchone()[0]
+        if have > len(migrations):
+            raise StoreError(f"{path} was written by a newer aasut.", "Upgrade aasut, or use another folder.")
+        for number, script in enumerate(migrations[have:], have + 1):
+            database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
     except sqlite3.DatabaseError as error:
+        database.close()
         raise StoreError(
             f"{path} cannot be opened: {error}.", "Move it away if it is damaged, or free space."
         ) from None
-    if have > len(migrations):
-        raise StoreError(f"{path} was written by a newer aasut.", "Upgrade aasut, or use another folder.")
-    for number, script in enumerate(migrations[have:], have + 1):
-        database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+    except StoreError:
+        database.close()
+        raise
     return database
 
 

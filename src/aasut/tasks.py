@@ -5,7 +5,6 @@ Stages ask the task and never its kind; another kind of task is another class he
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +30,18 @@ class PromptTemplate:
             raise RecipeError(f"A prompt uses a slot twice: {', '.join(self.slots)}.", "Use each slot once.")
         if not self.slots:
             raise RecipeError("A prompt has no slot.", "Mark where the input goes, for example {text}.")
-        self._lazy = [_pattern(m.content, "*?") for m in self.messages]
-        self._greedy = [_pattern(m.content, "*") for m in self.messages]
 
     @classmethod
     def of(cls, prompt: str | Sequence[Mapping[str, str]]) -> PromptTemplate:
         """From a recipe: plain text is one user message; a list has `role` and `content` each."""
         if isinstance(prompt, str):
             return cls([Message("user", prompt)])
+        strange = next((m for m in prompt if set(m) != {"role", "content"}), None)
+        if strange is not None:
+            raise RecipeError(
+                f"A prompt's message has {', '.join(strange) or 'nothing'}.",
+                "Give each message role and content alone.",
+            )
         return cls([Message(_role(m["role"]), m["content"]) for m in prompt])
 
     def plain(self) -> list[list[str]]:
@@ -64,15 +67,16 @@ class PromptTemplate:
             )
         lazy: dict[str, str] = {}
         greedy: dict[str, str] = {}
-        for message, short, long in zip(messages, self._lazy, self._greedy, strict=True):
-            first, second = short.fullmatch(message.content), long.fullmatch(message.content)
+        for message, template in zip(messages, self.messages, strict=True):
+            first = _read(template.content, message.content, leftmost=True)
+            second = _read(template.content, message.content, leftmost=False)
             if first is None or second is None:
                 raise PromptMismatch(
                     "The request's text does not match the declared prompt.",
                     "Send the prompt as the recipe declares it, with only the slots changed.",
                 )
-            lazy |= first.groupdict()
-            greedy |= second.groupdict()
+            lazy |= first
+            greedy |= second
         if lazy != greedy:
             raise PromptMismatch(
                 "The request can be read in more than one way: a slot holds text of the prompt itself.",
@@ -89,11 +93,16 @@ def _role(name: str) -> Role:
 
 def _pieces(text: str) -> list[tuple[str, str | None]]:
     try:
-        return [(literal, name) for literal, name, _, _ in string.Formatter().parse(text)]
+        found = list(string.Formatter().parse(text))
     except ValueError as error:
         raise RecipeError(
             f"A prompt's braces are unbalanced: {error}.", "Write {{ and }} for literal braces."
         ) from None
+    # A conversion or a format, as in {a!r} or {a:>9}, stays with the name, so that it is refused as no name.
+    return [
+        (literal, name and name + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else ""))
+        for literal, name, spec, conversion in found
+    ]
 
 
 def _fields(text: str) -> list[str]:
@@ -108,12 +117,35 @@ def _fill(text: str, slots: Mapping[str, str]) -> str:
     return "".join(literal + (slots[name] if name is not None else "") for literal, name in _pieces(text))
 
 
-def _pattern(text: str, quantifier: str) -> re.Pattern[str]:
-    parts = [
-        re.escape(literal) + (f"(?P<{name}>.{quantifier})" if name is not None else "")
-        for literal, name in _pieces(text)
-    ]
-    return re.compile("".join(parts), re.DOTALL)
+def _read(template: str, text: str, *, leftmost: bool) -> dict[str, str] | None:
+    """The slots of a text, None where it does not match; each literal is taken where it comes first, or last.
+
+    What a lazy and a greedy regular expression find, in linear time on any text.
+    """
+    names: list[str] = []
+    literals = [""]
+    for literal, name in _pieces(template):  # escaped braces come as pieces of their own
+        literals[-1] += literal
+        if name is not None:
+            names.append(name)
+            literals.append("")
+    if not names:
+        return {} if text == literals[0] else None
+    head, *middle, tail = literals
+    start, end = len(head), len(text) - len(tail)
+    if end < start or not text.startswith(head) or not text.endswith(tail):
+        return None
+    edges = [start, end]
+    low, high = start, end
+    for number in range(len(middle)):
+        literal = middle[number] if leftmost else middle[-1 - number]
+        at = text.find(literal, low, high) if leftmost else text.rfind(literal, low, high)
+        if at < 0:
+            return None
+        place = len(edges) - 1 if leftmost else 1
+        edges[place:place] = [at, at + len(literal)]
+        low, high = (at + len(literal), high) if leftmost else (low, at)
+    return {name: text[edges[2 * i] : edges[2 * i + 1]] for i, name in enumerate(names)}
 
 
 class Task(Protocol):
@@ -142,12 +174,24 @@ class Classify:
     prompt: PromptTemplate
 
     def parse(self, text: str) -> str | None:
-        found = text.strip().strip("\"'`*.").strip().casefold()
-        exact = [label for label in self.answers if label.casefold() == found]
-        return exact[0] if exact else None
+        for form in (_folded, _bare):
+            said = form(text)
+            found = [label for label in self.answers if said and form(label) == said]
+            if len(found) == 1:
+                return found[0]
+        return None
 
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         return [p == g for p, g in zip(predicted, gold, strict=True)]
+
+
+def _folded(text: str) -> str:
+    return text.strip().casefold()
+
+
+def _bare(text: str) -> str:
+    """Without the marks that models put around a word."""
+    return _folded(text).strip("\"'`*.").strip()
 
 
 def answer_text(prompt: str, answer: str) -> str:

@@ -96,6 +96,18 @@ def test_groups_widen_the_interval() -> None:
     assert together.upper - together.lower > 2.5 * (apart.upper - apart.lower)
 
 
+def test_an_item_seen_twice_counts_once() -> None:
+    a, b = sides(400, 40, 10, 50)
+    once, twice = paired.compare(a, b, range(500)), paired.compare(a * 2, b * 2, [*range(500), *range(500)])
+    assert (twice.lower, twice.upper) == pytest.approx((once.lower, once.upper), abs=2e-4)
+    single, double = (
+        paired.verdict(a, b, range(500), 0.03),
+        paired.verdict(a * 2, b * 2, [*range(500), *range(500)], 0.03),
+    )
+    assert double.lower_bound == pytest.approx(single.lower_bound, abs=2e-4)
+    assert double.upper_bound == pytest.approx(single.upper_bound, abs=2e-4)
+
+
 def test_verdicts() -> None:
     near = paired.verdict(*sides(850, 30, 32, 88), range(1000), 0.03)
     assert near.result == "non_inferior"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -11,8 +12,16 @@ import numpy as np
 import openvino_genai
 import pytest
 import torch
-from conftest import TEXTS, make_llama
-from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
+from tiny_llama import TEXTS, make_llama
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from aasut.errors import ModelError
 from aasut.formats import gguf, safetensors
@@ -53,9 +62,10 @@ def test_round_trip_is_exact(tied: bool, add_bos: bool, tmp_path: Path) -> None:
     assert gguf.read(tmp_path / "one.gguf").parameters == safetensors.parameters(folder)
 
 
-def test_the_same_folder_gives_the_same_bytes(tiny_llama: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        gguf.write(tiny_llama, tmp_path / name, "q8_0", licence="mit")
+def test_the_same_files_give_the_same_bytes(tiny_llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "elsewhere")
+    for name, folder in (("a", tiny_llama), ("b", tmp_path / "elsewhere")):
+        gguf.write(folder, tmp_path / name, "q8_0", licence="mit")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -111,19 +121,34 @@ def test_weights_beyond_float16_are_refused(tiny_llama: Path, tmp_path: Path) ->
     assert not (tmp_path / "m.gguf").exists()
 
 
-def test_gemma3_weights_come_back(tmp_path: Path) -> None:
-    """A random Gemma 3, written by hand as llama.cpp stores it, gives the same logits."""
+SMALL = {
+    "vocab_size": 262, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 7, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 64,
+}  # fmt: skip
+GEMMA = {
+    "sliding_window": 4, "query_pre_attn_scalar": 16, "tie_word_embeddings": True,
+    "layer_types": ["full_attention" if i == 5 else "sliding_attention" for i in range(7)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model_class", "config_class", "settings"),
+    [
+        ("gemma3", Gemma3ForCausalLM, Gemma3TextConfig, GEMMA),
+        ("qwen2", Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": False}),
+        ("qwen3", Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True}),
+    ],
+)
+def test_other_architectures_give_the_same_logits(
+    architecture: str, model_class: type, config_class: type, settings: dict[str, object], tmp_path: Path
+) -> None:
+    """A random model, written with the names and numbers that the gguf package gives, comes back whole."""
     torch.manual_seed(2)
-    config = Gemma3TextConfig(
-        vocab_size=262, hidden_size=32, intermediate_size=64, num_hidden_layers=7, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, sliding_window=4, max_position_embeddings=64, query_pre_attn_scalar=16,
-        tie_word_embeddings=True, layer_types=["full_attention" if i == 5 else "sliding_attention" for i in range(7)],
-    )  # fmt: skip
-    model = Gemma3ForCausalLM(config)
+    model = model_class(config_class(**SMALL, **settings))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    write_gemma3(tmp_path / "g.gguf", model)
-    gguf.to_folder(tmp_path / "g.gguf", tmp_path / "out")
+    write_with_the_reference(tmp_path / "m.gguf", architecture, model)
+    gguf.to_folder(tmp_path / "m.gguf", tmp_path / "out")
     ids = [2, 9, 30, 7, 100, 200, 33, 9]
     with torch.inference_mode():
         expected = model(torch.tensor([ids])).logits
@@ -131,39 +156,40 @@ def test_gemma3_weights_come_back(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(tmp_path / "out", ids), expected, rtol=1e-4, atol=1e-4)
 
 
-def write_gemma3(out: Path, model: Gemma3ForCausalLM) -> None:
-    names = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-        "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-        "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
-        "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
-    }  # fmt: skip
-    c = model.config
-    file = reference.GGUFWriter(out, "gemma3")
-    for key, value in {
-        "context_length": 64, "embedding_length": 32, "block_count": 7, "feed_forward_length": 64,
-        "attention.head_count": 2, "attention.head_count_kv": 1, "attention.key_length": 16,
-        "attention.value_length": 16, "attention.sliding_window": 4,
-    }.items():  # fmt: skip
-        file.add_uint32(f"gemma3.{key}", value)
-    file.add_float32("gemma3.attention.layer_norm_rms_epsilon", c.rms_norm_eps)
-    file.add_float32("gemma3.rope.freq_base", c.rope_parameters["full_attention"]["rope_theta"])
+def write_with_the_reference(out: Path, architecture: str, model: torch.nn.Module) -> None:
+    config = model.config
+    file = reference.GGUFWriter(out, architecture)
+    file.add_context_length(64)
+    file.add_embedding_length(32)
+    file.add_block_count(7)
+    file.add_feed_forward_length(64)
+    file.add_head_count(2)
+    file.add_head_count_kv(1)
+    file.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if architecture != "qwen2":  # where the size follows from the width, llama.cpp's converter leaves it out
+        file.add_key_length(16)
+        file.add_value_length(16)
+    rope = config.rope_parameters
+    file.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    if architecture == "gemma3":
+        file.add_sliding_window(4)
     file.add_tokenizer_model("llama")
     file.add_token_list(["<pad>", "<eos>", "<bos>", "<unk>", "▁", "a", *(f"<0x{i:02X}>" for i in range(256))])
     file.add_token_scores([0.0] * 262)
     file.add_token_types([3, 3, 3, 2, 1, 1] + [6] * 256)
     file.add_bos_token_id(2)
     file.add_unk_token_id(3)
+    kinds = {
+        "gemma3": reference.MODEL_ARCH.GEMMA3,
+        "qwen2": reference.MODEL_ARCH.QWEN2,
+        "qwen3": reference.MODEL_ARCH.QWEN3,
+    }
+    names = reference.get_tensor_name_map(kinds[architecture], 7)
     for name, tensor in model.state_dict().items():
-        values = tensor.numpy() + (1 if name.endswith("norm.weight") else 0)
-        if name == "model.embed_tokens.weight":
-            file.add_tensor("token_embd.weight", values)
-        elif name == "model.norm.weight":
-            file.add_tensor("output_norm.weight", values)
-        elif name != "lm_head.weight":
-            _, _, layer, rest = name.split(".", 3)
-            file.add_tensor(f"blk.{layer}.{names[rest.removesuffix('.weight')]}.weight", values)
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        plus_one = architecture == "gemma3" and name.endswith("norm.weight")
+        file.add_tensor(names.get_name(name, (".weight", ".bias")), tensor.numpy() + (1 if plus_one else 0))
     file.write_header_to_file()
     file.write_kv_data_to_file()
     file.write_tensors_to_file()

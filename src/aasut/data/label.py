@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,16 +30,18 @@ def ask(
     """Every member's completion for every example, [examples][members].
 
     Requests go out in batches of like length that depend on the examples alone, so that an
-    interrupted run repeats the broken batch as it was.
+    interrupted run repeats the broken batch as it was. The batches come in mixed order, so that the
+    time left is told truly from the beginning.
     """
     task, template = recipe.task.build(), recipe.teacher_template()
     order = sorted(range(len(examples)), key=lambda i: (sum(map(len, examples[i].slots.values())), examples[i].id))
+    batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    random.Random(len(batches)).shuffle(batches)
     answers: list[list[Completion]] = [[] for _ in examples]
     with progress.steps(what, len(examples) * len(panel.members)) as step:
         for member in range(len(panel.members)):
             one = replace(panel, members=(panel.members[member],), reference=(panel.reference[member],))
-            for start in range(0, len(order), BATCH):
-                batch = order[start : start + BATCH]
+            for batch in batches:
                 requests = [one.requests(template, task, examples[i].slots)[0] for i in batch]
                 made = teacher.calls_made
                 for i, completion in zip(batch, teacher.complete(requests), strict=True):

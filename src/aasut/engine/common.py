@@ -85,7 +85,7 @@ def decode(
     shown = ""
     for _ in range(max_tokens):
         token = _draw(logits_after(new), temperature, random)
-        if token == tokenizer.eos_id:
+        if token in tokenizer.end_ids:
             break
         answer.append(token)
         new = [token]

@@ -26,6 +26,7 @@ class ScriptedEngine:
 
     def __init__(self, rules: Mapping[str, str], context: int = 4096) -> None:
         self.name = "scripted"
+        self.prefix_cache = True
         self.parameters = 0
         self.context = context
         self.rules = dict(rules)

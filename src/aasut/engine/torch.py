@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
+from aasut.engine import attention
+from aasut.engine.attention import KeyValues
 from aasut.engine.base import Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, decode, plan
 from aasut.engine.layout import batches
@@ -18,9 +21,10 @@ from aasut.errors import EngineError, ModelError
 from aasut.formats.tokenizer import Tokenizer
 
 Model = Any  # transformers ships no types for its model classes
-KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # a layer each: keys and values, [batch, heads, tokens, head size]
 
 SCORE_TOKENS = 1024  # tokens of a batch; larger ones were not faster on CPU
+ATTENTION = {"full_attention", "sliding_attention"}
+SCALED = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
 
 
 def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> TorchEngine:
@@ -41,26 +45,56 @@ def choose_precision(precision: str) -> torch.dtype:
 
 
 def load_model(path: Path, dtype: torch.dtype) -> Model:
-    """A transformers model from a safetensors folder, in evaluation mode."""
+    """A transformers model from a safetensors folder, in evaluation mode.
+
+    Raises ModelError where weights are missing or of another shape, which transformers would fill with
+    random numbers, and for architectures that `hidden_states` does not fit.
+    """
     import transformers
 
+    attention.register()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
         json.loads((path / "config.json").read_text())
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation=attention.NAME,
+            ignore_mismatched_sizes=True,  # they are reported below
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{path} cannot be loaded: {reason}.", "Check the model's files and architecture.") from error
+    lacking = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
+    if lacking:
+        raise ModelError(f"{path} lacks {lacking[0]}, or has it in another shape.", "Fetch the model again.")
+    _check_architecture(model, path)
     return model.eval()
 
 
-class Cache:
-    """The little that transformers' attention asks of a cache: past keys and values go before the new ones.
+def _check_architecture(model: Model, path: Path) -> None:
+    """Raise ModelError unless logits are the last hidden states times the output matrix, and layers plain attention."""
+    reasons = [name for name in SCALED if getattr(model.config, name, None) not in (None, 1.0)]
+    reasons += sorted(set(getattr(model.config, "layer_types", None) or ()) - ATTENTION)
+    if not hasattr(getattr(model, "model", None), "layers"):
+        reasons.append("layers in another place")
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        reasons.append("a bias on the output")
+    if reasons:
+        raise ModelError(
+            f"{path}: {type(model).__name__} is of an architecture that is not known here: it has {reasons[0]}.",
+            "Take a model such as Llama, Qwen, Mistral or Gemma 3.",
+        )
 
-    The past has batch 1 and is shared by all rows of the batch that follows it.
+
+class Cache:
+    """The little that transformers' attention asks of a cache: it notes new keys and values.
+
+    `past` has batch 1 and is shared by all rows; `attention.attend` meets it apart from the new ones.
     """
 
     is_compileable = False
@@ -69,18 +103,9 @@ class Cache:
         self.past = past
         self.new: KeyValues = []
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
         self.new.append((keys, values))
-        if self.past is None:
-            return keys, values
-        old_keys, old_values = self.past[layer]
-        rows = keys.shape[0]
-        return (
-            torch.cat([old_keys.expand(rows, -1, -1, -1), keys], dim=2),
-            torch.cat([old_values.expand(rows, -1, -1, -1), values], dim=2),
-        )
+        return keys, values
 
     def get_seq_length(self, *_: Any) -> int:
         return 0 if self.past is None else int(self.past[0][0].shape[2])
@@ -109,12 +134,20 @@ def hidden_states(
         within = torch.ones(width, width, dtype=torch.bool, device=device).tril()[None]
     seen = torch.cat([within.new_ones(within.shape[0], width, prefix), within], dim=2)
     mask: Any = _additive(seen, dtype)
-    if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
+    kinds = getattr(model.config, "layer_types", None)  # without them, a window holds for all layers
+    window = getattr(model.config, "sliding_window", None)
+    if window and (not kinds or "sliding_attention" in kinds):
         keys = torch.cat([torch.arange(prefix, device=device)[None].expand(rows, -1), positions], dim=1)
-        near = positions[:, :, None] - keys[:, None, :] < model.config.sliding_window
-        mask = {"full_attention": mask, "sliding_attention": mask if near.all() else _additive(seen & near, dtype)}
+        near = positions[:, :, None] - keys[:, None, :] < window
+        sliding = mask if near.all() else _additive(seen & near, dtype)
+        mask = {"full_attention": mask, "sliding_attention": sliding} if kinds else sliding
     output = model.model(
-        input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+        input_ids=ids,
+        position_ids=positions,
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        shared_prefix=cache.past if cache is not None else None,
     )
     return output.last_hidden_state  # type: ignore[no-any-return]
 

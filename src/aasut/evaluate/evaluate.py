@@ -20,8 +20,7 @@ from aasut.evaluate.timing import Ask, Speed, measure
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, write_atomically
-from aasut.student.train import linear_prompt, prompts_of
-from aasut.tasks import answer_text
+from aasut.student.train import answer_texts, linear_prompt, prompts_of
 from aasut.teacher.ledger import Ledger
 from aasut.teacher.local import LocalTeacher
 from aasut.types import Completion, Conservation, Example, Usage
@@ -121,8 +120,7 @@ def _engines(recipe: Recipe, models: Models) -> dict[str, Engine]:
 def _score(recipe: Recipe, name: str, engine: Engine, examples: Sequence[Example]) -> tuple[Any, Usage]:
     linear = name == "linear" or recipe.student.initialise == "linear"
     prompts = [linear_prompt(e) for e in examples] if linear else prompts_of(recipe, examples)
-    answers = [answer_text(prompts[0], answer) for answer in recipe.task.labels]
-    scores = engine.score(prompts, answers)
+    scores = engine.score(prompts, answer_texts(recipe))
     return scores.logprobs, scores.usage
 
 

@@ -251,7 +251,7 @@ def recommend(found: Verdict, against_linear: Comparison | None) -> Recommendati
     the student itself is not shown to be within the margin, the teacher stays.
     """
     proven = found.result == "non_inferior"
-    until = "until the verdict is reached" if found.result == "undecided" else "for this job"
+    shown = "not shown to be within" if found.result == "undecided" else "outside"
     if against_linear is not None and not against_linear.better:
         first = "The linear model is as good as the student, as far as these answers can tell"
         if against_linear.upper < 0:
@@ -265,9 +265,8 @@ def recommend(found: Verdict, against_linear: Comparison | None) -> Recommendati
             return Recommendation("linear", f"{seen} Use the linear model: it is the cheapest thing that works.")
         return Recommendation(
             "teacher",
-            f"{seen} There is no reason to prefer the student, but it is not shown to be within the margin of "
-            f"the teacher either: keep the teacher {until}.",
+            f"{seen} There is no reason to prefer the student, and it is {shown} the margin: keep the teacher.",
         )
     if proven:
         return Recommendation("student", "Use the student: it is within the margin of the teacher.")
-    return Recommendation("teacher", f"Keep the teacher {until}.")
+    return Recommendation("teacher", f"Keep the teacher: the student is {shown} the margin.")

@@ -14,7 +14,6 @@ from aasut.export.manifest import StudentCard, content_hash
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import write_atomically
-from aasut.tasks import answer_text
 
 VERSION = 1
 
@@ -69,6 +68,7 @@ def _write_gguf(
     from aasut.export import roundtrip
     from aasut.formats import gguf_write
     from aasut.formats.template import PLAIN
+    from aasut.student.train import answer_texts
 
     student = folder / "student"
     write_atomically(student / "chat_template.jinja", PLAIN)
@@ -80,9 +80,8 @@ def _write_gguf(
     if recipe.export.q8_0:
         gguf_write.write(student, folder / "student-q8_0.gguf", "q8_0", licence=licence)
     tried = list(prompts[: recipe.export.round_trip])
-    answers = [answer_text(tried[0], answer) for answer in recipe.task.labels]
     progress.say(f"exporting: comparing the written forms on {len(tried)} inputs")
-    return roundtrip.prove(trained, student, folder / "student.gguf", tried, answers)
+    return roundtrip.prove(trained, student, folder / "student.gguf", tried, answer_texts(recipe))
 
 
 def is_linear(folder: Path) -> bool:

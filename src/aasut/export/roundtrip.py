@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from aasut.engine import torch as torch_engine
+from aasut.engine.common import begin
 from aasut.errors import RoundTripError
 from aasut.formats import gguf, gguf_read, safetensors, template
 from aasut.formats.gguf_write import chat_template
@@ -37,9 +38,9 @@ def prove(start: Path, folder: Path, file: Path, prompts: Sequence[str], answers
         "GGUF": str(gguf_read.read(file).metadata.get("tokenizer.chat_template", "")),
     }
     for prompt in prompts:
-        wanted = tokenizers["training"].encode(prompt)
+        wanted = begin(tokenizers["training"], prompt)
         for where, tokenizer in tokenizers.items():
-            if tokenizer.encode(prompt) != wanted:
+            if begin(tokenizer, prompt) != wanted:
                 raise RoundTripError(f"{where} and training give different tokens for {prompt[:60]!r}.", REMEDY)
         for where, source in templates.items():
             if template.render(source, [Message("user", prompt)]) != prompt:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from aasut.errors import ModelError
-from aasut.formats import safetensors, tokenizer_gguf
+from aasut.formats import tokenizer_gguf
 from aasut.formats.gguf_read import REMEDY, Gguf, TensorInfo, is_bf16, read
 from aasut.formats.gguf_write import ARCHITECTURES, Kind, deinterleave, recode, tensor_names, write
 from aasut.store import disk_errors
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Gguf", "Kind", "TensorInfo", "is_bf16", "read", "recode", "to_folder", "write"]
 
@@ -33,6 +35,10 @@ def to_folder(path: Path, folder: Path) -> None:
     Weights become bfloat16, or stay float16 or float32 where all matrices are that. Raises
     ModelError for architectures, tensors and tokenizers that are not known: nothing is left out.
     """
+    import torch
+
+    from aasut.formats import safetensors  # brings torch, which reading and recoding do without
+
     source = read(path)
     if source.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -45,7 +51,8 @@ def to_folder(path: Path, folder: Path) -> None:
     template = source.metadata.get("tokenizer.chat_template")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        safetensors.save(_weights(source, dtype), folder / "model.safetensors", dtype=dtype)
+        target = getattr(torch, dtype)
+        safetensors.save(_weights(source, target), folder / "model.safetensors", dtype=target)
         _dump(folder / "config.json", settings_of_model)
         _dump(folder / "generation_config.json", {k: v for k, v in settings_of_model.items() if k.endswith("token_id")})
         _dump(folder / "tokenizer.json", body, indent=None)
@@ -54,8 +61,8 @@ def to_folder(path: Path, folder: Path) -> None:
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
 
 
-def config(source: Gguf, dtype: torch.dtype) -> dict[str, Any]:
-    """config.json of a GGUF file, with transformers' names."""
+def config(source: Gguf, dtype: str) -> dict[str, Any]:
+    """config.json of a GGUF file, with transformers' names; `dtype` is what its weights are kept in."""
     if source.get("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in source.tensors:
         raise ModelError(f"{source.path} stretches its rope, which is not known here.", "Take a model without that.")
     name, model_type = _CLASSES[source.architecture]
@@ -64,7 +71,7 @@ def config(source: Gguf, dtype: torch.dtype) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "architectures": [name],
         "model_type": model_type,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype,
         "hidden_size": width,
         "intermediate_size": source.get("feed_forward_length"),
         "num_hidden_layers": source.get("block_count"),
@@ -115,6 +122,8 @@ def _gemma3(source: Gguf, plain: dict[str, Any], theta: float) -> dict[str, Any]
 
 
 def _weights(source: Gguf, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    import torch
+
     names = tensor_names(source.architecture, source.get("block_count"))
     unknown = sorted(set(source.tensors) - set(names))
     if unknown:
@@ -137,12 +146,11 @@ def _values(source: Gguf, name: str) -> NDArray[np.float32]:
     return np.array(values)  # a copy: the file is mapped read-only
 
 
-def _dtype(source: Gguf) -> torch.dtype:
+def _dtype(source: Gguf) -> str:
+    """What the weights are kept in: as the file has them where it is not quantised."""
     kinds = {info.type for info in source.tensors.values() if len(info.shape) > 1}
-    return {
-        frozenset({GGMLQuantizationType.F32}): torch.float32,
-        frozenset({GGMLQuantizationType.F16}): torch.float16,
-    }.get(frozenset(kinds), torch.bfloat16)
+    plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
+    return plain.get(kinds.pop(), "bfloat16") if len(kinds) == 1 else "bfloat16"
 
 
 def _dump(path: Path, value: Any, indent: int | None = 2) -> None:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 import gguf
 import numpy as np
-import torch
 from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType, quants
 from numpy.typing import NDArray
 
 from aasut.errors import ModelError
-from aasut.formats import gguf_read, safetensors, tokenizer_gguf
+from aasut.formats import gguf_read, tokenizer_gguf
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.store import disk_errors
 
@@ -74,12 +73,14 @@ def deinterleave(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]
     return weight.reshape(heads, -1, 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
-def write(folder: Path, out: Path, kind: Kind, *, licence: str = "") -> None:
+def write(folder: Path, out: Path, kind: Kind, *, name: str = "", licence: str = "") -> None:
     """Write the Hugging Face folder as one GGUF file, matrices in `kind`, vectors in float32.
 
-    bf16 is exact for bf16 weights. The same folder gives the same bytes. Raises ModelError for
-    architectures and tokenizers without a GGUF form here.
+    `name` and `licence` go into the metadata. bf16 is exact for bf16 weights. The same files give the
+    same bytes. Raises ModelError for architectures and tokenizers without a GGUF form here.
     """
+    from aasut.formats import safetensors  # brings torch, which reading and recoding do without
+
     config = read_json(folder / "config.json")
     architecture = _written(config, folder)
     names = tensor_names(architecture, config["num_hidden_layers"])
@@ -90,13 +91,17 @@ def write(folder: Path, out: Path, kind: Kind, *, licence: str = "") -> None:
     if unknown:
         raise ModelError(f"{folder}: GGUF has no place for {unknown[0]}.", "Merge adapters and extra heads first.")
     file = gguf.GGUFWriter(None, architecture)
-    _describe_model(file, config, folder, kind, licence)
+    _describe_model(file, config, kind)
+    if name:
+        file.add_name(name)
+    if licence:
+        file.add_license(licence)
     _describe_tokenizer(file, folder, int(weights["model.embed_tokens.weight"].shape[0]))
     heads = {"attn_q": config["num_attention_heads"], "attn_k": _kv_heads(config)}
     for ours, theirs in names.items():
         if theirs not in weights:
             continue
-        values = weights[theirs].to(torch.float32).numpy()
+        values = weights[theirs].float().numpy()
         which = ours.split(".")[-2]
         if which in heads:
             values = interleave(values, heads[which])
@@ -139,13 +144,10 @@ def _describe_kind(file: Any, kind: Kind) -> None:
     file.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def _describe_model(file: Any, config: dict[str, Any], folder: Path, kind: Kind, licence: str) -> None:
+def _describe_model(file: Any, config: dict[str, Any], kind: Kind) -> None:
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     rope = config.get("rope_parameters") or {}
     file.add_type("model")
-    file.add_name(str(config.get("_name_or_path") or folder.name))
-    if licence:
-        file.add_license(licence)
     file.add_block_count(config["num_hidden_layers"])
     file.add_context_length(config["max_position_embeddings"])
     file.add_embedding_length(config["hidden_size"])

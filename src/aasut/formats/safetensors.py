@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from aasut.errors import ModelError
+from aasut.formats.tokenizer import read_json
 from aasut.store import disk_errors
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -83,7 +84,7 @@ def parameters(path: Path) -> int:
         with _opened(file) as weights:
             sizes.update({name: math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()})  # noqa: SIM118
     config = (path if path.is_dir() else path.parent) / "config.json"
-    if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("tie_word_embeddings"):
+    if config.is_file() and read_json(config).get("tie_word_embeddings"):
         sizes.pop("lm_head.weight", None)
     return sum(sizes.values())
 
@@ -95,9 +96,9 @@ def files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
-            raise ModelError(f"{index} cannot be read: {error}.", "Fetch the model again.") from error
+            names = sorted(set(read_json(index)["weight_map"].values()))
+        except (LookupError, AttributeError, TypeError) as error:
+            raise ModelError(f"{index} lists no files.", "Fetch the model again.") from error
         missing = [name for name in names if "/" in name or not (path / name).is_file()]
         if missing:
             raise ModelError(f"{path} lacks {missing[0]}.", "Fetch the model again.")

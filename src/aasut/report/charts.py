@@ -289,10 +289,10 @@ def _round_count(value: float) -> str:
 
 def _plain_log(axis: Any, words: Callable[[float], str]) -> None:
     """Name the powers of ten of a log axis in words; name more of them where there are under two."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
     steps: Sequence[float] = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=steps, numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())

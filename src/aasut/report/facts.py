@@ -91,7 +91,8 @@ def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
     teacher, student = facts["teacher"], facts["student"]
     hourly = declared.usd_per_machine_hour / SECONDS_PER_HOUR
     # A local teacher's labels cost machine time; an API's cost what the ledger says.
-    labelling = facts["ledger"]["usd_spent"] or hourly * (facts["seconds"]["label"] + facts["seconds"]["choose"])
+    paid = facts["ledger"]["usd_spent"] + facts["ledger"]["usd_reused"]
+    labelling = paid or hourly * (facts["seconds"]["label"] + facts["seconds"]["choose"])
     training = hourly * facts["seconds"]["train"]
     owning = Owning(
         usd_per_million_requests=student["usd_per_million_requests"],
@@ -186,7 +187,7 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
-    total = {"calls_made": 0, "calls_reused": 0, "usd_spent": 0.0}
+    total = {"calls_made": 0, "calls_reused": 0, "usd_spent": 0.0, "usd_reused": 0.0}
     for artefact in artefacts.values():
         for key, value in artefact.facts.get("calls", {}).items():
             total[key] += value

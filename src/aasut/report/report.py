@@ -19,6 +19,7 @@ from aasut.report import charts, table
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
+VERSION = 1
 KEYS = (
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
     "economics", "training", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "seconds",
@@ -76,6 +77,7 @@ def html(facts: Facts) -> str:
         "points": lambda value: points(value, signed=True),
         "duration": duration,
         "reasons": reasons,
+        "initial": lambda text: text[:1].upper() + text[1:],
         "words": lambda name: str(name).replace("_", " "),
     }
     return environment.get_template("template.html").render(

@@ -26,8 +26,10 @@ def models(facts: Facts) -> list[tuple[str, Facts]]:
     baselines = facts["baselines"]
     others = [name for name in baselines if name not in ROLES]
     named = [*others, *(name for name in ROLES if name in baselines)]
-    shown = [(name.removeprefix("student_").replace("_", " "), baselines[name]) for name in named]
-    shown = [(f"student {role}" if name in others else role, r) for name, (role, r) in zip(named, shown, strict=True)]
+    shown = [
+        (f"student {name.removeprefix('student_').upper()}" if name in others else name, baselines[name])
+        for name in named
+    ]
     return [("teacher", facts["teacher"]), ("student", facts["student"]), *shown]
 
 

@@ -33,7 +33,6 @@ from aasut.serve.protocol import ChatRequest, Refusal
 from aasut.serve.student import Answer, ServedStudent, draw
 
 BODY_LIMIT = 1_000_000  # bytes
-_DRAIN_LIMIT = 32 * BODY_LIMIT  # read and thrown away, so that the sender lives to read the refusal
 _STOP_S = 10  # seconds that requests under way have to end in when the server is stopped
 
 
@@ -235,12 +234,11 @@ async def _body(http: Request) -> bytes:
     size = 0
     async for part in http.stream():
         size += len(part)
-        if size <= BODY_LIMIT:
-            parts.append(part)
-        elif size > _DRAIN_LIMIT:
-            break
-    if size > BODY_LIMIT:
-        raise Refusal(f"The body is longer than the limit of {BODY_LIMIT} bytes.", status=413, code="request_too_large")
+        parts.append(part)
+        if size > BODY_LIMIT:  # the rest is read and thrown away by uvicorn, so that the sender sees the refusal
+            raise Refusal(
+                f"The body is longer than the limit of {BODY_LIMIT} bytes.", status=413, code="request_too_large"
+            )
     return b"".join(parts)
 
 

@@ -38,11 +38,6 @@ class ServedStudent:
     def __init__(
         self, task: tasks.Task, prompt: tasks.PromptTemplate, engine: Engine, name: str, file_sha256: str
     ) -> None:
-        if len(prompt.messages) != 1:
-            raise RecipeError(
-                f"The student's prompt has {len(prompt.messages)} messages; a student takes plain text.",
-                "Give student.prompt as one text.",
-            )
         extra = [slot for slot in prompt.slots if slot not in task.prompt.slots]
         if extra:
             raise RecipeError(
@@ -52,7 +47,7 @@ class ServedStudent:
         self.task, self.prompt, self.engine = task, prompt, engine
         self.name, self.file_sha256 = name, file_sha256
         # A prompt of nothing but slots would read any text at all, a mistyped production prompt too.
-        blank = prompt.render(dict.fromkeys(prompt.slots, ""))[0].content
+        blank = self.render(dict.fromkeys(prompt.slots, ""))
         self._readers = [task.prompt, prompt] if blank.strip() else [task.prompt]
 
     @classmethod
@@ -73,8 +68,8 @@ class ServedStudent:
         return self.prompt.slots
 
     def render(self, slots: Mapping[str, str]) -> str:
-        """The student's plain prompt for these slots."""
-        return self.prompt.render(slots)[0].content
+        """The student's plain prompt for these slots: the texts of its messages, as it was trained on."""
+        return "".join(message.content for message in self.prompt.render(slots))
 
     def read(self, messages: Sequence[Message]) -> str:
         """The student's plain prompt for a request written in the task's prompt, or in the student's own.

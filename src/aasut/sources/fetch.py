@@ -14,6 +14,7 @@ import tempfile
 import urllib.request
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
@@ -23,6 +24,7 @@ from aasut.store import disk_errors
 
 SDIST_ENDINGS = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
 _PIN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
+_UNREACHABLE = (OSError, ValueError, HTTPException)
 _ACCEPT = "text/html, application/vnd.pypi.simple.v1+html;q=0.9"
 
 
@@ -50,7 +52,7 @@ def pypi_sdist(name_version: str, folder: Path) -> Path:
             continue
         try:
             return _take(settings, link, folder)
-        except (OSError, ValueError):
+        except _UNREACHABLE:
             continue
     return _pip_download(name_version, folder, "--no-binary", "source distribution", DataError)
 
@@ -94,16 +96,17 @@ def _pip_settings() -> _PipSettings:
 def _find(settings: _PipSettings, page: str, name: str, version: str) -> str | None:
     """The address of the source distribution on this page or in this folder, None if it is not there."""
     folder = _local(page)
-    if folder is not None and folder.is_dir() and not (folder / "index.html").is_file():
-        links = [path.as_uri() for path in sorted(folder.iterdir())]
-    else:
-        try:
-            with _open(
-                settings, folder.joinpath("index.html").as_uri() if folder and folder.is_dir() else page
-            ) as reply:
+    try:
+        if folder is not None and not folder.is_file() and not (folder / "index.html").is_file():
+            links = [path.resolve().as_uri() for path in sorted(folder.iterdir())]
+        else:
+            address = (
+                page if folder is None else (folder if folder.is_file() else folder / "index.html").resolve().as_uri()
+            )
+            with _open(settings, address) as reply:
                 links = _Links.of(reply.read().decode("utf-8", "replace"), reply.url)
-        except (OSError, ValueError):
-            return None
+    except _UNREACHABLE:
+        return None
     return next((link for link in links if _is_sdist(link, name, version)), None)
 
 
@@ -112,17 +115,22 @@ def _take(settings: _PipSettings, link: str, folder: Path) -> Path:
     address, fragment = urldefrag(link)
     target = folder / unquote(urlsplit(address).path.rsplit("/", 1)[-1])
     partial = target.with_name(target.name + ".partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _open(settings, address) as reply, disk_errors(target), partial.open("wb") as file:
-        shutil.copyfileobj(reply, file, 1 << 20)
     kind, _, expected = fragment.partition("=")
-    if kind in hashlib.algorithms_guaranteed and expected:
-        with partial.open("rb") as file:
-            if hashlib.file_digest(file, kind).hexdigest() != expected:
-                partial.unlink()
-                raise ValueError(f"{address} is not the file that the index lists")
-    partial.replace(target)
-    return target
+    try:
+        with disk_errors(target), _open(settings, address) as reply:
+            folder.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                shutil.copyfileobj(reply, file, 1 << 20)
+            stated = reply.headers.get("Content-Length")
+        if stated is not None and int(stated) != partial.stat().st_size:
+            raise ValueError(f"{address} broke off")
+        if kind in hashlib.algorithms_guaranteed and expected:
+            with partial.open("rb") as file:
+                if hashlib.file_digest(file, kind).hexdigest() != expected:
+                    raise ValueError(f"{address} is not the file that the index lists")
+        return partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _open(settings: _PipSettings, address: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from aasut.engine.common import begin
 from aasut.engine.torch import Cache, choose_precision, hidden_states, load_model
 from aasut.errors import RecipeError
 from aasut.formats import safetensors
@@ -56,8 +57,9 @@ def drop_layers(settings: Student, source: Path, prompts: Sequence[str], folder:
     safetensors.save(tensors, folder / "model.safetensors")
     config = json.loads((source / "config.json").read_text())
     config["num_hidden_layers"] = keep
-    if config.get("layer_types"):
-        config["layer_types"] = [config["layer_types"][layer] for layer in stay]
+    kinds = getattr(model.config, "layer_types", None)  # the file may leave them to the layers' numbers
+    if kinds:
+        config["layer_types"] = [kinds[layer] for layer in stay]
     write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
     return {
         "initialise": "drop_layers",
@@ -84,7 +86,7 @@ def block_influence(model: Any, tokenizer: Tokenizer, prompts: Sequence[str]) ->
     hooks = [module.register_forward_hook(note(layer)) for layer, module in enumerate(model.model.layers)]
     try:
         for prompt in prompts:
-            ids = torch.tensor([tokenizer.encode(prompt)], device=model.device)
+            ids = torch.tensor([begin(tokenizer, prompt)], device=model.device)
             hidden_states(model, ids, torch.arange(ids.shape[1], device=ids.device)[None], None, Cache(None))
             tokens += ids.shape[1]
             for layer, value in seen.items():
@@ -99,7 +101,8 @@ def copy_model(source: Path, folder: Path, *, weights: bool = True) -> None:
     """Copy a model folder's configuration and tokenizer, and its weights unless told not to."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
-        if path.suffix in (".json", ".jinja") or (weights and path.suffix == ".safetensors"):
+        belongs = path.suffix == ".safetensors" or path.name.endswith(".safetensors.index.json")
+        if weights if belongs else path.suffix in (".json", ".jinja"):
             shutil.copyfile(path, folder / path.name)
     (folder / "source.json").unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from aasut.engine.linear import VOCABULARY, WEIGHTS, vectorizer
+from aasut.errors import DataError
 from aasut.store import disk_errors, write_atomically
 
 # Chosen by validation loss on the teacher's answers.
@@ -32,12 +33,15 @@ def fit(
     """Fit on soft answers [rows, answers], settings chosen on the rows `validation`; then fit on all rows.
 
     Each row counts once for each answer, weighted by its probability: the cross-entropy to the
-    teacher's distribution, as the other students have it.
+    teacher's distribution, as the other students have it. Raises DataError where all answers are one and
+    the same, or no text has a word.
     """
     held = set(validation)
     train = [i for i in range(len(texts)) if i not in held]
     best: tuple[float, dict[str, Any], float] | None = None
     for ngrams in NGRAMS:
+        if not _has_features([texts[i] for i in train], ngrams):
+            continue
         for strength in STRENGTHS:
             model, words = _fit([texts[i] for i in train], probabilities[train], ngrams, strength)
             logq = _logprobs(model, words.transform([texts[i] for i in validation]), len(answers))
@@ -45,7 +49,7 @@ def fit(
             if best is None or loss < best[0]:
                 best = loss, ngrams, strength
     if best is None:
-        raise ValueError("no settings to choose from")
+        raise DataError("No words are found in the texts.", "Look at the data's slots: do they hold the inputs?")
     loss, ngrams, strength = best
     model, words = _fit(texts, probabilities, ngrams, strength)
     weight, bias = _dense(model, words.idf_.size, len(answers))
@@ -58,12 +62,26 @@ def fit(
     return {"ngrams": ngrams, "strength": strength, "validation_loss": loss, "features": len(features)}
 
 
+def _has_features(texts: Sequence[str], ngrams: dict[str, Any]) -> bool:
+    """Texts of single letters have no words for scikit-learn."""
+    try:
+        vectorizer(ngrams).fit(texts)
+    except ValueError:
+        return False
+    return True
+
+
 def _fit(texts: Sequence[str], probabilities: NDArray[np.float64], ngrams: dict[str, Any], strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     words = vectorizer(ngrams)
     matrix = words.fit_transform(texts)
     rows, columns = np.nonzero(probabilities > 1e-6)
+    if len(set(columns.tolist())) < 2:
+        raise DataError(
+            "The teacher gave all inputs one and the same answer, so that there is nothing to learn.",
+            "Try the teacher's prompt on some inputs, or give inputs that differ.",
+        )
     model = LogisticRegression(C=strength, max_iter=2000)
     model.fit(matrix[rows], columns, sample_weight=probabilities[rows, columns])
     return model, words

@@ -25,6 +25,12 @@ def prompts_of(recipe: Recipe, examples: Sequence[Example]) -> list[str]:
     return ["".join(m.content for m in template.render(example.slots)) for example in examples]
 
 
+def answer_texts(recipe: Recipe) -> list[str]:
+    """The answers as they continue the student's prompt: the same for every input, whatever its slots end with."""
+    prompt = recipe.student_template().messages[-1].content
+    return [answer_text(prompt, answer) for answer in recipe.task.build().answers]
+
+
 def validation_rows(groups: Sequence[str], share: float, seed: int) -> list[int]:
     """Rows kept out of training: whole groups, about `share` of the rows, at least one group each side.
 
@@ -81,6 +87,7 @@ def train(
     """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16."""
     import torch
 
+    from aasut.engine.common import begin
     from aasut.engine.torch import choose_precision, load_model
     from aasut.engine.tree import build as build_tree
     from aasut.formats import safetensors
@@ -98,9 +105,8 @@ def train(
     model = load_model(start, choose_precision(settings.precision))
     if torch.cuda.is_available():
         model = model.to("cuda")
-    answers = [tokenizer.encode(answer_text(prompts[0], answer)) for answer in recipe.task.build().answers]
-    tree = build_tree(answers, tokenizer.eos_id)
-    ids = tokenizer.encode_all(prompts)
+    tree = build_tree([tokenizer.encode(text) for text in answer_texts(recipe)], tokenizer.eos_id)
+    ids = [begin(tokenizer, prompt) for prompt in prompts]
     room = int(model.config.max_position_embeddings) - len(tree.nodes)
     fits = [i for i, row in enumerate(ids) if len(row) <= room]
     held = validation_rows([examples[i].group for i in fits], settings.validation, recipe.seed)

@@ -136,10 +136,13 @@ class Trainer:
         folder: Path,
         progress: Progress,
         micro: int = MICRO_TOKENS,
+        checkpoint_s: float = CHECKPOINT_S,
     ) -> Report:
         """Train on `rows`, and leave the model with the weights that were best on `validation`.
 
-        Raises ModelError where the loss is no number.
+        Goes on from the checkpoint in `folder`, where a killed training left one at most `checkpoint_s`
+        seconds, and the time to the next look at `validation`, before. Raises ModelError where the loss
+        is no number.
         """
         steps = schedule([len(row.ids) for row in rows], self.settings.epochs, self.settings.batch_examples, self.seed)
         every = max(1, len(steps) // self.settings.checks)
@@ -155,7 +158,7 @@ class Trainer:
                 if (step + 1) % every == 0 or step + 1 == len(steps):
                     self._check(validation, step + 1, recent, report)
                     recent = []
-                    if time.monotonic() - saved > CHECKPOINT_S:
+                    if time.monotonic() - saved >= checkpoint_s:
                         self._save(folder, step + 1, report)
                         saved = time.monotonic()
                 shown.advance(note=f"validation loss {report.best_loss:.4f} (least possible {report.floor:.4f})")

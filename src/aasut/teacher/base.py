@@ -28,6 +28,9 @@ class Teacher(Protocol):
     def price(self, usage: Usage) -> float:
         """Dollars that a call with this usage costs; 0 for a model of one's own."""
 
+    def charge(self, usd: float) -> None:
+        """Count dollars that earlier runs paid towards the spending cap, where there is one."""
+
     def close(self) -> None:
         """Give memory and connections back."""
 

@@ -32,16 +32,20 @@ class Ledger:
     """A teacher whose answers are kept in a file: asks `teacher` only for what is not there yet.
 
     `calls_made` and `calls_reused` count the requests of this object's life; `usd_spent` sums what
-    the made ones cost. Failed answers are not kept: they are asked again by the next run.
+    the made ones cost, `usd_reused` what the others had cost when they were made, each once. Failed
+    answers are not kept: they are asked again by the next run.
     """
 
     def __init__(self, teacher: Teacher, path: Path) -> None:
         self.teacher = teacher
         self.identity = teacher.identity
         self.calls_made = self.calls_reused = 0
-        self.usd_spent = 0.0
+        self.usd_spent = self.usd_reused = 0.0
+        self._counted: set[str] = set()  # keys whose price is in one of the two sums
         self._database: sqlite3.Connection = connect(path, MIGRATIONS)
         self._path = path
+        paid = self._database.execute("SELECT SUM(usd) FROM call WHERE teacher = ?", (self.identity,)).fetchone()[0]
+        teacher.charge(paid or 0.0)
 
     def key(self, request: Request) -> str:
         """The request's identity for this teacher."""
@@ -53,6 +57,8 @@ class Ledger:
         have = {key: found for key in dict.fromkeys(keys) if (found := self._find(key)) is not None}
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in have}
         self.calls_reused += len(keys) - len(missing)
+        self.usd_reused += sum(self._price_of(key) for key in have if key not in self._counted)
+        self._counted |= have.keys()
         if missing:
             answers = self.teacher.complete(list(missing.values()), self._keep)
             have |= dict(zip(missing, answers, strict=True))
@@ -70,6 +76,9 @@ class Ledger:
         row = self._database.execute("SELECT completion FROM call WHERE key = ?", (key,)).fetchone()
         return None if row is None else _from_json(row[0])
 
+    def _price_of(self, key: str) -> float:
+        return float(self._database.execute("SELECT usd FROM call WHERE key = ?", (key,)).fetchone()[0])
+
     def _keep(self, answered: Sequence[tuple[Request, Completion]]) -> None:
         rows = []
         for request, answer in answered:
@@ -77,7 +86,8 @@ class Ledger:
             self.calls_made += 1
             self.usd_spent += usd
             if not answer.failure:
-                body = json.dumps(request.body(), ensure_ascii=False)
+                self._counted.add(self.key(request))
+                body = json.dumps(request.body())
                 rows.append((self.key(request), self.identity, body, _to_json(answer), usd, time.time()))
         with disk_errors(self._path), self._database:
             self._database.executemany("INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -91,9 +101,8 @@ def _to_json(completion: Completion) -> str:
             "choice_logprobs": completion.choice_logprobs,
             "finish_reason": completion.finish_reason,
             "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens],
-        },
-        ensure_ascii=False,
-    )
+        }
+    )  # ASCII, so that halves of surrogate pairs, which some APIs send, can be stored
 
 
 def _from_json(text: str) -> Completion:

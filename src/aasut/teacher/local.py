@@ -34,33 +34,43 @@ class LocalTeacher:
     def __init__(self, engine: Engine, revision: str) -> None:
         self.engine = engine
         self.identity = f"local:{engine.name}:{revision}"
+        self._lengths: dict[tuple[str, ...], int] = {}
 
     def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
         done: dict[int, Completion] = {}
-        groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[int]] = {}
         texts = [plain_text(request.messages) for request in requests]
         for number, request in enumerate(requests):
-            if self._too_long(texts[number], request):
+            answers = tuple(answer_text("".join(texts[number]), choice) for choice in request.choices)
+            if self._too_long(texts[number], request, answers):
                 done[number] = Completion("", failure="longer than the teacher's context")
             elif request.choices:
-                groups.setdefault((texts[number][0], request.choices), []).append(number)
+                groups.setdefault((texts[number][0], request.choices, answers), []).append(number)
             else:
                 done[number] = self._free(request, "".join(texts[number]))
-        for (prefix, choices), members in groups.items():
-            done |= zip(members, self._bound(prefix, choices, [texts[m][1] for m in members]), strict=True)
-        answers = [done[number] for number in range(len(requests))]
+        for (prefix, choices, answers), members in groups.items():
+            found = self._bound(prefix, choices, answers, [texts[m][1] for m in members])
+            done |= zip(members, found, strict=True)
+        completions = [done[number] for number in range(len(requests))]
         if keep is not None:
-            keep(list(zip(requests, answers, strict=True)))
-        return answers
+            keep(list(zip(requests, completions, strict=True)))
+        return completions
 
-    def _too_long(self, text: tuple[str, str], request: Request) -> bool:
-        room = self.engine.context - (max(map(len, request.choices)) * 4 if request.choices else request.max_tokens)
+    def _too_long(self, text: tuple[str, str], request: Request, answers: tuple[str, ...]) -> bool:
+        room = self.engine.context - (self._tokens_of(answers) if answers else request.max_tokens)
         if sum(len(part.encode("utf-8", "replace")) for part in text) < room:
             return False  # a token is a byte at least
         return sum(self.engine.count_tokens(part) for part in text) >= room
 
-    def _bound(self, prefix: str, choices: tuple[str, ...], questions: list[str]) -> list[Completion]:
-        answers = [answer_text(questions[0], choice) for choice in choices]
+    def _tokens_of(self, answers: tuple[str, ...]) -> int:
+        """Tokens that the answers take at most, laid side by side as engines do."""
+        if answers not in self._lengths:
+            self._lengths[answers] = sum(self.engine.count_tokens(answer) for answer in answers)
+        return self._lengths[answers]
+
+    def _bound(
+        self, prefix: str, choices: tuple[str, ...], answers: tuple[str, ...], questions: list[str]
+    ) -> list[Completion]:
         scores = self.engine.score([prefix + question for question in questions], answers, prefix=prefix)
         usage = scores.usage
         each = Usage(usage.prompt_tokens // len(questions), 1, usage.cached_tokens // len(questions))
@@ -88,6 +98,9 @@ class LocalTeacher:
 
     def price(self, usage: Usage) -> float:
         return 0.0
+
+    def charge(self, usd: float) -> None:
+        """There is no cap."""
 
     def close(self) -> None:
         self.engine.close()

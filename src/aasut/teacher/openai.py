@@ -24,13 +24,15 @@ RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 class OpenAiTeacher:
-    """See `teacher.base.Teacher`. Refused or broken calls are tried again, with growing pauses.
+    """See `teacher.base.Teacher`. Refused or broken calls are tried again, with pauses that double from `pause_s`.
 
-    Raises TeacherError where the API cannot be reached, refuses the key, or the cap is reached.
+    Raises TeacherError where the API cannot be reached, refuses the key, or the cap is reached; calls
+    that are in flight then are waited for and kept.
     """
 
-    def __init__(self, endpoint: Endpoint, max_usd: float | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, max_usd: float | None = None, *, pause_s: float = 2.0) -> None:
         self.endpoint = endpoint
+        self.pause_s = pause_s
         self.identity = f"{endpoint.base_url.rstrip('/')}:{endpoint.model}:{endpoint.revision}:{endpoint.logprobs}"
         self.budget = Budget(max_usd, endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens)
         self._headers = {"Content-Type": "application/json"}
@@ -47,6 +49,10 @@ class OpenAiTeacher:
         """Dollars of a finished call."""
         return self.budget.price(usage.prompt_tokens, usage.completion_tokens)
 
+    def charge(self, usd: float) -> None:
+        """Dollars paid by earlier runs, which count towards the cap."""
+        self.budget.spent += usd
+
     def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
         return asyncio.run(self._complete(requests, keep))
 
@@ -54,22 +60,25 @@ class OpenAiTeacher:
         gate = asyncio.Semaphore(self.endpoint.concurrency)
         timeout = aiohttp.ClientTimeout(total=self.endpoint.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
+            faults: list[Exception] = []
 
-            async def one(request: Request) -> Completion:
+            async def one(request: Request) -> Completion | None:
                 async with gate:
-                    answer = await self._call(session, request)
-                if keep is not None:
-                    keep([(request, answer)])
-                return answer
+                    if faults:
+                        return None  # nothing new is begun after a fault
+                    try:
+                        answer = await self._call(session, request)
+                        if keep is not None:
+                            keep([(request, answer)])
+                        return answer
+                    except Exception as error:
+                        faults.append(error)
+                        return None
 
-            tasks = [asyncio.ensure_future(one(request)) for request in requests]
-            try:
-                return list(await asyncio.gather(*tasks))
-            except BaseException:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                raise
+            answers = await asyncio.gather(*(one(request) for request in requests))
+            if faults:
+                raise faults[0]
+            return [answer for answer in answers if answer is not None]
 
     def body(self, request: Request) -> dict[str, Any]:
         """The HTTP request's JSON."""
@@ -91,20 +100,23 @@ class OpenAiTeacher:
         reason = ""
         for attempt in range(self.endpoint.retries + 1):
             if attempt:
-                await asyncio.sleep(min(2.0**attempt, 30.0) * random.uniform(0.5, 1.0))
+                await asyncio.sleep(min(self.pause_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.0))
             with self.budget.reserve(worst) as reservation:
                 try:
                     async with session.post(url, json=body) as response:
                         raw = await response.read()
                         if response.status == 200:
                             completion = parse(raw, request)
-                            reservation.settle(self.price(completion.usage))
+                            # What a garbage answer cost is not known.
+                            reservation.settle(worst if completion.failure else self.price(completion.usage))
                             return completion
                         reason = f"status {response.status}: {_message(raw)}"
                         if response.status not in RETRIED:
                             break
                 except (aiohttp.ClientError, TimeoutError) as error:
                     reason = f"{type(error).__name__}: {error}"
+                    if not isinstance(error, aiohttp.ClientConnectorError):
+                        reservation.settle(worst)  # it may have been answered, and charged, after all
         if reason.startswith(("status 400", "status 413", "status 422")):
             return Completion("", failure=f"refused with {reason[:80]}")
         raise TeacherError(
@@ -129,12 +141,14 @@ def parse(raw: bytes, request: Request) -> Completion:
         plain = json.loads(raw)
         choice = plain["choices"][0]
         text = choice["message"]["content"] or ""
+        if not isinstance(text, str):
+            raise TypeError("content is no text")
         usage = plain.get("usage") or {}
         counted = Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
         finish = str(choice.get("finish_reason") or "stop")
         tokens = (choice.get("logprobs") or {}).get("content") or []
         logprobs = choice_logprobs(tokens, request.choices)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return Completion("", failure="the answer is no chat completion")
     return Completion(text, counted, logprobs, finish)
 
@@ -155,7 +169,7 @@ def choice_logprobs(tokens: Sequence[Any], choices: Sequence[str]) -> tuple[floa
         if fits:
             mass[fits[0]] += math.exp(float(entry["logprob"]))
     total = sum(mass)
-    if total < 0.5:
+    if not 0.5 <= total < math.inf:
         return None
     floor = 1e-6
     return tuple(math.log((m + floor) / (total + floor * len(mass))) for m in mass)

@@ -39,6 +39,9 @@ class ScriptedTeacher:
     def price(self, usage: Usage) -> float:
         return 0.0
 
+    def charge(self, usd: float) -> None:
+        """There is no cap."""
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -1,0 +1,5 @@
+"""`python -m aasut` is `aasut`."""
+
+from aasut.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""Attention in which all rows of a batch share one prefix, registered with transformers as `NAME`.
+
+The prefix's keys and values are kept once, not once a row, and all rows' queries meet them in one
+matrix product; both parts are joined in one softmax (as in Hydragen, Juravsky et al. 2024).
+Grouped-query heads are never repeated in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+NAME = "shared_prefix"
+MOST_SCORES = 1 << 26  # scores held at once; beyond, they are computed in blocks
+KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # a layer each: keys and values, [1, heads, P, head size]
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float | None = None,
+    shared_prefix: KeyValues | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """query [B, H, S, D]; key, value [B, G, S, D], G key heads for H query heads; mask [B or 1, 1, S, P + S], additive.
+
+    Gives [B, S, H, D]. Scores and softmax are float32.
+    """
+    rows, heads, width, size = query.shape
+    groups = key.shape[1]
+    past = None if shared_prefix is None else shared_prefix[module.layer_idx]
+    if rows * heads * width * attention_mask.shape[-1] > MOST_SCORES:
+        return _in_blocks(query, key, value, attention_mask, scaling, past), None
+    each = heads // groups * width  # queries that share a key head
+    query = query * (size**-0.5 if scaling is None else scaling)
+    own = query.reshape(rows, groups, each, size) @ key.transpose(2, 3)
+    scores = own.reshape(rows, heads, width, width).float() + attention_mask[..., -width:].float()
+    if past is None:
+        weights = torch.softmax(scores, dim=-1).to(value.dtype)
+        mixed = weights.reshape(rows, groups, each, width) @ value
+    else:
+        keys, values = (part[0] for part in past)  # [G, P, D]
+        length = keys.shape[1]
+        flat = query.reshape(rows, groups, each, size).transpose(0, 1).reshape(groups, rows * each, size)
+        met = (flat @ keys.transpose(1, 2)).reshape(groups, rows, each, length).transpose(0, 1)
+        before = met.reshape(rows, heads, width, length).float() + attention_mask[..., :length].float()
+        weights = torch.softmax(torch.cat([before, scores], dim=-1), dim=-1).to(value.dtype)
+        far = weights[..., :length].reshape(rows, groups, each, length).transpose(0, 1)
+        mixed = (far.reshape(groups, rows * each, length) @ values).reshape(groups, rows, each, size).transpose(0, 1)
+        mixed = mixed + weights[..., length:].reshape(rows, groups, each, width) @ value
+    return mixed.reshape(rows, heads, width, size).transpose(1, 2).contiguous(), None
+
+
+def _in_blocks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float | None,
+    past: tuple[torch.Tensor, torch.Tensor] | None,
+) -> torch.Tensor:
+    """The same by PyTorch's attention, which never holds all scores; the prefix is copied for each row."""
+    if past is not None:
+        rows = query.shape[0]
+        key = torch.cat([past[0].expand(rows, -1, -1, -1), key], dim=2)
+        value = torch.cat([past[1].expand(rows, -1, -1, -1), value], dim=2)
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+    )
+    return mixed.transpose(1, 2).contiguous()
+
+
+def register() -> None:
+    """Make `NAME` known to transformers."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)

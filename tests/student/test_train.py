@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_run
+import tokenizers
+import torch
+
+from aasut import recipe as recipes
+from aasut.engine import linear as linear_engine
+from aasut.engine import torch as torch_engine
+from aasut.errors import DataError
+from aasut.formats import safetensors
+from aasut.formats.tokenizer import Tokenizer
+from aasut.progress import Progress
+from aasut.student import train
+from aasut.types import Conservation, Example, Label
+
+QUIET = Progress(quiet=True)
+
+
+def recipe(labels: list[str] | None = None, **student: Any) -> recipes.Recipe:
+    """A recipe whose student's prompt ends with the input."""
+    plain = small_run.recipe(
+        student={"model": {"address": "file:model"}, "prompt": "Text: {text}", "precision": "float32", "checks": 1}
+        | student
+    )
+    if labels:
+        plain["task"]["labels"] = labels
+    return recipes.parse(plain, "test")
+
+
+def pool(count: int = 24) -> list[Example]:
+    return [
+        Example(row["id"], {"text": row["text"]}, row["review"], row["sentiment"]) for row in small_run.sentences(count)
+    ]
+
+
+def labels(examples: list[Example], sure: float = 0.9) -> list[Label]:
+    return [Label(e.id, (1 - sure, sure) if e.answer == "positive" else (sure, 1 - sure)) for e in examples]
+
+
+def test_validation_holds_whole_groups_and_about_its_share() -> None:
+    groups = [f"g{i // 4}" for i in range(200)]
+    held = train.validation_rows(groups, 0.1, seed=3)
+    kept = {groups[i] for i in range(200) if i not in held}
+    assert 20 <= len(held) <= 24
+    assert not kept & {groups[i] for i in held}
+    assert held == train.validation_rows(groups, 0.1, seed=3) != train.validation_rows(groups, 0.1, seed=4)
+
+
+def test_validation_leaves_a_group_on_each_side() -> None:
+    for share in (0.001, 0.49):
+        held = train.validation_rows(["a", "a", "a", "b"], share, seed=1)
+        assert held in ([0, 1, 2], [3])
+    with pytest.raises(DataError, match="one group"):
+        train.validation_rows(["a", "a"], 0.1, seed=1)
+
+
+def test_prompts_are_the_students_own() -> None:
+    assert train.prompts_of(recipe(prompt="X {text} Y"), pool(2)) == [f"X {e.slots['text']} Y" for e in pool(2)]
+
+
+def test_answers_go_on_from_the_prompt_whatever_an_input_ends_with() -> None:
+    assert train.answer_texts(recipe()) == [" negative", " positive"]
+    assert train.answer_texts(recipe(prompt="{text}\nAnswer: ")) == ["negative", "positive"]
+
+
+def test_the_start_is_left_as_a_model_folder(tiny_llama: Path, tmp_path: Path) -> None:
+    train.initialise(recipe(), tiny_llama, pool(4), tmp_path / "same", QUIET)
+    assert (tmp_path / "same" / "model.safetensors").read_bytes() == (tiny_llama / "model.safetensors").read_bytes()
+    wanted = recipe(initialise="drop_layers", layers=1)
+    report = train.initialise(wanted, tiny_llama, pool(4), tmp_path / "fewer", QUIET)
+    assert len(report["dropped"]) == 1
+    assert torch_engine.load_model(tmp_path / "fewer", torch.float32).config.num_hidden_layers == 1
+
+
+def test_a_trained_student_lies_there_in_bfloat16_and_has_learned(tiny_llama: Path, tmp_path: Path) -> None:
+    examples = pool(64)
+    wanted = recipe(epochs=12, batch_examples=8, learning_rate=1e-3)
+    report = train.train(wanted, tiny_llama, examples, labels(examples), tmp_path, QUIET)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in tiny_llama.iterdir()}
+    assert {tensor.dtype for tensor in safetensors.load(tmp_path).values()} == {torch.bfloat16}
+    assert report["conservation"]["train"] == Conservation(64, 64, failed={"longer than the student's context": 0})
+    assert report["validation_examples"] + report["examples"] == 64
+    assert (report["precision"], report["epochs"]) == ("float32", 12)
+    engine = torch_engine.load(tmp_path, precision="float32")
+    found = engine.score(train.prompts_of(wanted, examples), train.answer_texts(wanted)).logprobs
+    right = [("negative", "positive")[i] == e.answer for i, e in zip(found.argmax(axis=1), examples, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_examples_without_an_answer_are_left_out_and_long_ones_counted(tiny_llama: Path, tmp_path: Path) -> None:
+    examples = pool(24)
+    long = [Example(f"long{i}", {"text": "zq" * 400}, f"long{i}", "positive") for i in range(3)]
+    given = labels(examples[4:] + long)
+    report = train.train(recipe(epochs=1), tiny_llama, examples + long, given, tmp_path, QUIET)
+    assert report["conservation"]["train"] == Conservation(23, 20, failed={"longer than the student's context": 3})
+    assert report["examples"] + report["validation_examples"] == 20
+
+
+def with_begin(source: Path, folder: Path) -> Path:
+    shutil.copytree(source, folder)
+    inner = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
+    )
+    inner.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["plain", "begin token"])
+def test_training_sees_the_tokens_that_serving_sees(tiny_llama: Path, tmp_path: Path, *, begins: bool) -> None:
+    """Taught its own answers, as the serving engine gives them, a student has nothing to learn."""
+    start = with_begin(tiny_llama, tmp_path / "start") if begins else tiny_llama
+    assert Tokenizer.load(start).add_bos is begins
+    examples = [Example(e.id, {"text": e.slots["text"] + " \n"[: i % 3]}, e.group) for i, e in enumerate(pool(20))]
+    wanted = recipe(["billing", "billing_refund"], epochs=1, learning_rate=1e-12)
+    engine = torch_engine.load(start, precision="float32")
+    own = np.exp(engine.score(train.prompts_of(wanted, examples), train.answer_texts(wanted)).logprobs)
+    given = [Label(e.id, tuple(map(float, row))) for e, row in zip(examples, own, strict=True)]
+    report = train.train(wanted, start, examples, given, tmp_path / "out", QUIET)
+    assert report["best_loss"] == pytest.approx(report["floor"], abs=1e-4)
+    assert report["curve"][0]["train_loss"] < 1.0
+
+
+def test_the_linear_student_reads_slots_and_accounts_for_its_rows(tmp_path: Path) -> None:
+    examples = pool(60)
+    wanted = recipes.parse(small_run.recipe(), "test")
+    report = train.linear(wanted, examples, labels(examples[10:]), tmp_path)
+    assert report["conservation"]["train linear"] == Conservation(50, 50)
+    found = linear_engine.load(tmp_path).score([train.linear_prompt(e) for e in examples], wanted.task.labels)
+    predicted = [wanted.task.labels[i] for i in found.logprobs.argmax(axis=1)]
+    assert np.mean([p == e.answer for p, e in zip(predicted, examples, strict=True)]) > 0.9
+    assert train.linear_prompt(Example("1", {"title": "a", "body": "b"}, "g")) == "a\nb"

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aasut.engine.base import Engine, Scores, load
+from aasut.engine.scripted import ScriptedEngine
+from aasut.teacher.local import LocalTeacher, plain_text
+from aasut.types import Completion, Message, Request
+
+CHOICES = ("negative", "positive")
+
+
+class Watched(ScriptedEngine):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__({"good": "positive", "bad": "negative"})
+        self.asked: list[tuple[str, list[str], list[str]]] = []
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
+        self.asked.append((prefix, list(prompts), list(answers)))
+        return super().score(prompts, answers, prefix=prefix)
+
+
+def request(question: str, *shots: tuple[str, str], choices: tuple[str, ...] = CHOICES) -> Request:
+    turns = [m for q, a in shots for m in (Message("user", q), Message("assistant", a))]
+    return Request((*turns, Message("user", question)), choices=choices)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_llama: Path) -> Iterator[Engine]:
+    loaded = load("torch", tiny_llama, precision="float32")
+    yield loaded
+    loaded.close()
+
+
+@pytest.mark.parametrize(
+    ("messages", "before", "question"),
+    [
+        ([("user", "Q: a\nA:")], "", "Q: a\nA:"),
+        ([("system", "Sort."), ("user", "Q: a")], "Sort.\n\n", "Q: a"),
+        ([("user", "Q: a\nA:"), ("assistant", "yes"), ("user", "Q: b\nA:")], "Q: a\nA: yes\n\n", "Q: b\nA:"),
+        ([("user", "Q: a\nA: "), ("assistant", "yes"), ("user", "Q: b")], "Q: a\nA: yes\n\n", "Q: b"),
+        (
+            [("system", "S"), ("user", "a"), ("assistant", "1"), ("user", "b"), ("assistant", "2"), ("user", "c")],
+            "S\n\na 1\n\nb 2\n\n",
+            "c",
+        ),
+    ],
+)
+def test_a_conversation_becomes_what_a_base_model_continues(
+    messages: list[tuple[str, str]], before: str, question: str
+) -> None:
+    typed = [Message(role, text) for role, text in messages]  # type: ignore[arg-type]
+    assert plain_text(typed) == (before, question)
+
+
+def test_requests_with_the_same_shots_go_out_together() -> None:
+    engine = Watched()
+    shots = [("good one =", "positive"), ("bad one =", "negative")]
+    asked = [
+        request("good =", shots[0]),
+        request("bad =", shots[1]),
+        request("a bad =", shots[0]),
+        request("good", shots[0], choices=("positive", "negative")),
+    ]
+    found = LocalTeacher(engine, "r").complete(asked)
+    first, second = "good one = positive\n\n", "bad one = negative\n\n"
+    assert engine.asked == [
+        (first, [first + "good =", first + "a bad ="], [" negative", " positive"]),
+        (second, [second + "bad ="], [" negative", " positive"]),
+        (first, [first + "good"], [" positive", " negative"]),
+    ]
+    assert [answer.text for answer in found][1] == "negative"
+    assert found[3].choice_logprobs == pytest.approx((math.log(10 / 11), math.log(1 / 11)))
+
+
+def test_the_space_before_an_answer_follows_its_own_question() -> None:
+    engine = Watched()
+    LocalTeacher(engine, "r").complete([request("good "), request("good"), request("bad\n")])
+    assert [(prompts, answers[0]) for _, prompts, answers in engine.asked] == [
+        (["good ", "bad\n"], "negative"),
+        (["good"], " negative"),
+    ]
+
+
+def test_together_or_alone_a_real_model_says_the_same(engine: Engine) -> None:
+    teacher = LocalTeacher(engine, "abc")
+    shots = [("Review: great\nSentiment:", "positive")]
+    texts = ["the battery", "नमस्ते, the remote works", "x", "nothing " * 9, "great"]
+    asked = [request(f"Review: {text}\nSentiment:", *shots[: i % 2]) for i, text in enumerate(texts)]
+    kept: list[tuple[Request, Completion]] = []
+    found = teacher.complete(asked, kept.extend)
+    for one, answer in zip(asked, found, strict=True):
+        (alone,) = teacher.complete([one])
+        assert alone.choice_logprobs is not None
+        assert answer.choice_logprobs == pytest.approx(alone.choice_logprobs, abs=1e-4)
+        assert answer.text == CHOICES[int(np.argmax(alone.choice_logprobs))]
+        assert sum(map(math.exp, alone.choice_logprobs)) == pytest.approx(1)
+        whole = "".join(plain_text(one.messages))
+        scores = engine.score([whole], [" negative", " positive"], prefix=plain_text(one.messages)[0])
+        assert scores.logprobs[0] == pytest.approx(alone.choice_logprobs, abs=1e-4)
+        assert alone.usage.prompt_tokens == scores.usage.prompt_tokens
+        assert alone.usage.completion_tokens == 1
+    assert kept == list(zip(asked, found, strict=True))
+    assert teacher.identity == "local:torch-float32:abc"
+    assert teacher.price(found[0].usage) == 0
+
+
+def test_a_text_that_is_too_long_fails_its_row_alone(engine: Engine) -> None:
+    found = LocalTeacher(engine, "r").complete([request("short"), request("word " * 600), request("brief")])
+    assert [answer.failure for answer in found] == ["", "longer than the teacher's context", ""]
+    assert found[1].choice_logprobs is None
+
+
+def test_no_length_near_the_context_is_a_run_fault(engine: Engine) -> None:
+    """With labels that share little, the answers take much of the context themselves."""
+    many = tuple(f"{chr(97 + i % 26)}{i} label" for i in range(20))
+    for choices in (CHOICES, many):
+        asked = [request("é" * length, choices=choices) for length in range(0, 270, 3) if length]
+        found = LocalTeacher(engine, "r").complete(asked)
+        failed = [bool(answer.failure) for answer in found]
+        assert failed == sorted(failed)
+        assert 0 < sum(failed) < len(failed)
+
+
+def test_free_text_is_generated(engine: Engine) -> None:
+    teacher = LocalTeacher(engine, "r")
+
+    def ask(**settings: float) -> Completion:
+        return teacher.complete([Request((Message("user", "Review: great"),), **settings)])[0]  # type: ignore[arg-type]
+
+    greedy = ask(max_tokens=6)
+    assert greedy == ask(max_tokens=6)
+    expected = "".join(engine.generate("Review: great", max_tokens=6, stop=["\n\n"]))
+    assert greedy.text == expected.strip()
+    assert greedy.finish_reason == "length"
+    assert greedy.usage.prompt_tokens == engine.count_tokens("Review: great")
+    drawn = {ask(max_tokens=6, temperature=1.5, sample=sample).text for sample in range(4)}
+    assert len(drawn) > 1
+    assert ask(max_tokens=6, temperature=1.5, sample=1) == ask(max_tokens=6, temperature=1.5, sample=1)
+    assert ask(max_tokens=600).failure == "longer than the teacher's context"

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_run import recipe as small
+
+from aasut import recipe as recipes
+from aasut.errors import RecipeError
+from aasut.recipe import Recipe, Section, load, parse
+from aasut.tasks import Classify
+
+HASH = "a" * 64
+MODEL = {"address": "pypi:some-model==1.0#*.gguf", "sha256": HASH}
+ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+PRETRAINED = {"initialise": "pretrained", "model": MODEL}
+
+
+def changed(place: str, value: Any) -> dict[str, Any]:
+    """A valid recipe with one field set; `place` is its dotted path, numbers go into lists."""
+    plain: Any = small()
+    *sections, field = place.split(".")
+    inner = plain
+    for section in sections:
+        inner = inner[int(section)] if section.isdigit() else inner.setdefault(section, {})
+    inner[int(field) if field.isdigit() else field] = value
+    return dict(plain)
+
+
+def message(plain: dict[str, Any]) -> str:
+    """Why a recipe is refused; each refusal is one line with a remedy."""
+    with pytest.raises(RecipeError) as caught:
+        parse(plain, "recipe.yaml")
+    text = str(caught.value)
+    assert text.splitlines() == [text]
+    assert caught.value.remedy
+    return text
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["colour", "task.colour", "data.colour", "data.split.colour", "data.tables.0.colour", "data.tables.0.label.colour",
+     "data.tables.0.group.colour", "teacher.colour", "student.colour", "export.colour", "evaluate.colour",
+     "economics.colour"],
+)  # fmt: skip
+def test_an_unknown_field_is_named(place: str) -> None:
+    assert f"{place}: there is no such field (given: 'red')" in message(changed(place, "red"))
+
+
+@pytest.mark.parametrize(
+    "place", ["task", "data", "teacher", "student", "name", "task.labels", "task.prompt", "data.tables"]
+)
+def test_a_missing_field_is_named(place: str) -> None:
+    plain = small()
+    inner = plain
+    *sections, field = place.split(".")
+    for section in sections:
+        inner = inner[section]
+    del inner[field]
+    assert f"{place}: is required" in message(plain)
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("name", "../escape", "name: "),
+    ("name", "a/b", "name: "),
+    ("name", "", "name: "),
+    ("seed", "seven", "seed: "),
+    ("task.kind", "poetry", "task.kind: "),
+    ("task.labels", ["one"], "at least 2"),
+    ("task.labels", [f"label {i}" for i in range(101)], "at most 100"),
+    ("task.labels", ["yes", "no", "yes"], "'yes' stands there twice"),
+    ("task.labels", ["yes", "no", "YES"], "twice (case does not count)"),
+    ("task.labels", ["yes", "  no"], "'  no' is empty or has space around it"),
+    ("task.labels", ["yes", ""], "'' is empty"),
+    ("task.labels", [True, False], "(given: True)"),
+    ("task.prompt", "no slot", "no slot"),
+    ("task.prompt", "{other}", "task.prompt uses {other}, which data.tables[0].slots does not fill"),
+    ("task.prompt", [{"content": "{text}"}], "role and content"),
+    ("data.tables", [], "at least 1"),
+    ("data.tables.0.slots", {}, "declare at least one slot"),
+    ("data.tables.0.label", None, "role 'both' needs human answers"),
+    ("data.tables.0", {"source": "a.csv", "slots": {"text": "t"}, "role": "gold"}, "role 'gold' needs human answers"),
+    ("data.tables.0.label.ranges", [{"label": "neutral", "at_least": 0}], "ranges: 'neutral' is not in task.labels"),
+    ("data.tables.0.group.pattern", "(", "is no regular expression"),
+    ("data.tables.0.group.pattern", "[0-9]+", "needs one group"),
+    ("data.tables.0.format", "xml", "data.tables.0.format: "),
+    ("data.tables.0.role", "spare", "data.tables.0.role: "),
+    ("data.split.tune", -1, "data.split.tune: "),
+    ("data.split.tune", float("nan"), "data.split.tune: "),
+    ("data.near_duplicates", 0, "data.near_duplicates: "),
+    ("data.near_duplicates", 1.01, "data.near_duplicates: "),
+    ("data.limit", 0, "data.limit: "),
+    ("data.max_failed", 1, "data.max_failed: "),
+    ("data.overlap", "ignore", "data.overlap: "),
+    ("teacher", {}, "exactly one of model, endpoint, scripted (given: none)"),
+    ("teacher.endpoint", ENDPOINT, "(given: endpoint, scripted)"),
+    ("teacher", {"model": MODEL, "endpoint": ENDPOINT}, "(given: model, endpoint)"),
+    ("teacher", {"model": MODEL, "shots": 4, "candidates": 2, "committee": 3}, "committee (3) cannot be larger"),
+    ("teacher", {"model": MODEL, "candidates": 2}, "candidates differ by their shots"),
+    ("teacher.engine", "torch", "engine and precision are for a local model"),
+    ("teacher.precision", "float32", "engine and precision are for a local model"),
+    ("teacher.max_usd", 5, "max_usd is for an endpoint"),
+    ("teacher", {"model": MODEL, "max_usd": 5}, "max_usd is for an endpoint"),
+    ("teacher.calibration", "prior", "a scripted teacher gives no probabilities"),
+    ("teacher", {"endpoint": ENDPOINT, "calibration": "contextual"}, "set endpoint.logprobs"),
+    ("teacher.prompt", "{other}", "teacher.prompt uses {other}"),
+    ("teacher", {"model": MODEL | {"sha256": "A" * 64}}, "64 lowercase hexadecimal digits"),
+    ("teacher", {"model": MODEL | {"sha256": "a" * 63}}, "64 lowercase hexadecimal digits"),
+    ("teacher", {"endpoint": ENDPOINT | {"concurrency": 0}}, "teacher.endpoint.concurrency: "),
+    ("teacher", {"endpoint": ENDPOINT | {"timeout_s": 0}}, "teacher.endpoint.timeout_s: "),
+    ("teacher.max_failed", 1, "teacher.max_failed: "),
+    ("student", {"initialise": "random"}, "student.initialise: "),
+    ("student", {"initialise": "pretrained"}, "initialise: pretrained needs a model"),
+    ("student", {"initialise": "drop_layers", "layers": 4}, "initialise: drop_layers needs a model"),
+    ("student", {"initialise": "drop_layers", "model": MODEL}, "layers goes with initialise: drop_layers"),
+    ("student", PRETRAINED | {"layers": 4}, "layers goes with initialise: drop_layers"),
+    ("student.epochs", 3, "a linear student has no use for epochs"),
+    ("student.model", MODEL, "a linear student has no use for model"),
+    ("student.prompt", "{text}", "a linear student has no use for prompt"),
+    ("student", PRETRAINED | {"prompt": "{other}"}, "student.prompt uses {other}"),
+    ("student", PRETRAINED | {"epochs": 0}, "student.epochs: "),
+    ("student", PRETRAINED | {"validation": 0.5}, "student.validation: "),
+    ("export.serve", "onnx", "export.serve: "),
+    ("evaluate.margin", 0, "evaluate.margin: "),
+    ("evaluate.confidence", 0.5, "evaluate.confidence: "),
+    ("economics.utilisation", 0, "economics.utilisation: "),
+    ("economics.api", {"name": "api"}, "economics.api.usd_per_million_input_tokens: is required"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "says"), REFUSED)
+def test_bad_and_contradictory_values_are_refused(place: str, value: Any, says: str) -> None:
+    assert says in message(changed(place, value))
+
+
+def test_a_slot_that_the_application_does_not_send_is_refused() -> None:
+    plain = changed("data.tables.0.slots", {"text": "text", "title": "title"})
+    plain["teacher"] = {"scripted": {"": "negative"}, "prompt": "{title} {text}"}
+    assert "teacher.prompt uses a slot that task.prompt does not have" in message(plain)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    plain = changed("colour", "red") | {"seed": "x"}
+    plain["evaluate"]["margin"] = 2
+    text = message(plain)
+    for field in ("colour: ", "seed: ", "evaluate.margin: "):
+        assert field in text
+
+
+def test_every_validator_of_the_recipe_is_tested_above() -> None:
+    """The sentences that validators raise, found in their source, each stand among REFUSED's words."""
+    source = Path(recipes.__file__).read_text(encoding="utf-8")
+    raised = re.findall(r'raise ValueError\(\s*f?"([^"]*)"', source)
+    tested = [says for _, _, says in REFUSED] + ["uses a slot that task.prompt does not have", "which data.tables"]
+    for sentence in raised:
+        parts = [part.strip(" :(,'") for part in re.split(r"\{\{|\}\}|\{[^}]*\}", sentence)]
+        assert any(part and (part in says or says in part) for part in parts for says in tested), sentence
+
+
+def sections(section: type[Section] = Section) -> Iterator[type[Section]]:
+    for child in section.__subclasses__():
+        yield child
+        yield from sections(child)
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
+def test_every_field_of_every_section_is_described(section: type[Section]) -> None:
+    assert section.__doc__
+    assert section.model_fields
+    for name, field in section.model_fields.items():
+        assert field.description, name
+        assert len(field.description) > 3, name
+    assert section.model_config["extra"] == "forbid"
+    assert section.model_config["frozen"]
+
+
+def test_the_sections_are_found() -> None:
+    names = {section.__name__ for section in sections()}
+    assert names >= {"Recipe", "Teacher", "Student", "Data", "Table", "Endpoint", "Evaluate", "Economics", "Export"}
+
+
+def write(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_defaults_then_recipe_then_flags(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(small() | {"student": PRETRAINED | {"epochs": 5}}))
+    assert load(path).student.epochs == 5
+    assert load(path).student.warmup == 0.1
+    flagged = load(path, ["student.epochs=2", "export.q8_0=true", "data.limit=9", "teacher.scripted={great: positive}"])
+    assert (flagged.student.epochs, flagged.export.q8_0, flagged.data.limit) == (2, True, 9)
+    assert flagged.teacher.scripted == {"great": "positive"}
+    assert load(path, ["student.epochs=2", "student.epochs=4"]).student.epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("student.epochs", "this is not section.field=value"),
+        ("=3", "this is not section.field=value"),
+        ("", "this is not section.field=value"),
+        ("student.colour=red", "student.colour: there is no such field"),
+        ("nowhere.colour=red", "nowhere: there is no such field"),
+        ("name.first=a", "name is no section"),
+        ("data.tables.0.role=pool", "tables is no section"),
+        ("evaluate.margin=[", "the value cannot be read"),
+        ("evaluate.margin=wide", "evaluate.margin: "),
+        ("evaluate.margin=", "evaluate.margin: "),
+        ("teacher.calibration=prior", "a scripted teacher gives no probabilities"),
+        ("student.epochs=2", "a linear student has no use for epochs"),
+        (".=1", "there is no such field"),
+    ],
+)
+def test_nonsense_in_flags_is_refused(tmp_path: Path, flag: str, says: str) -> None:
+    path = write(tmp_path, yaml.safe_dump(small()))
+    with pytest.raises(RecipeError, match=re.escape(says)) as caught:
+        load(path, [flag])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "holds no settings"),
+        ("- a\n- b\n", "holds no settings"),
+        ("just words", "holds no settings"),
+        ("name: [1, 2\n", "is no YAML"),
+        ("name:\n\t- tab\n", "is no YAML"),
+        ("name: !!python/object:os.system {}\n", "is no YAML"),
+        (b"name: caf\xe9\n", "is no YAML"),
+        (b"name: a\x00b\n", "is no YAML"),
+        ("name: a\nname: b\n", "'name' stands there twice"),
+        ("a:\n  b: {c: 1, c: 2}\n", "'c' stands there twice"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str | bytes, says: str) -> None:
+    path = write(tmp_path, content)
+    with pytest.raises(RecipeError, match=says) as caught:
+        load(path)
+    text = str(caught.value)
+    assert text.splitlines() == [text]
+    assert str(path) in text
+    assert caught.value.remedy
+
+
+def test_a_missing_recipe_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        load(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match=re.escape(f"{tmp_path} is a folder. Give the recipe in it")):
+        load(tmp_path)
+
+
+def test_anchors_and_merged_keys_are_plain_yaml(tmp_path: Path) -> None:
+    text = yaml.safe_dump(small() | {"student": {}}).replace("student: {}", "")
+    path = write(tmp_path, text + "\nexport: &e {q8_0: true}\nstudent: {initialise: linear}\n")
+    assert load(path).export.q8_0
+    merged = text + "\nexport: {<<: {q8_0: true, round_trip: 3}, round_trip: 4}\nstudent: {initialise: linear}\n"
+    assert (load(write(tmp_path, merged)).export.q8_0, load(path).export.round_trip) == (True, 4)
+
+
+def test_the_prompts_of_the_three_readers() -> None:
+    plain = changed("task.prompt", [{"role": "system", "content": "Sort."}, {"role": "user", "content": "Text: {text}"}])
+    linear = parse(plain, "recipe")
+    assert linear.teacher_template().plain() == [["system", "Sort."], ["user", "Text: {text}"]]
+    assert linear.student_template().plain() == [["user", "{text}"]]
+    plain["student"] = PRETRAINED
+    assert parse(plain, "recipe").student_template().plain() == [["user", "Text: {text}"]]
+    plain["student"] = PRETRAINED | {"prompt": "{text} ="}
+    plain["teacher"]["prompt"] = "Q: {text}"
+    own = parse(plain, "recipe")
+    assert own.student_template().plain() == [["user", "{text} ="]]
+    assert own.teacher_template().plain() == [["user", "Q: {text}"]]
+    task = own.task.build()
+    assert isinstance(task, Classify)
+    assert task.answers == ("negative", "positive")
+    assert task.prompt.plain() == [["system", "Sort."], ["user", "Text: {text}"]]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside"),
+    [
+        ({"at_least": 0.5}, [0.5, 4], [0.49, -1]),
+        ({"at_most": -0.5}, [-0.5, -4], [-0.49, 1]),
+        ({"at_least": 1, "at_most": 2}, [1, 1.5, 2], [0.99, 2.01]),
+        ({}, [-1e9, 0, 1e9], []),
+    ],
+)
+def test_ranges_hold_their_ends(bounds: dict[str, float], inside: list[float], outside: list[float]) -> None:
+    found = recipes.Range(label="x", **bounds)
+    assert all(found.holds(number) for number in inside)
+    assert not any(found.holds(number) for number in outside)
+
+
+def test_a_recipe_cannot_be_changed_once_read() -> None:
+    recipe = parse(small(), "recipe")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 8
+
+
+def test_the_environment_is_no_layer(tmp_path: Path) -> None:
+    path = write(tmp_path, yaml.safe_dump(small()))
+    before = load(path)
+    for name in ("SEED", "AASUT_SEED", "NAME", "AASUT_NAME"):
+        os.environ[name] = "99"
+    try:
+        assert load(path) == before
+    finally:
+        for name in ("SEED", "AASUT_SEED", "NAME", "AASUT_NAME"):
+            del os.environ[name]
+    assert isinstance(before, Recipe)
