@@ -1,4 +1,4 @@
-"""A small run without a model: a CSV of sentences whose words decide the answer, a scripted teacher, a linear student."""
+"""A small run without a model: sentences whose words decide the answer, a scripted teacher, a linear student."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 RULES = {"great": "positive", "lovely": "positive", "solid": "positive", "": "negative"}
 WORDS = {"positive": ("great", "lovely", "solid"), "negative": ("awful", "broken", "poor")}
-NOUNS = "camera phone battery cable remote player case lens strap screen menu button".split()
+NOUNS = ["camera", "phone", "battery", "cable", "remote", "player", "case", "lens", "strap", "screen", "menu", "button"]
 
 RECIPE: dict[str, Any] = {
     "name": "words",

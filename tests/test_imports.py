@@ -49,9 +49,8 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(r"aasut(\.[a-z_]\w*)+(:\w+)?", node.value):
-                yield node.value.partition(":")[0]
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"aasut(\.[a-z_]\w*)+(:\w+)?", str(node.value)):
+            yield str(node.value).partition(":")[0]
 
 
 def parts_imported(path: Path) -> set[str]:
@@ -157,7 +156,7 @@ def test_registries_know_what_recipes_may_say() -> None:
     ids=["engine", "teacher", "initialisation", "loss"],
 )
 def test_an_unknown_name_lists_the_valid_ones(ask: Callable[[], object], valid: list[str]) -> None:
-    with pytest.raises(AasutError, match="There is no .*'nonsense'") as caught:
+    with pytest.raises(AasutError, match=r"There is no .*'nonsense'") as caught:
         ask()
     listed = caught.value.remedy.removeprefix("Choose one of: ").rstrip(".").split(", ")
     assert sorted(listed) == sorted(valid)

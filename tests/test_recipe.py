@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from small_run import recipe as small
 
 from aasut import recipe as recipes
 from aasut.errors import RecipeError
 from aasut.recipe import Recipe, Section, load, parse
 from aasut.tasks import Classify
+from small_run import recipe as small
 
 HASH = "a" * 64
 MODEL = {"address": "pypi:some-model==1.0#*.gguf", "sha256": HASH}
@@ -266,7 +266,8 @@ def test_anchors_and_merged_keys_are_plain_yaml(tmp_path: Path) -> None:
 
 
 def test_the_prompts_of_the_three_readers() -> None:
-    plain = changed("task.prompt", [{"role": "system", "content": "Sort."}, {"role": "user", "content": "Text: {text}"}])
+    prompt = [{"role": "system", "content": "Sort."}, {"role": "user", "content": "Text: {text}"}]
+    plain = changed("task.prompt", prompt)
     linear = parse(plain, "recipe")
     assert linear.teacher_template().plain() == [["system", "Sort."], ["user", "Text: {text}"]]
     assert linear.student_template().plain() == [["user", "{text}"]]

@@ -101,7 +101,7 @@ def test_an_artefact_whose_folder_is_gone_is_built_again(store: Store) -> None:
 
 
 def test_a_lost_database_does_not_block_the_folders(tmp_path: Path) -> None:
-    build, calls = builder()
+    build, _ = builder()
     with Store(tmp_path) as store:
         store.stage("data", 1, {}, [], build)
     for path in tmp_path.glob("store.db*"):

@@ -152,7 +152,7 @@ def test_bad_prompts_are_refused(prompt: Any, says: str) -> None:
         ("C++.", "C++."),
         ("c++.", "C++."),
         ("'tis", "'tis"),
-        ("\"'tis\"", "'tis"),
+        ('"\'tis"', "'tis"),
         ("positive or negative", None),
         ("pos", None),
         ("positively", None),

@@ -154,7 +154,7 @@ class _Stages:
         def build(folder: Path) -> dict[str, Any]:
             return train.linear(self.recipe, split.load(data.path, "pool"), labelling.load(label.path), folder)
 
-        return self._stage("linear", train.VERSION, [self.recipe.task.labels, self.recipe.seed], [data, label], build)
+        return self._stage("linear", train.VERSION, [self.recipe.task, self.recipe.seed], [data, label], build)
 
     def export(self, data: Artefact, trained: Artefact) -> Artefact:
         from aasut.data import split

@@ -54,7 +54,7 @@ class Step:
         self.resumed += parts if resumed else 0
         self.note = note or self.note
         interval = 0.2 if self.progress.terminal else self.progress.every_s
-        if not self.progress.quiet and time.monotonic() - self.shown >= interval:
+        if not self.progress.quiet and self.done < self.total and time.monotonic() - self.shown >= interval:
             self._show()
 
     def close(self) -> None:

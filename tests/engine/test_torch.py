@@ -249,3 +249,16 @@ def test_architectures_built_otherwise_are_refused(tmp_path: Path) -> None:
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="GPT2LMHeadModel is of an architecture that is not known"):
         load_model(tmp_path, torch.float32)
+
+
+def test_attention_with_sinks_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+    config = transformers.GptOssConfig(
+        vocab_size=Tokenizer.load(tiny_llama).size, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=16, num_local_experts=2, num_experts_per_tok=1,
+        max_position_embeddings=512, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    transformers.GptOssForCausalLM(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_llama / name, tmp_path)
+    with pytest.raises(ModelError, match="sinks"):
+        load(tmp_path, precision="float32").score(["a"], ONE_TOKEN)

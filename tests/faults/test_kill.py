@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_run
-from chat_server import ChatServer, Reply, completion
 
+import small_run
 from aasut.store import Store
+from chat_server import ChatServer, Reply, completion
 
 CONCURRENCY = 4
 

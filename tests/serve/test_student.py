@@ -92,12 +92,13 @@ def test_a_prompt_of_slots_alone_does_not_swallow_a_mistyped_production_prompt()
         bare.answer([Message("user", "Male: hello\nTopic:")])
 
 
-def test_the_answers_follow_a_prompt_that_ends_with_space_without_another() -> None:
+@pytest.mark.parametrize(("prompt", "answer"), [("Mail: {text}", " other"), ("Mail: {text} Topic: ", "other")])
+def test_the_answers_follow_the_prompt_as_in_training_whatever_an_input_ends_with(prompt: str, answer: str) -> None:
     engine = Watched(RULES)
-    mixed = student("Mail: {text}", engine)
-    labels = [r.label for r in mixed.score(["Mail: hello", "Mail: money back ", "Mail: wrong charge"]) if answered(r)]
-    assert labels == ["other", "billing_refund", "billing_dispute"]
-    assert [(len(prompts), answers[2]) for prompts, answers in engine.calls] == [(2, " other"), (1, "other")]
+    mixed = student(prompt, engine)
+    prompts = [mixed.render({"text": text}) for text in ("hello", "money back ", "wrong charge\n")]
+    assert [r.label for r in mixed.score(prompts) if answered(r)] == ["other", "billing_refund", "billing_dispute"]
+    assert [(len(prompts), answers[2]) for prompts, answers in engine.calls] == [(3, answer)]
 
 
 def answered(result: Answer | Exception) -> bool:

@@ -133,7 +133,15 @@ def test_the_linear_student_reads_slots_and_accounts_for_its_rows(tmp_path: Path
     wanted = recipes.parse(small_run.recipe(), "test")
     report = train.linear(wanted, examples, labels(examples[10:]), tmp_path)
     assert report["conservation"]["train linear"] == Conservation(50, 50)
-    found = linear_engine.load(tmp_path).score([train.linear_prompt(e) for e in examples], wanted.task.labels)
+    found = linear_engine.load(tmp_path).score([train.linear_prompt(wanted, e) for e in examples], wanted.task.labels)
     predicted = [wanted.task.labels[i] for i in found.logprobs.argmax(axis=1)]
     assert np.mean([p == e.answer for p, e in zip(predicted, examples, strict=True)]) > 0.9
-    assert train.linear_prompt(Example("1", {"title": "a", "body": "b"}, "g")) == "a\nb"
+
+
+def test_the_linear_student_reads_what_its_server_renders() -> None:
+    """The order of the task's prompt counts, and columns that it does not use do not."""
+    plain = small_run.recipe(task={"kind": "classify", "labels": ["a", "b"], "prompt": "{title} / {body}"})
+    plain["data"]["tables"][0]["slots"] = {"note": "n", "body": "b", "title": "t"}
+    wanted = recipes.parse(plain, "test")
+    example = Example("1", {"note": "x", "body": "long text", "title": "short"}, "g")
+    assert train.linear_prompt(wanted, example) == "short\nlong text" == train.prompts_of(wanted, [example])[0]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, Reply, completion, refusal
 
 from aasut.errors import StoreError, TeacherError
 from aasut.recipe import Endpoint
@@ -17,6 +16,7 @@ from aasut.teacher.ledger import Ledger
 from aasut.teacher.openai import OpenAiTeacher
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.types import Completion, Message, Request, Usage
+from chat_server import ChatServer, Reply, completion, refusal
 
 
 class Counted(ScriptedTeacher):

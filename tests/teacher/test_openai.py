@@ -6,15 +6,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, Reply, completion, refusal
 
 from aasut.errors import AasutError, TeacherError
 from aasut.recipe import Endpoint
 from aasut.teacher.openai import OpenAiTeacher, parse
 from aasut.types import Completion, Message, Request, Usage
+from chat_server import ChatServer, Reply, completion, refusal
 
 CHOICES = ("negative", "positive")
 KEY = "AASUT_TEST_KEY"
@@ -176,7 +177,7 @@ def test_pauses_grow() -> None:
         OpenAiTeacher(Endpoint(base_url=server.url, model="m", api_key_env="", retries=3), pause_s=0.1).complete(
             requests(1)
         )
-    pauses = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in pairwise(times)]
     for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True):
         assert least <= pause < 2 * least + 0.3
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from aasut.data.choose import BATCH, shares, shot_key
 from aasut.data.panel import Floats, Panel, best_temperature, prior_bias
-from aasut.errors import TeacherError
+from aasut.errors import DataError, TeacherError
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import write_atomically
+from aasut.tasks import Task
 from aasut.teacher.ledger import Ledger
 from aasut.types import Completion, Conservation, Example, Label
 
@@ -61,25 +62,24 @@ def build(
 ) -> dict[str, Any]:
     """Write labels.jsonl (id and probabilities) and panel.json (calibrated).
 
-    Raises TeacherError where more than `max_failed` of the answers are unusable.
+    Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
     completions = ask(recipe, panel, pool, teacher, progress, "teacher labels the pool")
-    panel = calibrate(recipe, panel, completions, tune, teacher, progress)
-    labels: list[Label] = []
-    failed: Counter[str] = Counter()
-    for example, answers in zip(pool, completions, strict=True):
-        probabilities, failure = panel.combine(task, answers)
-        if probabilities is None:
-            failed[failure] += 1
-        else:
-            labels.append(Label(example.id, tuple(float(p) for p in probabilities)))
+    failed = Counter(failure for answers in completions if (failure := panel.combine(task, answers)[1]))
     if sum(failed.values()) > recipe.teacher.max_failed * len(pool):
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.most_common())
         raise TeacherError(
             f"{sum(failed.values())} of {len(pool)} answers are unusable ({reasons}).",
             "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
         )
+    panel = calibrate(recipe, panel, completions, tune, teacher, progress)
+    labels = [
+        Label(example.id, tuple(float(p) for p in probabilities))
+        for example, answers in zip(pool, completions, strict=True)
+        if (probabilities := panel.combine(task, answers)[0]) is not None
+    ]
+    _check_answers(task, labels)
     lines = [json.dumps({"id": label.id, "probabilities": label.probabilities}) for label in labels]
     write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
     write_atomically(folder / "panel.json", panel.to_json())
@@ -90,6 +90,16 @@ def build(
         "mean_confidence": float(np.mean([label.confidence for label in labels])),
         "temperature": panel.temperature,
     }
+
+
+def _check_answers(task: Task, labels: Sequence[Label]) -> None:
+    mass = np.array([label.probabilities for label in labels]).max(axis=0)
+    given = [answer for answer, most in zip(task.answers, mass, strict=True) if most > 1e-6]
+    if len(given) == 1:
+        raise TeacherError(
+            f"The teacher gave the same answer, {given[0]!r}, to all {len(labels)} inputs: nothing can be learned.",
+            "Mend the prompt, or add inputs that have other answers.",
+        )
 
 
 def load(folder: Path) -> list[Label]:
@@ -116,14 +126,25 @@ def calibrate(
     if method == "none":
         return panel
     task = recipe.task.build()
-    if any(c.choice_logprobs is None and not c.failure for answers in pool for c in answers):
+    bare = sum(any(c.choice_logprobs is None and not c.failure for c in answers) for answers in pool)
+    if bare > recipe.teacher.max_failed * len(pool):
         raise TeacherError(
-            f"calibration: {method} needs probabilities, and this teacher gives text only.",
+            f"calibration: {method} needs probabilities, and {bare} of {len(pool)} answers have none.",
             "Set teacher.calibration: none, or an endpoint with logprobs.",
+        )
+    if method == "prior" and not tune:
+        raise DataError(
+            "calibration: prior needs the labels' shares in `tune`, and `tune` has no human answers.",
+            "Give data.split.tune a weight, or set teacher.calibration: none.",
         )
     if method == "contextual":
         empty = Example("empty", dict.fromkeys(task.prompt.slots, "N/A"), "")
         answers = ask(recipe, panel, [empty], teacher, progress, "teacher answers an empty input")[0]
+        if any(c.choice_logprobs is None for c in answers):
+            raise TeacherError(
+                f"The teacher gives no probabilities for an empty input {answers[0].failure}".strip() + ".",
+                "Set teacher.calibration: none or prior.",
+            )
         panel = replace(panel, reference=tuple(tuple(c.choice_logprobs or ()) for c in answers))
     shots = {shot_key(shot.slots) for member in panel.members for shot in member}
     judges = [e for e in tune if shot_key(e.slots) not in shots]
@@ -132,7 +153,7 @@ def calibrate(
         gold = np.array([task.answers.index(str(e.answer)) for e in tune])
         mean = _stack(pool).mean(axis=1)
         panel = replace(panel, bias=tuple(float(b) for b in prior_bias(mean, shares(gold, len(task.answers)))))
-    usable = [(e, c) for e, c in zip(judges, judged, strict=True) if not any(x.failure for x in c)]
+    usable = [(e, c) for e, c in zip(judges, judged, strict=True) if _whole(c)]
     gold = np.array([task.answers.index(str(e.answer)) for e, _ in usable])
     if not usable:
         return panel
@@ -140,6 +161,9 @@ def calibrate(
 
 
 def _stack(completions: Sequence[Sequence[Completion]]) -> Floats:
-    """Log-probabilities [rows, members, answers] of the rows without a failure."""
-    rows = [[c.choice_logprobs for c in row] for row in completions if not any(c.failure for c in row)]
-    return np.array(rows, np.float64)
+    """Log-probabilities [rows, members, answers] of the rows that have them all."""
+    return np.array([[c.choice_logprobs for c in row] for row in completions if _whole(row)], np.float64)
+
+
+def _whole(row: Sequence[Completion]) -> bool:
+    return all(c.choice_logprobs is not None and not c.failure for c in row)

@@ -48,10 +48,12 @@ class Panel:
         return cls(tuple(members), (zero,) * len(members), zero)
 
     def requests(self, template: PromptTemplate, task: Task, slots: Mapping[str, str]) -> list[Request]:
-        """One request a member for one input."""
-        question = template.render(slots)
+        """One request a member for one input: the system message, the worked examples, the question."""
+        rendered = template.render(slots)
+        system = [m for m in rendered if m.role == "system"]
+        question = [m for m in rendered if m.role != "system"]
         return [
-            Request((*worked(template, shots), *question), choices=task.answers, max_tokens=16)
+            Request((*system, *worked(template, shots), *question), choices=task.answers, max_tokens=16)
             for shots in self.members
         ]
 

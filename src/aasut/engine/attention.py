@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from aasut.errors import ModelError
+
 NAME = "shared_prefix"
 MOST_SCORES = 1 << 26  # scores held at once; beyond, they are computed in blocks
 KeyValues = list[tuple[torch.Tensor, torch.Tensor]]  # a layer each: keys and values, [1, heads, P, head size]
@@ -24,12 +26,20 @@ def attend(
     attention_mask: torch.Tensor,
     scaling: float | None = None,
     shared_prefix: KeyValues | None = None,
+    s_aux: torch.Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """query [B, H, S, D]; key, value [B, G, S, D], G key heads for H query heads; mask [B or 1, 1, S, P + S], additive.
 
-    Gives [B, S, H, D]. Scores and softmax are float32.
+    Gives [B, S, H, D]. Scores and softmax are float32. Raises ModelError for models whose attention has
+    sinks (`s_aux`) or caps its scores.
     """
+    if s_aux is not None or softcap is not None:
+        raise ModelError(
+            "This model's attention has sinks or capped scores, which are not known here.",
+            "Take a model such as Llama, Qwen, Mistral or Gemma 3.",
+        )
     rows, heads, width, size = query.shape
     groups = key.shape[1]
     past = None if shared_prefix is None else shared_prefix[module.layer_idx]

@@ -27,6 +27,7 @@ from aasut.types import Completion, Conservation, Example, Usage
 
 VERSION = 1
 BATCH = 256
+ANSWER_TOKENS = 16  # of one label, at most
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,19 @@ def build(
     """Probabilities and speeds of every model. `shares` are the labels' shares in the teacher's answers."""
     task = recipe.task.build()
     completions = ask(recipe, panel, test, teacher, progress, "teacher answers test")
+    engines = _engines(recipe, models)
     failed: dict[str, int] = {}
     answered: list[Example] = []
     probabilities: dict[str, list[list[float]]] = {"teacher": []}
     for example, answers in zip(test, completions, strict=True):
         row, failure = panel.combine(task, answers)
+        if _too_long(recipe, engines, example):
+            row, failure = None, "longer than the student's context"
         if row is None:
             failed[failure] = failed.get(failure, 0) + 1
         else:
             answered.append(example)
             probabilities["teacher"].append([float(p) for p in row])
-    engines = _engines(recipe, models)
     with progress.steps("student answers test", len(answered) * len(engines)) as step:
         for name, engine in engines.items():
             probabilities[name] = []
@@ -95,6 +98,16 @@ def build(
     }
 
 
+def _too_long(recipe: Recipe, engines: dict[str, Engine], example: Example) -> bool:
+    """Is an example beyond what a model can read, the answer included?"""
+    prompt = prompts_of(recipe, [example])[0]
+    room = ANSWER_TOKENS * len(recipe.task.labels)
+    most = min(engine.context for engine in engines.values()) - room
+    if len(prompt.encode("utf-8", "replace")) < most:
+        return False  # a token is a byte at least
+    return any(engine.count_tokens(prompt) > engine.context - room for engine in engines.values())
+
+
 def _mean_usage(completions: Sequence[Sequence[Completion]]) -> dict[str, float]:
     """Tokens that the teacher took for one request, all members together."""
     usages = [completion.usage for answers in completions for completion in answers]
@@ -119,7 +132,7 @@ def _engines(recipe: Recipe, models: Models) -> dict[str, Engine]:
 
 def _score(recipe: Recipe, name: str, engine: Engine, examples: Sequence[Example]) -> tuple[Any, Usage]:
     linear = name == "linear" or recipe.student.initialise == "linear"
-    prompts = [linear_prompt(e) for e in examples] if linear else prompts_of(recipe, examples)
+    prompts = [linear_prompt(recipe, e) for e in examples] if linear else prompts_of(recipe, examples)
     scores = engine.score(prompts, answer_texts(recipe))
     return scores.logprobs, scores.usage
 

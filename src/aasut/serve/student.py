@@ -97,15 +97,10 @@ class ServedStudent:
 
     def score(self, prompts: Sequence[str]) -> list[Answer | Exception]:
         """An answer to each plain prompt, in order, or why there is none; one bad prompt spoils no other."""
-        results: dict[int, Answer | Exception] = {}
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for number, prompt in enumerate(prompts):
-            texts = tuple(tasks.answer_text(prompt, answer) for answer in self.task.answers)
-            groups.setdefault(texts, []).append(number)
-        for texts, numbers in groups.items():
-            found = self._score([prompts[n] for n in numbers], texts)
-            results |= dict(zip(numbers, found, strict=True))
-        return [results[n] for n in range(len(prompts))]
+        # As in training: what the prompt's template ends with decides, and not what an input ends with.
+        template = self.prompt.messages[-1].content
+        texts = [tasks.answer_text(template, answer) for answer in self.task.answers]
+        return self._score(prompts, texts) if prompts else []
 
     def close(self) -> None:
         """Give the engine's memory back."""

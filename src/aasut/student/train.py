@@ -68,7 +68,7 @@ def linear(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], fol
 
     by_id = {label.id: label.probabilities for label in labels}
     rows = [example for example in pool if example.id in by_id]
-    texts = [linear_prompt(example) for example in rows]
+    texts = [linear_prompt(recipe, example) for example in rows]
     held = validation_rows([e.group for e in rows], 0.1, recipe.seed)
     report = model.fit(
         texts, np.array([by_id[e.id] for e in rows], np.float64), held, recipe.task.build().answers, folder
@@ -76,9 +76,9 @@ def linear(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], fol
     return {**report, "conservation": {"train linear": Conservation(len(labels), len(rows))}}
 
 
-def linear_prompt(example: Example) -> str:
-    """What a linear student reads."""
-    return "\n".join(example.slots[name] for name in example.slots)
+def linear_prompt(recipe: Recipe, example: Example) -> str:
+    """What a linear student reads: the slots of the task's prompt, in its order, as a server fills them."""
+    return "\n".join(example.slots[name] for name in recipe.task.build().prompt.slots)
 
 
 def train(
