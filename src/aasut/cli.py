@@ -51,7 +51,11 @@ def run(
     from aasut import recipe as recipes
 
     loaded = recipes.load(recipe, overrides or [])
-    finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
+    try:
+        finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
+    except KeyboardInterrupt:  # typer would end here without a word
+        print("aasut: interrupted; everything done so far is kept, run the same command to go on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
     else:
@@ -108,8 +112,7 @@ def main() -> None:
     try:
         app()
     except AasutError as error:
-        print(f"aasut: {error}", file=sys.stderr)
+        print("aasut:", " ".join(str(error).split()), file=sys.stderr)  # names in it may hold line breaks
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
-        print("aasut: interrupted; everything done so far is kept, run the same command to go on", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -134,6 +134,8 @@ class Table(Section):
     """What rows must stay together; each row is its own group where it is not given."""
     label: LabelColumn | None = None
     """Human answers."""
+    limit: Positive | None = None
+    """Use at most this many rows of the table, drawn by the seed."""
     role: Literal["pool", "gold", "both"] = "both"
     """`pool`: inputs for the teacher; `gold`: human answers for choosing and proving; `both`: split by group."""
 
@@ -262,6 +264,8 @@ class Student(Section):
     """Layers that stay, for drop_layers."""
     prompt: str | None = None
     """The student's own prompt, short; the task's last message where it is not given."""
+    frozen_layers: Annotated[int, Field(ge=0)] = 0
+    """Layers next to the input that are not trained: fewer to update, and no gradient to compute for them."""
     epochs: Positive = 3
     """Passes over the teacher's answers."""
     learning_rate: float = Field(default=5e-5, gt=0)
@@ -285,8 +289,8 @@ class Student(Section):
     def _fits(self) -> Student:
         if self.initialise == "linear":
             used = self.model_fields_set & {
-                "model", "layers", "epochs", "learning_rate", "warmup", "weight_decay", "batch_examples",
-                "clip_norm", "validation", "checks", "precision", "prompt",
+                "model", "layers", "frozen_layers", "epochs", "learning_rate", "warmup", "weight_decay",
+                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt",
             }  # fmt: skip
             if used:
                 raise ValueError(f"a linear student has no use for {', '.join(sorted(used))}")

@@ -102,11 +102,18 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise StoreError(
                 f"No space left for {path}.", "Free some space and run the same command again: finished work is kept."
             ) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(f"{path} cannot be written.", "Check the folder's permissions.") from error
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}.", "Check that it is a folder, and its permissions."
+            ) from error
         if isinstance(error, sqlite3.OperationalError):
-            raise StoreError(f"{path} cannot be used: {error}.", "Check the disk and its permissions.") from error
+            raise StoreError(
+                f"{path} cannot be used: {error}.", "Check that the disk has space and may be written."
+            ) from error
         raise
+
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO)
 
 
 def _is_full(error: Exception) -> bool:
@@ -285,18 +292,17 @@ def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     with disk_errors(path):
         database = sqlite3.connect(path, timeout=60)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        have = database.execute("PRAGMA user_version").fetchone()[0]
-        if have > len(migrations):
-            raise StoreError(f"{path} was written by a newer aasut.", "Upgrade aasut, or use another folder.")
-        for number, script in enumerate(migrations[have:], have + 1):
-            database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        with disk_errors(path):
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            have = database.execute("PRAGMA user_version").fetchone()[0]
+            if have > len(migrations):
+                raise StoreError(f"{path} was written by a newer aasut.", "Upgrade aasut, or use another folder.")
+            for number, script in enumerate(migrations[have:], have + 1):
+                database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
     except sqlite3.DatabaseError as error:
         database.close()
-        raise StoreError(
-            f"{path} cannot be opened: {error}.", "Move it away if it is damaged, or free space."
-        ) from None
+        raise StoreError(f"{path} cannot be opened: {error}.", "Move it away if it is damaged.") from None
     except StoreError:
         database.close()
         raise

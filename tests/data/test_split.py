@@ -352,3 +352,17 @@ def test_the_real_reviews(tmp_path: Path) -> None:
     assert not groups(parts["pool"]) & (groups(parts["test"]) | groups(parts["calibrate"]))
     kept = Counter(dedupe.fingerprint(e.slots, ["text"]) for part in parts.values() for e in part)
     assert set(kept.values()) == {1}
+
+
+def test_a_tables_limit_draws_rows_by_the_seed_and_counts_the_rest(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(12, 4))
+    write(tmp_path / "pool.csv", rows_of(40, 1, "extra"))
+    made = recipe([BOTH, POOL | {"limit": 7}])
+    facts, parts = build(tmp_path, made)
+    again = build(tmp_path, made, "again")[1]
+    drawn = [e.id for e in parts["pool"] if e.id.startswith("1:")]
+    everything = build(tmp_path, recipe([BOTH, POOL]), "all")[1]
+    assert len(drawn) == 7
+    assert drawn != [e.id for e in everything["pool"] if e.id.startswith("1:")][:7]
+    assert [e.id for e in again["pool"]] == [e.id for e in parts["pool"]]
+    assert facts["conservation"]["data"].dropped["over the table's limit"] == 33

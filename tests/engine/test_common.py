@@ -175,6 +175,12 @@ def test_stop_texts_end_and_are_not_shown(
     assert "".join(pieces(tokenizer, Scripted(tokenizer, text), stop=stop)) == expected
 
 
+def test_of_two_stop_texts_in_one_token_the_first_ends(tokenizer: Tokenizer) -> None:
+    long = next(w for w in (" battery", " great", " the", " positive") if len(tokenizer.encode(w)) == 1)
+    found = pieces(tokenizer, Scripted(tokenizer, "zqj" + long), stop=(long[-2:], long[:2]))
+    assert "".join(found) == "zqj"
+
+
 def test_a_piece_never_ends_inside_a_character(tokenizer: Tokenizer) -> None:
     text = "Preis 5 € für 猫 🐈"
     found = pieces(tokenizer, Scripted(tokenizer, text))
@@ -197,9 +203,7 @@ def test_temperature_draws_from_the_tempered_softmax_and_a_seed_repeats_it(token
     logits[a], logits[b] = 2.0, 0.0
 
     def text(temperature: float, seed: int) -> str:
-        drawn = pieces(
-            tokenizer, lambda _: logits, max_tokens=800, context=9999, temperature=temperature, seed=seed
-        )
+        drawn = pieces(tokenizer, lambda _: logits, max_tokens=800, context=9999, temperature=temperature, seed=seed)
         return "".join(drawn)
 
     for temperature in (1.0, 2.0):

@@ -39,7 +39,8 @@ def by_hand(counts: list[float]) -> np.ndarray:
 
 def test_scores_equal_a_computation_by_hand(student: Path) -> None:
     engine = linear.load(student)
-    found = engine.score(["Good phone, GOOD phone!", "bad", "nothing known here"], [" negative", " neutral", "positive"])
+    prompts = ["Good phone, GOOD phone!", "bad", "nothing known here"]
+    found = engine.score(prompts, [" negative", " neutral", "positive"])
     expected = [by_hand([0, 2, 2, 2]), by_hand([1, 0, 0, 0]), by_hand([0, 0, 0, 0])]
     assert found.logprobs == pytest.approx(np.array(expected), abs=1e-6)
     assert found.usage == Usage(4 + 1 + 3, 3, 0)

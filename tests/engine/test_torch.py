@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import tokenizers
 import torch
 import transformers
 
+import reference
 from aasut.engine.common import begin
 from aasut.engine.torch import TorchEngine, choose_precision, load, load_model
 from aasut.errors import EngineError, ModelError

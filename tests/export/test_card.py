@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import small_run
 import yaml
 
+import small_run
 from aasut import recipe as recipes
 from aasut.export import card, licences
 

@@ -8,9 +8,9 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-import small_run
 import transformers
 
+import small_run
 from aasut import recipe as recipes
 from aasut.engine import base
 from aasut.errors import RoundTripError

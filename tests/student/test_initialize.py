@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import reference
 import tokenizers
 import torch
 import transformers
 
+import reference
 from aasut.engine.common import begin
 from aasut.engine.torch import load_model
 from aasut.errors import RecipeError
@@ -76,7 +77,7 @@ def influence_by_hand(folder: Path, prompts: list[str]) -> list[float]:
         for prompt in prompts:
             ids = torch.tensor([begin(tokenizer, prompt)])
             states = [*model(ids, output_hidden_states=True).hidden_states[:-1], before_norm.pop()]
-            pairs = zip(states, states[1:], strict=False)
+            pairs = pairwise(states)
             totals += torch.stack([(1 - torch.cosine_similarity(a, b, dim=-1)).sum() for a, b in pairs])
             tokens += ids.shape[1]
     return [float(value) / tokens for value in totals]
@@ -165,7 +166,7 @@ def test_pretrained_is_the_model_bit_by_bit(deep: Path, tmp_path: Path) -> None:
     assert report["parameters"] == sum(p.numel() for p in reference.load(deep).parameters())
 
 
-def test_a_model_in_several_files_is_read_whole_and_written_as_one(tiny_llama: Path, deep: Path, tmp_path: Path) -> None:
+def test_a_model_in_several_files_is_read_and_written_whole(tiny_llama: Path, deep: Path, tmp_path: Path) -> None:
     size = Tokenizer.load(tiny_llama).size
     source = random_model(tmp_path / "sharded", tiny_llama, llama_config(size), shard="100KB")
     assert len(safetensors.files(source)) > 2

@@ -15,7 +15,7 @@ from aasut.student import linear
 
 ANSWERS = ["negative", "neutral", "positive"]
 WORDS = {"negative": ["awful", "broken"], "neutral": ["usual", "plain"], "positive": ["great", "lovely"]}
-NOUNS = "camera phone battery cable remote player case lens".split()
+NOUNS = ["camera", "phone", "battery", "cable", "remote", "player", "case", "lens"]
 
 
 def data(answers: list[str], count: int = 60) -> tuple[list[str], np.ndarray]:
@@ -83,7 +83,7 @@ def test_settings_are_chosen_on_rows_that_were_not_fitted(tmp_path: Path) -> Non
 
 
 def test_one_answer_for_all_is_refused(tmp_path: Path) -> None:
-    texts, soft = data(["negative", "positive"])
+    texts, _ = data(["negative", "positive"])
     with pytest.raises(DataError, match="one and the same answer"):
         linear.fit(texts, np.eye(2)[[1] * len(texts)], range(10), ["negative", "positive"], tmp_path)
     assert not list(tmp_path.iterdir())

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_run
 import tokenizers
 import torch
 
+import small_run
 from aasut import recipe as recipes
 from aasut.engine import linear as linear_engine
 from aasut.engine import torch as torch_engine
@@ -101,6 +101,12 @@ def test_examples_without_an_answer_are_left_out_and_long_ones_counted(tiny_llam
     report = train.train(recipe(epochs=1), tiny_llama, examples + long, given, tmp_path, QUIET)
     assert report["conservation"]["train"] == Conservation(23, 20, failed={"longer than the student's context": 3})
     assert report["examples"] + report["validation_examples"] == 20
+
+
+def test_inputs_that_are_all_too_long_are_told(tiny_llama: Path, tmp_path: Path) -> None:
+    long = [Example(f"long{i}", {"text": "zq" * 400}, f"long{i}", "positive") for i in range(3)]
+    with pytest.raises(DataError, match=r"All 3 inputs are longer than the student's context of 51\d"):
+        train.train(recipe(epochs=1), tiny_llama, long, labels(long), tmp_path, QUIET)
 
 
 def with_begin(source: Path, folder: Path) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import torch
 
+import reference
 from aasut.engine.torch import TorchEngine, load_model
 from aasut.engine.tree import build
 from aasut.errors import ModelError
@@ -44,9 +44,7 @@ def settings(**changes: Any) -> Student:
     return Student(model=ModelAddress(address="file:model"), **(plain | changes))
 
 
-def trainer(
-    folder: Path, answers: Sequence[str] = TWO, dtype: torch.dtype = torch.float32, **changes: Any
-) -> Trainer:
+def trainer(folder: Path, answers: Sequence[str] = TWO, dtype: torch.dtype = torch.float32, **changes: Any) -> Trainer:
     tokenizer = Tokenizer.load(folder)
     tree = build([tokenizer.encode(answer) for answer in answers], tokenizer.eos_id)
     return Trainer(load_model(folder, dtype), tree, settings(**changes), cross_entropy, seed=5)
@@ -55,10 +53,10 @@ def trainer(
 def texts(count: int, classes: int, seed: int = 0) -> list[str]:
     """Texts of very different lengths in which a letter says the class, number modulo `classes`."""
     draw = random.Random(seed)
-    words = "the battery is great camera review remote".split()
+    words = ["the", "battery", "is", "great", "camera", "review", "remote"]
+    marks = ["ABCDEF"[i % classes] * 2 for i in range(count)]
     return [
-        " ".join([*draw.choices(words, k=draw.randint(0, 6)), "ABCDEF"[i % classes] * 2, *draw.choices(words, k=2), "="])
-        for i in range(count)
+        " ".join([*draw.choices(words, k=draw.randint(0, 6)), mark, *draw.choices(words, k=2), "="]) for mark in marks
     ]
 
 
@@ -244,10 +242,10 @@ def test_a_training_whose_process_is_killed_goes_on_too(tiny_llama: Path, tmp_pa
     (tmp_path / "whole").mkdir()
     expected, told = long_training(tiny_llama, tmp_path / "whole", QUIET)
     (tmp_path / "killed").mkdir()
-    tests = str(Path(reference.__file__).parent)
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(Path(reference.__file__).parent))))
     died = subprocess.run(
         [sys.executable, __file__, str(tiny_llama), str(tmp_path / "killed")],
-        env=os.environ | {"PYTHONPATH": tests},
+        env=os.environ | {"PYTHONPATH": path},
         timeout=120,
         check=False,
     )

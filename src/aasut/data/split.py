@@ -26,7 +26,7 @@ from aasut.types import Conservation, Example
 VERSION = 1  # of what `build` writes: raised when the same settings would give other files
 
 POOL, TUNE, CALIBRATE, TEST = "pool", "tune", "calibrate", "test"
-VERSION = 1
+VERSION = 2
 SPLITS = (TEST, CALIBRATE, TUNE, POOL)  # of two rows that are the same, the one in the earlier split stays
 GOLD = (TEST, CALIBRATE, TUNE)
 HELD_OUT = (TEST, CALIBRATE)
@@ -64,8 +64,8 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     (by table, the first line of each reason). Raises DataError where a table or the parting cannot
     be used.
     """
-    rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache)
     dropped: Counter[str] = Counter()
+    rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
     parts = _limited(parts, recipe, dropped)
@@ -96,7 +96,7 @@ def load(folder: Path, split: str) -> list[Example]:
 
 
 def _read(
-    recipe: Recipe, base: Path, progress: Progress, cache: Path | None
+    recipe: Recipe, base: Path, progress: Progress, cache: Path | None, dropped: Counter[str]
 ) -> tuple[list[_Row], int, dict[str, int], dict[str, dict[str, int]]]:
     names = recipe.task.build().prompt.slots
     rows: list[_Row] = []
@@ -110,7 +110,12 @@ def _read(
         failed.update(read.failed)
         if read.first:
             first[str(number)] = read.first
-        for example in read.examples:
+        examples = read.examples
+        if table.limit is not None and len(examples) > table.limit:
+            dropped["over the table's limit"] += len(examples) - table.limit
+            chosen = random.Random(f"{recipe.seed} table {number}").sample(range(len(examples)), table.limit)
+            examples = [examples[place] for place in sorted(chosen)]
+        for example in examples:
             row_id = f"{number}:{example.id}"
             group = row_id if table.group is None else example.group
             example = replace(example, id=row_id, group=group)

@@ -16,6 +16,7 @@ import numpy as np
 from aasut.data.label import ask
 from aasut.data.panel import Panel
 from aasut.engine.base import Engine, load
+from aasut.errors import TeacherError
 from aasut.evaluate.timing import Ask, Speed, measure
 from aasut.progress import Progress
 from aasut.recipe import Recipe
@@ -50,7 +51,10 @@ def build(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Probabilities and speeds of every model. `shares` are the labels' shares in the teacher's answers."""
+    """Probabilities and speeds of every model. `shares` are the labels' shares in the teacher's answers.
+
+    Raises TeacherError where more than `max_failed` of the examples cannot be used.
+    """
     task = recipe.task.build()
     completions = ask(recipe, panel, test, teacher, progress, "teacher answers test")
     engines = _engines(recipe, models)
@@ -66,6 +70,12 @@ def build(
         else:
             answered.append(example)
             probabilities["teacher"].append([float(p) for p in row])
+    if not answered or sum(failed.values()) > recipe.teacher.max_failed * len(test):
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
+        raise TeacherError(
+            f"{sum(failed.values())} of {len(test)} examples in `test` cannot be used ({reasons}).",
+            "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
+        )
     with progress.steps("student answers test", len(answered) * len(engines)) as step:
         for name, engine in engines.items():
             probabilities[name] = []

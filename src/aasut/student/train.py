@@ -84,7 +84,10 @@ def linear_prompt(recipe: Recipe, example: Example) -> str:
 def train(
     recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16."""
+    """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16.
+
+    Raises DataError where no input fits the student's context.
+    """
     import torch
 
     from aasut.engine.common import begin
@@ -109,6 +112,11 @@ def train(
     ids = [begin(tokenizer, prompt) for prompt in prompts]
     room = int(model.config.max_position_embeddings) - len(tree.nodes)
     fits = [i for i, row in enumerate(ids) if len(row) <= room]
+    if not fits:
+        raise DataError(
+            f"All {len(ids)} inputs are longer than the student's context of {room} tokens.",
+            "Take a student with a longer context, or shorten the inputs or the prompt.",
+        )
     held = validation_rows([examples[i].group for i in fits], settings.validation, recipe.seed)
     rows = [Row(ids[i], by_id[examples[i].id]) for i in fits]
     outside = set(held)

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from aasut.engine.layout import Batch, lay_out
 from aasut.engine.torch import hidden_states
 from aasut.engine.tree import TokenTree
-from aasut.errors import ModelError
+from aasut.errors import ModelError, RecipeError
 from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.recipe import Student
@@ -32,7 +32,7 @@ from aasut.store import disk_errors
 from aasut.student.losses import Loss, entropy
 
 MICRO_TOKENS = 2048  # tokens of a micro-batch, padding counted
-WINDOW = 16  # batches whose examples are sorted by length together: little padding, still well mixed
+WINDOW = 32  # batches whose examples are sorted by length together: little padding, still mixed
 CHECKPOINT_S = 90.0  # seconds between checkpoints
 
 
@@ -113,6 +113,14 @@ class Trainer:
         self.targets = Targets(tree)
         model.get_input_embeddings().requires_grad_(False)
         model.get_output_embeddings().requires_grad_(False)
+        layers = model.model.layers
+        if settings.frozen_layers >= len(layers):
+            raise RecipeError(
+                f"student.frozen_layers is {settings.frozen_layers}, and the student has {len(layers)} layers.",
+                "Leave at least one to train.",
+            )
+        for layer in layers[: settings.frozen_layers]:
+            layer.requires_grad_(False)
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
