@@ -18,7 +18,7 @@ import torch
 import reference
 from aasut.engine.torch import TorchEngine, load_model
 from aasut.engine.tree import build
-from aasut.errors import ModelError
+from aasut.errors import ModelError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress, Step
 from aasut.recipe import ModelAddress, Student
@@ -153,6 +153,24 @@ def test_the_embeddings_stay_and_everything_else_moves(tiny_llama: Path, tmp_pat
     after = weights(made)
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert same == {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_frozen_layers_stay_and_the_others_have_the_same_gradient(tiny_llama: Path, tmp_path: Path) -> None:
+    rows = examples(tiny_llama, 8)
+    whole = one_step(tiny_llama, rows, tmp_path, ALL)
+    made = trainer(tiny_llama, batch_examples=8, clip_norm=1e9, frozen_layers=1)
+    before = weights(made)
+    made.fit(rows, rows[:2], tmp_path, QUIET)
+    after = weights(made)
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert still == {name for name in before if "layers.0." in name or "embed" in name or "lm_head" in name}
+    expected = {name: g for name, g in gradient(whole).items() if "layers.0." not in name}
+    assert apart(gradient(made), expected) < 1e-5
+
+
+def test_a_student_with_all_layers_frozen_is_refused(tiny_llama: Path) -> None:
+    with pytest.raises(RecipeError, match="frozen_layers is 2, and the student has 2"):
+        trainer(tiny_llama, frozen_layers=2)
 
 
 def test_the_weights_that_were_best_on_validation_are_left(tiny_llama: Path, tmp_path: Path) -> None:
