@@ -177,7 +177,7 @@ def test_members_answer_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "expected"), [(["Yes."], (0, 1)), (["no", "yes", "yes", " NO "], (0.5, 0.5)), (["no"] * 3, (1, 0))]
+    ("texts", "expected"), [(["Yes."], (0, 1)), (["no", "yes", "yes", " YES "], (0.25, 0.75)), (["no"] * 3, (1, 0))]
 )
 def test_texts_without_logprobs_vote(texts: list[str], expected: tuple[float, float]) -> None:
     panel = Panel.plain([()] * len(texts), 2)

@@ -109,6 +109,7 @@ def _template(path: Path) -> str:
 
 
 def test_transformers_reads_the_student_and_its_template(exported: tuple[Path, dict[str, Any]]) -> None:
+    assert "chat_template" not in json.loads((exported[0] / "student" / "tokenizer_config.json").read_text())
     loaded = transformers.AutoTokenizer.from_pretrained(exported[0] / "student")
     text = loaded.apply_chat_template(
         [{"role": "user", "content": PROMPTS[0]}], tokenize=False, add_generation_prompt=True

@@ -13,6 +13,7 @@ from aasut import pipeline
 from aasut import recipe as recipes
 from aasut.export.manifest import StudentCard, content_hash
 from aasut.progress import Progress
+from aasut.report import facts as gathering
 
 Facts = dict[str, Any]
 
@@ -168,11 +169,19 @@ def test_money_follows_from_speed_and_price(folders: dict[str, Path]) -> None:
     assert economics["cheaper_than_teacher"] == pytest.approx(ratio)
     slow = student["requests_per_s_no_prefix_cache"] / teacher["requests_per_s_no_prefix_cache"]
     assert economics["cheaper_than_teacher_no_prefix_cache"] == pytest.approx(slow)
-    seconds = facts["seconds"]
-    assert economics["training_usd"] == pytest.approx(0.2 / 3600 * seconds["train"])
-    assert economics["labelling_usd"] == pytest.approx(0.2 / 3600 * (seconds["label"] + seconds["choose"]))
     assert len(economics["break_even"]) == 2
     assert facts["baselines"]["untrained"]["requests_per_s"] is None  # it is not timed
+
+
+def test_labels_and_training_cost_machine_time_or_what_was_paid(folders: dict[str, Path], tiny_llama: Path) -> None:
+    recipe = recipes.parse(token_recipe(tiny_llama), "test")
+    facts = read(folders["tokens"])
+    facts["seconds"] |= {"label": 7200.0, "choose": 1800.0, "train": 3600.0}
+    own = gathering.economics(recipe, facts, 20.0)
+    assert (own["labelling_usd"], own["training_usd"]) == (pytest.approx(0.2 * 2.5), pytest.approx(0.2))
+    facts["ledger"] |= {"usd_spent": 3.0, "usd_reused": 4.0}
+    paid = gathering.economics(recipe, facts, 20.0)
+    assert (paid["labelling_usd"], paid["training_usd"]) == (7.0, pytest.approx(0.2))
 
 
 def test_a_teacher_without_a_speed_of_ours_costs_its_price(folders: dict[str, Path]) -> None:

@@ -44,6 +44,9 @@ def random_model(folder: Path, tokenizer: Path, config: Any, shard: str = "5GB")
         for layer, loudness in zip(model.model.layers, LOUDNESS, strict=True):
             layer.self_attn.o_proj.weight.mul_(loudness)
             layer.mlp.down_proj.weight.mul_(loudness)
+            if hasattr(layer, "post_feedforward_layernorm"):  # Gemma scales what it adds again, by 1 + weight
+                layer.post_attention_layernorm.weight.fill_(loudness - 1)
+                layer.post_feedforward_layernorm.weight.fill_(loudness - 1)
     model.to(torch.bfloat16).save_pretrained(folder, max_shard_size=shard)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tokenizer / name, folder)
@@ -148,7 +151,9 @@ def test_layers_of_different_kinds_keep_their_kind(tiny_llama: Path, tmp_path: P
     assert reference.load(source).config.layer_types == config.layer_types
     report = initialize.drop_layers(dropping(4), source, PROMPTS, tmp_path / "start")
     kept = [layer for layer in range(6) if layer not in report["dropped"]]
-    assert reference.load(tmp_path / "start").config.layer_types == [config.layer_types[layer] for layer in kept]
+    wanted = [config.layer_types[layer] for layer in kept]
+    assert wanted != config.layer_types[:4]
+    assert reference.load(tmp_path / "start").config.layer_types == wanted
 
 
 @pytest.mark.parametrize("layers", [6, 7])

@@ -260,7 +260,8 @@ def test_the_cap_counts_what_earlier_runs_paid() -> None:
 @pytest.mark.parametrize("reply", [(200, b"garbage"), None])
 def test_answers_of_unknown_price_count_at_their_worst(reply: Reply) -> None:
     with serve(lambda *_: reply) as server:
-        asker = teacher(server.url, 62, usd_per_million_input_tokens=1e6, usd_per_million_output_tokens=1e6, retries=9)
+        prices = {"usd_per_million_input_tokens": 1e6, "usd_per_million_output_tokens": 1e6}
+        asker = teacher(server.url, 62, **prices, retries=9, concurrency=1)
         with pytest.raises(TeacherError, match="cap"):
             asker.complete(requests(9))
     assert len(server.bodies) == 2

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aasut.engine.base import Engine, load
+from aasut.errors import ModelError
 from aasut.recipe import Teacher as TeacherSettings
 from aasut.tasks import answer_text
 from aasut.teacher.base import Keep
 from aasut.types import Completion, Message, Request, Usage
 
 SEPARATOR = "\n\n"  # between worked examples
+TOO_LONG = "longer than the teacher's context"
 
 
 def plain_text(messages: Sequence[Message]) -> tuple[str, str]:
@@ -42,12 +44,16 @@ class LocalTeacher:
         texts = [plain_text(request.messages) for request in requests]
         for number, request in enumerate(requests):
             answers = tuple(answer_text("".join(texts[number]), choice) for choice in request.choices)
-            if self._too_long(texts[number], request, answers):
-                done[number] = Completion("", failure="longer than the teacher's context")
-            elif request.choices:
+            most = self._tokens_of(answers) if answers else request.max_tokens
+            spare = self._spare(texts[number], most)
+            if spare > most and answers:
                 groups.setdefault((texts[number][0], request.choices, answers), []).append(number)
-            else:
+            elif spare > most:
                 done[number] = self._free(request, "".join(texts[number]))
+            elif spare >= 0 and answers:
+                done[number] = self._tight(texts[number], request.choices, answers)
+            else:
+                done[number] = Completion("", failure=TOO_LONG)
         for (prefix, choices, answers), members in groups.items():
             found = self._bound(prefix, choices, answers, [texts[m][1] for m in members])
             done |= zip(members, found, strict=True)
@@ -56,14 +62,22 @@ class LocalTeacher:
             keep(list(zip(requests, completions, strict=True)))
         return completions
 
-    def _too_long(self, text: tuple[str, str], request: Request, answers: tuple[str, ...]) -> bool:
-        room = self.engine.context - (self._tokens_of(answers) if answers else request.max_tokens)
-        if sum(len(part.encode("utf-8", "replace")) for part in text) < room:
-            return False  # a token is a byte at least
-        return sum(self.engine.count_tokens(part) for part in text) >= room
+    def _spare(self, text: tuple[str, str], enough: int) -> int:
+        """Tokens of the context that a text leaves free, or less where that is more than `enough` anyway."""
+        least = self.engine.context - sum(len(part.encode("utf-8", "replace")) for part in text) - 2
+        if least > enough:
+            return least  # a token is a byte at least, and a model puts one token of its own before each part
+        return self.engine.context - sum(self.engine.count_tokens(part) for part in text)
+
+    def _tight(self, text: tuple[str, str], choices: tuple[str, ...], answers: tuple[str, ...]) -> Completion:
+        """One text that fits by itself, and may not together with the answers: the engine knows."""
+        try:
+            return self._bound(text[0], choices, answers, [text[1]])[0]
+        except ModelError:
+            return Completion("", failure=TOO_LONG)
 
     def _tokens_of(self, answers: tuple[str, ...]) -> int:
-        """Tokens that the answers take at most, laid side by side as engines do."""
+        """Tokens that the answers take at most; engines need fewer where answers share a beginning."""
         if answers not in self._lengths:
             self._lengths[answers] = sum(self.engine.count_tokens(answer) for answer in answers)
         return self._lengths[answers]
