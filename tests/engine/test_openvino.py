@@ -39,7 +39,7 @@ SENTENCES = (
 )
 PROMPTS = [f"Review: {sentence}\nSentiment:" for sentence in SENTENCES]
 ONE_TOKEN = [" negative", " positive"]
-SEVERAL = [" billing_refund", " billing_dispute", " billing", " shipping delay", " bill"]
+SEVERAL = [" billing_refund", " billing_dispute", " billing", " shipping_late", " shipping_lost", " bill"]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ PROMPTS = [
     "Review: नमस्ते दुनिया, 5 € 🐈\nSentiment:",
 ]
 ONE_TOKEN = ["a", "b", "z"]
-SEVERAL = [" billing_refund", " billing_dispute", " billing", " shipping", " bill"]
+SEVERAL = [" billing_refund", " billing_dispute", " billing", " shipping_late", " shipping_lost", " bill"]
 RANDOM_MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "gemma3": (
         transformers.Gemma3TextConfig,
