@@ -162,6 +162,9 @@ class Task(Protocol):
     def parse(self, text: str) -> str | None:
         """The answer in a model's text, None where there is none."""
 
+    def canonical(self, text: str) -> str | None:
+        """An answer that a person or a table gives, in its one written form; None where it is no answer."""
+
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         """Item by item: does the prediction equal the human answer?"""
 
@@ -180,6 +183,9 @@ class Classify:
             if len(found) == 1:
                 return found[0]
         return None
+
+    def canonical(self, text: str) -> str | None:
+        return next((label for label in self.answers if _folded(label) == _folded(text)), None)
 
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         return [p == g for p, g in zip(predicted, gold, strict=True)]

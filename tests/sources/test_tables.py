@@ -15,9 +15,10 @@ from aasut.errors import AasutError, DataError, HashMismatch, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import Table
 from aasut.sources import tables
+from aasut.tasks import Classify, PromptTemplate
 from aasut.types import Example
 
-LABELS = ["negative", "positive"]
+TASK = Classify(("negative", "positive"), PromptTemplate.of("{text}"))
 HINDI = "यह फ़ोन बहुत अच्छा है"
 VADER = {
     "source": "pypi-sdist:vaderSentiment==3.3.2#vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -43,7 +44,7 @@ def read(folder: Path, source: str, data: bytes | str | None = None, **fields: A
     cache = fields.pop("cache", folder / "cache")
     settings = {"source": source, "slots": {"text": "text"}, "role": "pool"} | fields
     table = Table.model_validate(settings)
-    result = tables.read(table, labels=LABELS, base=folder, progress=Progress(quiet=True), cache=cache)
+    result = tables.read(table, task=TASK, base=folder, progress=Progress(quiet=True), cache=cache)
     assert result.rows_in == len(result.examples) + sum(result.failed.values())
     return result
 

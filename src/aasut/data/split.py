@@ -23,10 +23,9 @@ from aasut.sources import tables
 from aasut.store import disk_errors, file_hash
 from aasut.types import Conservation, Example
 
-VERSION = 1  # of what `build` writes: raised when the same settings would give other files
+VERSION = 2  # of what `build` writes: raised when the same settings would give other files
 
 POOL, TUNE, CALIBRATE, TEST = "pool", "tune", "calibrate", "test"
-VERSION = 2
 SPLITS = (TEST, CALIBRATE, TUNE, POOL)  # of two rows that are the same, the one in the earlier split stays
 GOLD = (TEST, CALIBRATE, TUNE)
 HELD_OUT = (TEST, CALIBRATE)
@@ -98,13 +97,14 @@ def load(folder: Path, split: str) -> list[Example]:
 def _read(
     recipe: Recipe, base: Path, progress: Progress, cache: Path | None, dropped: Counter[str]
 ) -> tuple[list[_Row], int, dict[str, int], dict[str, dict[str, int]]]:
-    names = recipe.task.build().prompt.slots
+    task = recipe.task.build()
+    names = task.prompt.slots
     rows: list[_Row] = []
     rows_in = 0
     failed: Counter[str] = Counter()
     first: dict[str, dict[str, int]] = {}
     for number, table in enumerate(recipe.data.tables):
-        read = tables.read(table, labels=recipe.task.labels, base=base, progress=progress, cache=cache)
+        read = tables.read(table, task=task, base=base, progress=progress, cache=cache)
         _check_failed(table, read, recipe.data.max_failed)
         rows_in += read.rows_in
         failed.update(read.failed)

@@ -10,7 +10,6 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from aasut.recipe import Table
 from aasut.sources import archives
 from aasut.sources.rows import Row, RowFault, rows
 from aasut.store import disk_errors, file_hash, write_atomically
+from aasut.tasks import Task
 from aasut.types import Example
 
 _SCHEME = "pypi-sdist:"
@@ -44,20 +44,17 @@ class TableRows:
     first: dict[str, int] = field(default_factory=dict)
 
 
-def read(
-    table: Table, *, labels: Sequence[str], base: Path, progress: Progress, cache: Path | None = None
-) -> TableRows:
+def read(table: Table, *, task: Task, base: Path, progress: Progress, cache: Path | None = None) -> TableRows:
     """Read a table; paths are relative to `base`, packages are kept below `cache` ($XDG_CACHE_HOME or ~/.cache).
 
-    A human answer is one of `labels` (case does not count) or None where the value is empty or in
-    no range. Raises DataError for a table that cannot be used and for a label that is not in the
+    A human answer is what `task` takes for one, or None where the value is empty or in no range. Raises DataError for a table that cannot be used and for a label that is not in the
     list, RecipeError for settings that do not fit the format, HashMismatch for another file than
     the pinned one.
     """
     kind = _format(table)
     path = locate(table, base=base, cache=cache)
     name = _name(table)
-    collector = _Collector(table, labels, name)
+    collector = _Collector(table, task, name)
     with progress.steps(f"read {name}, bytes", path.stat().st_size) as step:
         try:
             for row in rows(kind, path, name, table, collector.needed, step):
@@ -155,9 +152,8 @@ def _brief(text: str, limit: int = 60) -> str:
 class _Collector:
     """Turns rows into examples by a table's column mapping, and counts those that cannot be used."""
 
-    def __init__(self, table: Table, labels: Sequence[str], name: str) -> None:
-        self.table, self.name, self.labels = table, name, tuple(labels)
-        self.by_fold = {label.casefold(): label for label in labels}
+    def __init__(self, table: Table, task: Task, name: str) -> None:
+        self.table, self.name, self.task = table, name, task
         self.group_pattern = re.compile(table.group.pattern) if table.group else None
         others = [table.id, table.group and table.group.column, table.label and table.label.column]
         self.needed = list(dict.fromkeys([*table.slots.values(), *(column for column in others if column)]))
@@ -253,15 +249,17 @@ class _Collector:
             if not math.isfinite(number):
                 raise RowFault("label is no number")
             return next((r.label for r in self.table.label.ranges if r.holds(number)), None)
-        if text.casefold() not in self.by_fold:
-            shown = ", ".join(self.labels[:10]) + (
-                f" and {len(self.labels) - 10} more" if len(self.labels) > 10 else ""
-            )
+        answer = self.task.canonical(text)
+        if answer is None and self.task.answers:
+            labels = self.task.answers
+            shown = ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
             raise DataError(
                 f"{self.name}, line {row.line}: the label {_brief(text)!r} is not in the list ({shown}).",
                 "Add it to task.labels, mend the row, or map numbers with label.ranges.",
             )
-        return self.by_fold[text.casefold()]
+        if answer is None:
+            raise RowFault("the human answer does not fit the task")
+        return answer
 
 
 def _plain(value: Any) -> Any:
