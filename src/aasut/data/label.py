@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aasut.data.choose import BATCH, shares, shot_key
+from aasut.data.ask import ask
+from aasut.data.choose import shares, shot_key
 from aasut.data.panel import Floats, Panel, best_temperature, prior_bias
 from aasut.errors import DataError, TeacherError
 from aasut.progress import Progress
@@ -23,32 +23,6 @@ from aasut.teacher.ledger import Ledger
 from aasut.types import Completion, Conservation, Example, Label
 
 VERSION = 1
-
-
-def ask(
-    recipe: Recipe, panel: Panel, examples: Sequence[Example], teacher: Ledger, progress: Progress, what: str
-) -> list[list[Completion]]:
-    """Every member's completion for every example, [examples][members].
-
-    Requests go out in batches of like length that depend on the examples alone, so that an
-    interrupted run repeats the broken batch as it was. The batches come in mixed order, so that the
-    time left is told truly from the beginning.
-    """
-    task, template = recipe.task.build(), recipe.teacher_template()
-    order = sorted(range(len(examples)), key=lambda i: (sum(map(len, examples[i].slots.values())), examples[i].id))
-    batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    random.Random(len(batches)).shuffle(batches)
-    answers: list[list[Completion]] = [[] for _ in examples]
-    with progress.steps(what, len(examples) * len(panel.members)) as step:
-        for member in range(len(panel.members)):
-            one = replace(panel, members=(panel.members[member],), reference=(panel.reference[member],))
-            for batch in batches:
-                requests = [one.requests(template, task, examples[i].slots)[0] for i in batch]
-                made = teacher.calls_made
-                for i, completion in zip(batch, teacher.complete(requests), strict=True):
-                    answers[i].append(completion)
-                step.advance(len(batch), resumed=teacher.calls_made == made)
-    return answers
 
 
 def build(

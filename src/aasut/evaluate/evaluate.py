@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aasut.data.label import ask
+from aasut.data.ask import ask
 from aasut.data.panel import Panel
 from aasut.engine.base import Engine, load
 from aasut.errors import TeacherError
