@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from aasut.engine import linear
+from aasut.engine.base import Prompt
 from aasut.errors import EngineError, ModelError
 from aasut.types import Usage
 
@@ -61,7 +62,7 @@ def test_other_answers_than_its_own_are_refused(student: Path, answers: list[str
 
 def test_it_gives_no_free_text_and_has_one_precision(student: Path) -> None:
     with pytest.raises(EngineError, match="no free text"):
-        linear.load(student).generate("good", max_tokens=3)
+        linear.load(student).generate([Prompt("good", 3)])
     with pytest.raises(EngineError, match="float32"):
         linear.load(student, precision="bfloat16")
     engine = linear.load(student, precision="float32")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aasut.engine import openvino, torch
+from aasut.engine.base import Prompt, write
 from aasut.engine.openvino import OpenVinoEngine
 from aasut.engine.torch import TorchEngine
 from aasut.errors import EngineError, ModelError
@@ -79,16 +80,27 @@ def test_scores_equal_torch_with_and_without_the_prefix_cache(
 def test_scores_do_not_depend_on_neighbours_or_on_what_was_asked_before(engine: OpenVinoEngine) -> None:
     together = engine.score(PROMPTS, SEVERAL).logprobs
     engine.score([PREFIX + prompt for prompt in PROMPTS[:3]], ONE_TOKEN, prefix=PREFIX)
-    list(engine.generate("Once", max_tokens=3))
+    write(engine, [Prompt("Once", 3)])
     alone = [engine.score([prompt], SEVERAL).logprobs[0] for prompt in PROMPTS[:6]]
     assert together[:6] == pytest.approx(np.array(alone), abs=1e-3)
 
 
 def test_greedy_text_equals_torch(engine: OpenVinoEngine, reference: TorchEngine) -> None:
     for prompt in (PROMPTS[0], "The capital of France is", PROMPTS[1] + " negative"):
-        found = "".join(engine.generate(prompt, max_tokens=8))
-        assert found == "".join(reference.generate(prompt, max_tokens=8))
+        found = write(engine, [Prompt(prompt, 8)])[0].text
+        assert found == write(reference, [Prompt(prompt, 8)])[0].text
         assert len(found) > 10
+
+
+def test_many_answers_at_once_are_those_of_one_at_a_time(engine: OpenVinoEngine) -> None:
+    engine.prefix_cache = True
+    prompts = [Prompt(PREFIX + text, 3 + number % 5) for number, text in enumerate(PROMPTS[:9])]
+    alone = [write(engine, [prompt])[0] for prompt in prompts]
+    assert write(engine, prompts) == alone
+    shared = write(engine, prompts, prefix=PREFIX)
+    engine.prefix_cache = False
+    assert write(engine, prompts, prefix=PREFIX) == shared
+    engine.prefix_cache = True
 
 
 def test_bfloat16_answers_nearly_as_float32(file: Path, engine: OpenVinoEngine) -> None:
@@ -114,7 +126,7 @@ def test_more_than_the_context_is_refused(engine: OpenVinoEngine) -> None:
     with pytest.raises(ModelError, match=f"context has {engine.context}"):
         engine.score(["word " * 9000], ONE_TOKEN)
     with pytest.raises(ModelError, match=f"context of {engine.context}"):
-        list(engine.generate("word", max_tokens=9000))
+        write(engine, [Prompt("word", 9000)])
 
 
 def test_a_folder_is_refused(tiny_llama: Path) -> None:

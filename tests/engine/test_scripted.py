@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aasut.engine import base
-from aasut.engine.base import Engine
+from aasut.engine.base import Engine, Prompt, Written, write
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import ModelError
 
@@ -38,15 +38,30 @@ def test_a_prompt_must_begin_with_the_prefix_and_fit_the_context() -> None:
     with pytest.raises(ModelError, match="has 3 tokens; the context has 2"):
         ScriptedEngine(RULES, context=2).score(["one two", "one two three"], ANSWERS)
     with pytest.raises(ModelError, match="has 5 tokens"):
-        list(ScriptedEngine(RULES, context=4).generate("one", max_tokens=4))
+        write(ScriptedEngine(RULES, context=4), [Prompt("one", 4)])
 
 
 def test_generate_gives_the_rules_text_and_heeds_its_limits() -> None:
     engine = ScriptedEngine({"order": "Your parcel is on its way", "bill": "Paid"})
-    assert "".join(engine.generate("my ORDER and bill", max_tokens=9, temperature=1.0, seed=3)) == RULE_TEXT
-    assert "".join(engine.generate("my order", max_tokens=2)) == "Your parcel"
-    assert "".join(engine.generate("my order", max_tokens=9, stop=["is", "way"])) == "Your parcel"
-    assert list(engine.generate("hello", max_tokens=9)) == []
+    assert write(engine, [Prompt("my ORDER and bill", 9, temperature=1.0, seed=3)])[0].text == RULE_TEXT
+    assert write(engine, [Prompt("my order", 2)])[0].text == "Your parcel"
+    assert (
+        write(
+            engine,
+            [
+                Prompt(
+                    "my order",
+                    9,
+                    stop=(
+                        "is",
+                        "way",
+                    ),
+                )
+            ],
+        )[0].text
+        == "Your parcel"
+    )
+    assert write(engine, [Prompt("hello", 9)]) == [Written("", 0, "stop")]
 
 
 RULE_TEXT = "Your parcel is on its way"

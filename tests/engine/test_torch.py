@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import reference
+from aasut.engine.base import Prompt, write
 from aasut.engine.common import begin
 from aasut.engine.torch import TorchEngine, choose_precision, load, load_model
 from aasut.errors import EngineError, ModelError
@@ -157,15 +158,28 @@ def test_greedy_text_equals_transformers_generate(models: dict[str, Path], name:
             torch.tensor([ids]), do_sample=False, max_new_tokens=24, pad_token_id=1, eos_token_id=1
         )[0, len(ids) :].tolist()  # fmt: skip
         expected = engine.tokenizer.decode(whole[: whole.index(1)] if 1 in whole else whole)
-        assert "".join(engine.generate(prompt, max_tokens=24)) == expected
+        assert write(engine, [Prompt(prompt, 24)])[0].text == expected
         assert len(expected) > 3
+
+
+@pytest.mark.parametrize("name", ["llama", *RANDOM_MODELS])
+def test_many_answers_at_once_are_those_of_one_at_a_time(models: dict[str, Path], name: str) -> None:
+    engine = load(models[name], precision="float32")
+    prefix = "Review: a long beginning that all share. "
+    prompts = [Prompt(prefix + text, 4 + 5 * number) for number, text in enumerate(PROMPTS)]
+    alone = [write(engine, [prompt])[0] for prompt in prompts]
+    assert write(engine, prompts) == alone
+    assert len({answer.text for answer in alone}) > 1
+    shared = write(engine, prompts, prefix=prefix)
+    engine.prefix_cache = False
+    assert write(engine, prompts, prefix=prefix) == shared
 
 
 def test_stop_texts_end_a_generation(models: dict[str, Path]) -> None:
     engine = load(models["llama"], precision="float32")
-    whole = "".join(engine.generate("a", max_tokens=12))
+    whole = write(engine, [Prompt("a", 12)])[0].text
     stop = next(c for c in whole[2:] if c.isascii())
-    assert "".join(engine.generate("a", max_tokens=12, stop=[stop])) == whole[: whole.index(stop)]
+    assert write(engine, [Prompt("a", 12, stop=(stop,))])[0].text == whole[: whole.index(stop)]
 
 
 def test_more_than_the_context_is_refused(models: dict[str, Path]) -> None:
@@ -174,7 +188,7 @@ def test_more_than_the_context_is_refused(models: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="context has 512"):
         engine.score(["zq" * 255 + "zq"], ["a", "b", "ab"])  # "a" begins "ab": one token more
     with pytest.raises(ModelError, match="context of 512"):
-        list(engine.generate("zq" * 250, max_tokens=13))
+        write(engine, [Prompt("zq" * 250, 13)])
 
 
 def test_bfloat16_answers_nearly_as_float32(models: dict[str, Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aasut.engine.base import Engine, Scores, load
+from aasut.engine.base import Engine, Prompt, Scores, load, write
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import ModelError
 from aasut.teacher.local import LocalTeacher, plain_text
@@ -145,7 +145,7 @@ def test_free_text_is_generated(engine: Engine) -> None:
 
     greedy = ask(max_tokens=6)
     assert greedy == ask(max_tokens=6)
-    expected = "".join(engine.generate("Review: great", max_tokens=6, stop=["\n\n"]))
+    expected = write(engine, [Prompt("Review: great", 6, stop=("\n\n",))])[0].text
     assert greedy.text == expected.strip()
     assert greedy.finish_reason == "length"
     assert greedy.usage.prompt_tokens == engine.count_tokens("Review: great")

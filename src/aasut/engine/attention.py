@@ -30,7 +30,7 @@ def attend(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query [B, H, S, D]; key, value [B, G, S, D], G key heads for H query heads; mask [B or 1, 1, S, P + S], additive.
+    """query [B, H, S, D]; key, value [B, G, K, D], G key heads for H query heads; mask [B or 1, 1, S, P + K], additive.
 
     Gives [B, S, H, D]. Scores and softmax are float32. Raises ModelError for models whose attention has
     sinks (`s_aux`) or caps its scores.
@@ -41,17 +41,17 @@ def attend(
             "Take a model such as Llama, Qwen, Mistral or Gemma 3.",
         )
     rows, heads, width, size = query.shape
-    groups = key.shape[1]
+    groups, seen = key.shape[1], key.shape[2]
     past = None if shared_prefix is None else shared_prefix[module.layer_idx]
     if rows * heads * width * attention_mask.shape[-1] > MOST_SCORES:
         return _in_blocks(query, key, value, attention_mask, scaling, past), None
     each = heads // groups * width  # queries that share a key head
     query = query * (size**-0.5 if scaling is None else scaling)
     own = query.reshape(rows, groups, each, size) @ key.transpose(2, 3)
-    scores = own.reshape(rows, heads, width, width).float() + attention_mask[..., -width:].float()
+    scores = own.reshape(rows, heads, width, seen).float() + attention_mask[..., -seen:].float()
     if past is None:
         weights = torch.softmax(scores, dim=-1).to(value.dtype)
-        mixed = weights.reshape(rows, groups, each, width) @ value
+        mixed = weights.reshape(rows, groups, each, seen) @ value
     else:
         keys, values = (part[0] for part in past)  # [G, P, D]
         length = keys.shape[1]
@@ -61,7 +61,7 @@ def attend(
         weights = torch.softmax(torch.cat([before, scores], dim=-1), dim=-1).to(value.dtype)
         far = weights[..., :length].reshape(rows, groups, each, length).transpose(0, 1)
         mixed = (far.reshape(groups, rows * each, length) @ values).reshape(groups, rows, each, size).transpose(0, 1)
-        mixed = mixed + weights[..., length:].reshape(rows, groups, each, width) @ value
+        mixed = mixed + weights[..., length:].reshape(rows, groups, each, seen) @ value
     return mixed.reshape(rows, heads, width, size).transpose(1, 2).contiguous(), None
 
 

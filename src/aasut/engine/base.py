@@ -31,6 +31,45 @@ class Scores:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to go on from. The answer ends at the model's end, before the first of `stop`, or at max_tokens.
+
+    Greedy at temperature 0; else drawn, with `seed`, from the fewest likeliest tokens whose mass reaches
+    `top_p`. `schema`, a JSON Schema as text, binds the answer to JSON of that shape.
+    """
+
+    text: str
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that the answer to prompt number `row` goes on with.
+
+    `finish` is "" until the row's last piece, which says "stop" or "length"; `tokens` were made so far.
+    """
+
+    row: int
+    text: str
+    tokens: int
+    finish: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A whole answer: its text, its tokens, and whether it came to its end ("stop") or was cut ("length")."""
+
+    text: str
+    tokens: int
+    finish: str
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -45,16 +84,29 @@ class Engine(Protocol):
         The tokens of `prefix` and of each prompt's rest are made apart, then joined.
         """
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
-        """Pieces of text after `prompt`, greedy at temperature 0; ends at `stop`, the model's end, or max_tokens."""
+    def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
+        """The answers to all prompts, in pieces, as they come; each row's last piece has a `finish`.
+
+        All prompts begin with `prefix`, computed once. Raises ModelError where a prompt and its
+        max_tokens pass the context.
+        """
 
     def count_tokens(self, text: str) -> int:
         """Tokens that `text` costs in a prompt."""
 
     def close(self) -> None:
         """Give memory back."""
+
+
+def write(engine: Engine, prompts: Sequence[Prompt], *, prefix: str = "") -> list[Written]:
+    """The whole answers to all prompts, in order."""
+    texts = [""] * len(prompts)
+    ends: dict[int, tuple[int, str]] = {}
+    for piece in engine.generate(prompts, prefix=prefix):
+        texts[piece.row] += piece.text
+        if piece.finish:
+            ends[piece.row] = piece.tokens, piece.finish
+    return [Written(text, *ends[row]) for row, text in enumerate(texts)]
 
 
 Factory = Callable[..., Engine]

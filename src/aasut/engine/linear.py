@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from aasut.engine.base import Scores
+from aasut.engine.base import Piece, Prompt, Scores
 from aasut.errors import EngineError, ModelError
 from aasut.types import Usage
 
@@ -77,9 +77,7 @@ class LinearEngine:
         words = sum(self.count_tokens(prompt) for prompt in prompts)
         return Scores(logprobs[:, [self.answers.index(a) for a in wanted]], Usage(words, len(prompts), 0))
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
+    def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
         raise EngineError("A linear student gives one of its answers and no free text.", "Use `score`.")
 
     def count_tokens(self, text: str) -> int:

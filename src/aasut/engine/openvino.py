@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aasut.engine.base import Scores
-from aasut.engine.common import PREFIXES_KEPT, begin, decode, plan
+from aasut.engine.base import Piece, Prompt, Scores
+from aasut.engine.common import PREFIXES_KEPT, begin, plan
+from aasut.engine.decode import Logits, decode
 from aasut.engine.layout import batches
 from aasut.engine.tree import TokenTree
 from aasut.errors import EngineError
@@ -170,29 +171,9 @@ class OpenVinoEngine:
             for step, node in enumerate(chain):
                 hidden[:, node] = states[:, k, step]
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
-        self.request.reset_state()
-        past = 0
-
-        def logits_after(tokens: list[int]) -> NDArray[np.float32]:
-            nonlocal past
-            hidden = self._infer_one(tokens, past)
-            past += len(tokens)
-            logits: NDArray[np.float32] = self.projection @ hidden
-            return logits
-
-        yield from decode(
-            logits_after,
-            self.tokenizer,
-            prompt,
-            context=self.context,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            stop=stop,
-        )
+    def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
+        stepper = _Stepper(self)
+        return decode(stepper, self.tokenizer, prompts, prefix, reuse=self.prefix_cache, context=self.context)
 
     def _infer_one(self, tokens: Sequence[int], past: int) -> NDArray[np.float32]:
         """The last hidden state, [d], after further tokens of one row that has `past` tokens already."""
@@ -236,3 +217,38 @@ class OpenVinoEngine:
     def close(self) -> None:
         self._states.clear()
         del self.request
+
+
+class _Stepper:
+    """See `engine.decode.Stepper`. Rows are padded on the right; later tokens stand behind the padding."""
+
+    def __init__(self, engine: OpenVinoEngine) -> None:
+        self.engine = engine
+        self.seen = np.zeros((0, 0), np.int64)  # [B, T]: what of the state is no padding
+        self.lengths = np.zeros(0, np.int64)  # [B]: tokens so far
+
+    def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
+        size, width = len(rows), max(len(row) for row in rows)
+        ids = np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
+        ends = np.array([len(row) - 1 for row in rows], np.int64)
+        order = np.arange(width, dtype=np.int64)
+        self.engine._restore(prefix)
+        self.seen = np.ones((size, len(prefix) + width), np.int64)
+        self.seen[:, len(prefix) :] = order[None] <= ends[:, None]
+        self.lengths = len(prefix) + ends + 1
+        positions = np.repeat(len(prefix) + order[None], size, 0)
+        beams = np.zeros(size, np.int32) if prefix else np.arange(size, dtype=np.int32)
+        return self._logits(ids, positions, beams, np.arange(size) * width + ends)
+
+    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
+        chosen = np.array(keep, np.int32)
+        self.seen = np.concatenate([self.seen[chosen], np.ones((len(chosen), 1), np.int64)], 1)
+        ids, positions = np.array(tokens, np.int64)[:, None], self.lengths[chosen][:, None]
+        self.lengths = self.lengths[chosen] + 1
+        return self._logits(ids, positions, chosen, np.arange(len(chosen), dtype=np.int64))
+
+    def _logits(
+        self, ids: NDArray[np.int64], positions: NDArray[np.int64], beams: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> Logits:
+        logits: Logits = self.engine._infer(ids, self.seen, positions, beams, rows) @ self.engine.projection.T
+        return logits

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aasut.engine.base import Scores
+from aasut.engine.base import Piece, Prompt, Scores
 from aasut.errors import ModelError
 from aasut.types import Usage
 
@@ -53,20 +53,23 @@ class ScriptedEngine:
         )
         return Scores(logprobs, usage)
 
-    def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
+    def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
         """The answer of the first rule whose word occurs, word by word; nothing where none does.
 
-        The text is the same at every `temperature` and `seed`.
+        The text is the same at every temperature and seed, and whatever `schema` says.
         """
-        del temperature, seed
-        self._check_length(prompt, max_tokens)
-        text = next(iter(self._matches(prompt)), "")
-        for sequence in stop:
-            text = text.split(sequence, 1)[0]
-        for number, word in enumerate(text.split()[:max_tokens]):
-            yield word if number == 0 else " " + word
+        for row, prompt in enumerate(prompts):
+            if not prompt.text.startswith(prefix):
+                raise ModelError("A prompt does not begin with the shared prefix.", "Give the prefix that all share.")
+            self._check_length(prompt.text, prompt.max_tokens)
+            text = next(iter(self._matches(prompt.text)), "")
+            for sequence in prompt.stop:
+                text = text.split(sequence, 1)[0]
+            words = text.split()
+            made = words[: prompt.max_tokens]
+            for number, word in enumerate(made):
+                yield Piece(row, word if number == 0 else " " + word, number + 1)
+            yield Piece(row, "", len(made), "stop" if len(made) == len(words) else "length")
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

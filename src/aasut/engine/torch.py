@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 
 from aasut.engine import attention
 from aasut.engine.attention import KeyValues
-from aasut.engine.base import Scores
-from aasut.engine.common import PREFIXES_KEPT, begin, decode, plan
+from aasut.engine.base import Piece, Prompt, Scores
+from aasut.engine.common import PREFIXES_KEPT, begin, plan
+from aasut.engine.decode import Logits, decode
 from aasut.engine.layout import batches
 from aasut.errors import EngineError, ModelError
 from aasut.formats.tokenizer import Tokenizer
@@ -94,30 +95,30 @@ def _check_architecture(model: Model, path: Path) -> None:
 class Cache:
     """The little that transformers' attention asks of a cache: it notes new keys and values.
 
-    `past` has batch 1 and is shared by all rows; `attention.attend` meets it apart from the new ones.
+    `past` has batch 1 and is shared by all rows; `attention.attend` meets it apart from the others.
+    `rows` are each row's own earlier keys and values, [B, heads, T, head size] a layer, which stand at
+    the positions `places` [B, T]; `new` holds them and what came to them.
     """
 
     is_compileable = False
 
-    def __init__(self, past: KeyValues | None) -> None:
-        self.past = past
+    def __init__(
+        self, past: KeyValues | None, rows: KeyValues | None = None, places: torch.Tensor | None = None
+    ) -> None:
+        self.past, self.rows, self.places = past, rows, places
         self.new: KeyValues = []
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.rows is not None:
+            before = self.rows[layer]
+            keys, values = torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
         self.new.append((keys, values))
         return keys, values
 
     def get_seq_length(self, *_: Any) -> int:
         return 0 if self.past is None else int(self.past[0][0].shape[2])
-
-    def joined(self) -> KeyValues:
-        """Past and new together, for batch 1."""
-        if self.past is None:
-            return self.new
-        return [
-            (torch.cat([old[0], new[0]], 2), torch.cat([old[1], new[1]], 2))
-            for old, new in zip(self.past, self.new, strict=True)
-        ]
 
 
 def hidden_states(
@@ -125,7 +126,7 @@ def hidden_states(
 ) -> torch.Tensor:
     """Last hidden states after the final norm, [B, S, d], of `ids` [B, S] behind the cache's prefix.
 
-    `within` [B, S, S] says which keys of its own row a query sees; None for plain causal order.
+    `within` [B, S, K] says which keys of its own row, the cache's first, a query sees; None for plain causal order.
     """
     rows, width = ids.shape
     prefix = cache.get_seq_length() if cache is not None else 0
@@ -137,7 +138,8 @@ def hidden_states(
     kinds = getattr(model.config, "layer_types", None)  # without them, a window holds for all layers
     window = getattr(model.config, "sliding_window", None)
     if window and (not kinds or "sliding_attention" in kinds):
-        keys = torch.cat([torch.arange(prefix, device=device)[None].expand(rows, -1), positions], dim=1)
+        own = positions if cache is None or cache.places is None else torch.cat([cache.places, positions], 1)
+        keys = torch.cat([torch.arange(prefix, device=device)[None].expand(rows, -1), own], dim=1)
         near = positions[:, :, None] - keys[:, None, :] < window
         sliding = mask if near.all() else _additive(seen & near, dtype)
         mask = {"full_attention": mask, "sliding_attention": sliding} if kinds else sliding
@@ -196,33 +198,9 @@ class TorchEngine:
             self._prefixes[prefix] = cache.new
         return self._prefixes[prefix]
 
-    @torch.inference_mode()
-    def generate(
-        self, prompt: str, *, max_tokens: int, temperature: float = 0.0, seed: int = 0, stop: Sequence[str] = ()
-    ) -> Iterator[str]:
-        past: KeyValues | None = None
-
-        def logits_after(tokens: list[int]) -> NDArray[np.float32]:
-            nonlocal past
-            cache = Cache(past)
-            start = cache.get_seq_length()
-            ids = torch.tensor([tokens], device=self.model.device)
-            positions = torch.arange(start, start + len(tokens), device=ids.device)[None]
-            hidden = hidden_states(self.model, ids, positions, None, cache)
-            past = cache.joined()
-            logits: NDArray[np.float32] = self.model.lm_head(hidden[0, -1]).float().cpu().numpy()
-            return logits
-
-        yield from decode(
-            logits_after,
-            self.tokenizer,
-            prompt,
-            context=self.context,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            stop=stop,
-        )
+    def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
+        stepper = _Stepper(self)
+        return decode(stepper, self.tokenizer, prompts, prefix, reuse=self.prefix_cache, context=self.context)
 
     def count_tokens(self, text: str) -> int:
         return len(begin(self.tokenizer, text))
@@ -230,3 +208,49 @@ class TorchEngine:
     def close(self) -> None:
         self._prefixes.clear()
         del self.model
+
+
+class _Stepper:
+    """See `engine.decode.Stepper`. Rows are padded on the right; later tokens stand behind the padding."""
+
+    def __init__(self, engine: TorchEngine) -> None:
+        self.engine, self.model = engine, engine.model
+        self.past: KeyValues | None = None
+        self.rows: KeyValues = []
+        self.places = self.seen = torch.empty(0)  # [B, T]: positions of what is kept, and what of it is no padding
+
+    @torch.inference_mode()
+    def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
+        self.past = self.engine._state(prefix) if prefix else None
+        device = self.model.device
+        width = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        order = torch.arange(width, device=device)
+        self.places = (len(prefix) + order)[None].expand(len(rows), -1)
+        self.seen = order[None] < lengths[:, None]
+        cache = Cache(self.past)
+        hidden = hidden_states(self.model, ids, self.places, None, cache)
+        self.rows = cache.new
+        self._next = len(prefix) + lengths
+        return self._logits(hidden[torch.arange(len(rows), device=device), lengths - 1])
+
+    @torch.inference_mode()
+    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
+        device = self.model.device
+        if len(keep) < len(self.seen):
+            chosen = torch.tensor(keep, device=device)
+            self.rows = [(keys[chosen], values[chosen]) for keys, values in self.rows]
+            self.places, self.seen, self._next = self.places[chosen], self.seen[chosen], self._next[chosen]
+        ids, positions = torch.tensor(tokens, device=device)[:, None], self._next[:, None]
+        self.seen = torch.cat([self.seen, self.seen.new_ones(len(keep), 1)], 1)
+        cache = Cache(self.past, self.rows, self.places)
+        hidden = hidden_states(self.model, ids, positions, self.seen[:, None], cache)
+        self.rows = cache.new
+        self.places = torch.cat([self.places, positions], 1)
+        self._next = self._next + 1
+        return self._logits(hidden[:, 0])
+
+    def _logits(self, hidden: torch.Tensor) -> Logits:
+        logits: Logits = self.model.lm_head(hidden).float().cpu().numpy()
+        return logits

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from aasut.engine import torch as torch_engine
+from aasut.engine.base import Prompt, write
 from aasut.engine.common import begin
 from aasut.errors import RoundTripError
 from aasut.formats import gguf, gguf_read, safetensors, template
@@ -17,8 +18,8 @@ from aasut.formats.gguf_write import chat_template
 from aasut.formats.tokenizer import Tokenizer
 from aasut.types import Message
 
-GREEDY_TOKENS = 4  # of free text, on the first prompts
-GREEDY_PROMPTS = 4
+GREEDY_TOKENS = 4  # of free text
+GREEDY_PROMPTS = 4  # that get free text where labels are compared already
 
 REMEDY = "The student is not exported. This is a defect of aasut; please report it with the model's address."
 
@@ -26,7 +27,7 @@ REMEDY = "The student is not exported. This is a defect of aasut; please report 
 def prove(start: Path, folder: Path, file: Path, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
     """Compare the safetensors `folder` with the bfloat16 GGUF `file` on `prompts`, both computed in float32.
 
-    `start` is the folder that the student was trained with. Raises RoundTripError at the first difference.
+    `answers` are the labels that the student chooses from, none where it writes free text. `start` is the folder that the student was trained with. Raises RoundTripError at the first difference.
     """
     tokenizers = {
         "training": Tokenizer.load(start),
@@ -50,8 +51,9 @@ def prove(start: Path, folder: Path, file: Path, prompts: Sequence[str], answers
         gguf.to_folder(file, back)
         same_weights(folder, back)
         first, second = _greedy(folder, prompts, answers), _greedy(back, prompts, answers)
-    for prompt, one, other in zip(prompts, first, second, strict=False):
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
         if one != other:
+            prompt = prompts[number % len(prompts)]
             raise RoundTripError(f"safetensors answers {one!r} and GGUF {other!r} to {prompt[:60]!r}.", REMEDY)
     return {"prompts": len(prompts), "tokens_equal": True, "weights_equal": True, "greedy_answers_equal": True}
 
@@ -68,9 +70,8 @@ def same_weights(folder: Path, other: Path) -> None:
 
 def _greedy(folder: Path, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
     engine = torch_engine.load(folder, precision="float32")
-    scores = engine.score(prompts, answers).logprobs
-    texts = [answers[int(row.argmax())] for row in scores]
-    for i, prompt in enumerate(prompts[:GREEDY_PROMPTS]):
-        texts[i] += " | " + "".join(engine.generate(prompt, max_tokens=GREEDY_TOKENS))
+    texts = [answers[int(row.argmax())] for row in engine.score(prompts, answers).logprobs] if answers else []
+    free = prompts[:GREEDY_PROMPTS] if answers else prompts
+    texts += [answer.text for answer in write(engine, [Prompt(text, GREEDY_TOKENS) for text in free])]
     engine.close()
     return texts

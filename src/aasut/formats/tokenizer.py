@@ -94,6 +94,10 @@ class Tokenizer:
         """The text of `ids`, control tokens left out."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True))
 
+    def to_json(self) -> str:
+        """The tokenizer in the form of tokenizer.json."""
+        return str(self._inner.to_str())
+
     def token_id(self, token: str) -> int | None:
         """The id of one token by its name, control tokens included."""
         found = self._inner.token_to_id(token)

@@ -1,0 +1,108 @@
+"""The decoding loop that token engines share: many rows at once, each with its own settings and its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aasut.engine.base import Piece, Prompt
+from aasut.engine.common import tokens_of
+from aasut.engine.grammar import Grammar
+from aasut.errors import ModelError
+from aasut.formats.tokenizer import Tokenizer
+
+ROWS = 64  # decoded at once; more rows share each reading of the weights
+
+Logits = NDArray[np.float32]
+
+
+class Stepper(Protocol):
+    """A model that takes tokens of many rows and keeps their state."""
+
+    def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
+        """Forget everything; take in the rows, each behind `prefix`. Logits [rows, V] after their last tokens."""
+
+    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
+        """Go on with the rows at these places of the last call, one token each. Logits [len(keep), V]."""
+
+
+def decode(
+    stepper: Stepper, tokenizer: Tokenizer, prompts: Sequence[Prompt], prefix: str, *, reuse: bool, context: int
+) -> Iterator[Piece]:
+    """See `Engine.generate`."""
+    shared, rows = tokens_of(tokenizer, [prompt.text for prompt in prompts], prefix, reuse=reuse)
+    for prompt, row in zip(prompts, rows, strict=True):
+        length = len(shared) + len(row)
+        if length + prompt.max_tokens > context:
+            raise ModelError(
+                f"{length} prompt tokens and {prompt.max_tokens} answer tokens pass the model's context of {context}.",
+                "Shorten the prompt, or ask for fewer tokens.",
+            )
+    for begin in range(0, len(rows), ROWS):
+        part = range(begin, min(begin + ROWS, len(rows)))
+        live = [_Row(number, prompts[number], tokenizer) for number in part]
+        logits = stepper.start(shared, [rows[number] for number in part])
+        while live:
+            pieces = [row.take(logits[place]) for place, row in enumerate(live)]
+            keep = [place for place, piece in enumerate(pieces) if not piece.finish]
+            live = [live[place] for place in keep]
+            if live:  # the engine works on while the caller reads: pieces go out afterwards
+                logits = stepper.advance(keep, [row.answer[-1] for row in live])
+            yield from (piece for piece in pieces if piece.text or piece.finish)
+
+
+class _Row:
+    """One answer under way."""
+
+    def __init__(self, number: int, prompt: Prompt, tokenizer: Tokenizer) -> None:
+        self.number, self.prompt, self.tokenizer = number, prompt, tokenizer
+        self.grammar = Grammar(tokenizer, prompt.schema) if prompt.schema else None
+        self.random = np.random.default_rng(prompt.seed)
+        self.answer: list[int] = []
+        self.shown = 0
+
+    def take(self, logits: Logits) -> Piece:
+        """Choose the next token; what may be shown of the answer now."""
+        if self.grammar is not None:
+            logits = self.grammar.mask(logits)
+        token = draw(logits, self.prompt.temperature, self.prompt.top_p, self.random)
+        if token in self.tokenizer.end_ids:
+            return self._piece(self.tokenizer.decode(self.answer), "stop")
+        self.answer.append(token)
+        text = self.tokenizer.decode(self.answer)
+        cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
+        if cut >= 0:
+            return self._piece(text[:cut], "stop")
+        if self.grammar is not None:
+            self.grammar.take(token)
+            if self.grammar.complete:
+                return self._piece(text, "stop")
+        if len(self.answer) == self.prompt.max_tokens:
+            return self._piece(text, "length")
+        return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
+
+    def _piece(self, text: str, finish: str) -> Piece:
+        piece = Piece(self.number, text[self.shown :], len(self.answer), finish)
+        self.shown = max(self.shown, len(text))
+        return piece
+
+
+def _may_go_on(text: str, stop: Sequence[str]) -> bool:
+    """Is the end of the text an unfinished character, or the beginning of a stop text?"""
+    return text.endswith("�") or any(text.endswith(s[:n]) for s in stop for n in range(1, len(s)))
+
+
+def draw(logits: Logits, temperature: float, top_p: float, random: np.random.Generator) -> int:
+    """The likeliest token at temperature 0; else one of the fewest likeliest whose mass, after it, reaches `top_p`."""
+    if temperature <= 0 or top_p <= 0:
+        return int(logits.argmax())
+    scaled = logits.astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max())
+    if top_p < 1:
+        order = np.argsort(-weights, kind="stable")
+        mass = np.cumsum(weights[order]) - weights[order]
+        weights[order[mass >= top_p * weights.sum()]] = 0.0
+    return int(random.choice(len(weights), p=weights / weights.sum()))
