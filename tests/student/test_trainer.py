@@ -23,7 +23,8 @@ from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress, Step
 from aasut.recipe import ModelAddress, Student
 from aasut.student.losses import cross_entropy
-from aasut.student.trainer import Report, Row, Trainer, learning_rate, schedule
+from aasut.student.objective import Labels, Row
+from aasut.student.trainer import Report, Trainer, learning_rate, schedule
 
 QUIET = Progress(quiet=True)
 TWO = [" negative", " positive"]
@@ -47,7 +48,8 @@ def settings(**changes: Any) -> Student:
 def trainer(folder: Path, answers: Sequence[str] = TWO, dtype: torch.dtype = torch.float32, **changes: Any) -> Trainer:
     tokenizer = Tokenizer.load(folder)
     tree = build([tokenizer.encode(answer) for answer in answers], tokenizer.eos_id)
-    return Trainer(load_model(folder, dtype), tree, settings(**changes), cross_entropy, seed=5)
+    model = load_model(folder, dtype)
+    return Trainer(model, Labels(model, tree, cross_entropy), settings(**changes), seed=5)
 
 
 def texts(count: int, classes: int, seed: int = 0) -> list[str]:
@@ -350,7 +352,7 @@ def test_two_classes_are_learned(tiny_llama: Path, tmp_path: Path) -> None:
     assert report.floor < report.best_loss < report.floor + 0.1 < before
     assert report.curve[-1]["train_loss"] < report.floor + 0.1 < report.curve[0]["train_loss"]
     assert (report.examples, report.steps) == (64, 96)
-    assert report.tokens == 12 * sum(len(row.ids) + len(made.tree.nodes) for row in rows)
+    assert report.tokens == 12 * sum(len(row.ids) + len(made.objective.tree.nodes) for row in rows)
     assert 0 < report.padding_share < 0.3
 
 
@@ -374,7 +376,7 @@ def test_a_student_that_agrees_with_its_teacher_has_the_least_loss_and_no_gradie
     rows = [Row(engine.tokenizer.encode(p), q.tolist()) for p, q in zip(prompts, own, strict=True)]
     made = one_step(tiny_llama, rows, tmp_path, 150, answers)
     other = one_step(tiny_llama, [Row(r.ids, r.probabilities[::-1]) for r in rows], tmp_path, 150, answers)
-    floor = made._floor(rows)
+    floor = made.objective.floor(rows) / len(rows)
     assert trainer(tiny_llama, answers).evaluate(rows) == pytest.approx(floor, abs=1e-5)
     assert floor == pytest.approx(float(-(own * np.log(own)).sum(axis=1).mean()))
     assert _length(gradient(made)) < 1e-3 * _length(gradient(other))

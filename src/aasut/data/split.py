@@ -46,10 +46,11 @@ Parts = dict[str, list[_Row]]
 
 def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     """All that `build` depends on, the content of the tables included: what identifies its result."""
+    task = recipe.task.build()
     return {
         "data": recipe.data,
-        "labels": recipe.task.labels,
-        "slots": recipe.task.build().prompt.slots,
+        "answers": [recipe.task.kind, task.answers, task.schema],
+        "slots": task.prompt.slots,
         "seed": recipe.seed,
         "content": [tables.content(table, base=base) for table in recipe.data.tables],
     }
@@ -75,7 +76,7 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     return {
         "conservation": {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)},
         "counts": {split: len(parts[split]) for split in SPLITS},
-        "answers": {split: dict(sorted(Counter(_answers(parts[split])).items())) for split in GOLD},
+        "answers": {split: _counted(_answers(parts[split]), recipe) for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
         "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
         "failed_first": failed_first,
@@ -249,6 +250,11 @@ def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
             f"All human answers are {found[0]!r}: nothing can be told apart.",
             "Add rows with other answers, or check label.column and label.ranges.",
         )
+
+
+def _counted(answers: list[str], recipe: Recipe) -> dict[str, int]:
+    """Human answers by label; all together where they are free text."""
+    return dict(sorted(Counter(answers).items())) if recipe.task.build().answers else {"answers": len(answers)}
 
 
 def _answers(rows: Iterable[_Row]) -> list[str]:
