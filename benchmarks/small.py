@@ -1,10 +1,19 @@
-"""A small real run for the fault benchmarks: a random Llama, sentences whose words decide the answer, recipes."""
+"""What the fault benchmarks share: a small real run (sentences, recipes, a random Llama), and commands to disturb."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +102,80 @@ def tiny_llama(folder: Path, layers: int = 3) -> Path:
     settings = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+@dataclass
+class Ended:
+    """How a command ended: exit code, negative for a signal, None where it was stopped for hanging; what it printed."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def said(self) -> list[str]:
+        """Lines on standard error that are no progress."""
+        return [line for line in self.err.splitlines() if line.strip() and not line.startswith("{")]
+
+    @property
+    def clear(self) -> bool:
+        """One line `aasut: ...` and nothing else."""
+        return len(self.said) == 1 and self.said[0].startswith("aasut: ") and "Traceback" not in self.out
+
+
+class Command:
+    """A running `aasut` command; `lines` of standard error come with the time at which they were read."""
+
+    def __init__(self, arguments: Sequence[str], **more: Any) -> None:
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | more.pop("env", {})
+        self.lines: list[tuple[float, str]] = []
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [*more.pop("before", ()), sys.executable, "-m", "aasut", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, errors="replace", env=environment, **more,
+        )  # fmt: skip
+        self._out: list[str] = []
+        self._threads = [threading.Thread(target=self._read_err), threading.Thread(target=self._read_out)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_err(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append((time.monotonic(), line))
+
+    def _read_out(self) -> None:
+        assert self.process.stdout is not None
+        self._out.append(self.process.stdout.read())
+
+    def wait_for(self, words: str, limit_s: float = 120) -> bool:
+        """Wait until a line holds these words; False where the command ended without."""
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            ended = self.process.poll() is not None
+            if any(words in line for _, line in list(self.lines)):
+                return True
+            if ended:
+                return False
+            time.sleep(0.003)
+        return False
+
+    def end(self, limit_s: float = 180) -> Ended:
+        """Wait for the end. A command that runs longer is killed, and its code is None."""
+        code: int | None
+        try:
+            code = self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = None
+        for thread in self._threads:
+            thread.join(10)
+        return Ended(code, "".join(self._out), "".join(line for _, line in self.lines))
+
+
+def settle(database: Path) -> None:
+    """Bring what stands in a database's write-ahead log into its file."""
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
