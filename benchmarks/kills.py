@@ -214,34 +214,51 @@ def full_disk(world: World, tally: Tally) -> None:
 
 
 def permission(world: World, tally: Tally) -> None:
-    """A disk that turns read-only in every phase, a folder in the way, another user's folder."""
-    disk = world.folder / "frozen"
-    with small_disk(disk, "200m") as mounted:
-        if mounted:
-            for phase in PHASES:
-                command = world.start(disk / "runs")
-                command.wait_for(world.begins[phase])
-                remount(disk, "ro")
-                tally.expect(f"read-only in {phase}", command.end(), (1,), "Read-only")
-                remount(disk, "rw")
-            same, why = world.same(disk / "runs")
-            tally.add("read-only", same=same, why=why)
+    """A folder that turns read-only in every phase, files where folders belong, another user's folder."""
+    # Permissions do not bind root, so that root lends the run to another user.
+    other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    open_to_all = world.folder / "theirs"
+    env = {"XDG_CACHE_HOME": str(open_to_all / "cache"), "HOME": str(open_to_all)}
+    root = open_to_all / "runs"
+    for folder in (*world.folder.parents, world.folder):
+        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
+            folder.chmod(0o755)
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    for phase in PHASES:
+        command = world.start(root, before=other, env=env)
+        command.wait_for(world.begins[phase])
+        folders = [path for path in (root, *root.rglob("*")) if path.is_dir()]
+        for path in folders:
+            path.chmod(0o555)
+        ended = command.end()
+        for path in folders:
+            if path.exists():
+                path.chmod(0o755)
+        if ended.code != 0:  # it may have been over
+            tally.expect(f"read-only in {phase}", ended, (1,), "Permission denied")
+    if os.geteuid() == 0:
+        os.chown(root, 0, 0)
+        (root / ".store" / "store.db").chmod(0o600)
+        os.chown(root / ".store" / "store.db", 0, 0)
+        tally.expect("another user's database", world.start(root, before=other, env=env).end(), (1,), "store.db")
+    same, why = world.same(root)
+    tally.add("read-only", same=same, why=why)
     root = world.folder / "taken"
     root.write_text("a file")
-    tally.expect("root is a file", world.start(root).end(), (1,))
+    tally.expect("root is a file", world.start(root).end(), (1,), str(root))
     root.unlink()
-    root.mkdir()
-    (root / ".store").mkdir()
-    (root / ".store" / "work").write_text("a file")
-    tally.expect("work is a file", world.start(root).end(), (1,))
-    (root / ".store" / "work").unlink()
-    if os.geteuid() == 0:
-        (root / ".store").chmod(0o700)
-        other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        ended = world.start(root, before=other, env={"HOME": "/nonexistent"}).end()
-        tally.expect("another user's folder", ended, (1,))
+    for name in ("work", "artefacts", "store.db", "ledger.db", "lock"):
+        way = root / ".store" / name
+        way.parent.mkdir(parents=True, exist_ok=True)
+        way.mkdir() if "." in name or name == "lock" else way.write_text("a file")
+        tally.expect(f"{name} is in the way", world.start(root).end(), (1,), str(root))
+        way.rmdir() if way.is_dir() else way.unlink()
+    (root / "small").write_text("a file")
+    tally.expect("the results' folder is a file", world.start(root).end(), (1,), "small")
+    (root / "small").unlink()
     same, why = world.same(root)
-    tally.add("permission", same=same, why=why)
+    tally.add("in the way", same=same, why=why)
 
 
 def deleted(world: World, tally: Tally) -> None:
