@@ -250,10 +250,11 @@ def permission(world: World, tally: Tally) -> None:
     root.unlink()
     for name in ("work", "artefacts", "store.db", "ledger.db", "lock"):
         way = root / ".store" / name
-        way.parent.mkdir(parents=True, exist_ok=True)
-        way.mkdir() if "." in name or name == "lock" else way.write_text("a file")
+        shutil.rmtree(root, ignore_errors=True)
+        way.parent.mkdir(parents=True)
+        way.write_text("a file") if name in ("work", "artefacts") else way.mkdir()
         tally.expect(f"{name} is in the way", world.start(root).end(), (1,), str(root))
-        way.rmdir() if way.is_dir() else way.unlink()
+        way.unlink() if way.is_file() else way.rmdir()
     (root / "small").write_text("a file")
     tally.expect("the results' folder is a file", world.start(root).end(), (1,), "small")
     (root / "small").unlink()
