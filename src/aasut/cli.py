@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from aasut import __version__
 from aasut.errors import AasutError
@@ -51,11 +54,7 @@ def run(
     from aasut import recipe as recipes
 
     loaded = recipes.load(recipe, overrides or [])
-    try:
-        finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
-    except KeyboardInterrupt:  # typer would end here without a word
-        print("aasut: interrupted; everything done so far is kept, run the same command to go on", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
     if as_json:
         print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
     else:
@@ -107,12 +106,39 @@ def _print_table(finished: Any) -> None:
     console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
 
 
+class _Interrupt(KeyboardInterrupt):
+    """A signal's wish to stop. After a bare KeyboardInterrupt in some imports, Python gives no exit code."""
+
+
+def _stop(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once; what is committed is kept all the same
+    raise _Interrupt
+
+
 def main() -> None:
-    """Entry point. A user's mistake is one line and exit code 1."""
+    """Entry point. A user's mistake is one line and exit code 1 or 2; SIGTERM stops as SIGINT does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its number
+            stream.reconfigure(errors="backslashreplace")
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes this of KeyboardInterrupt
+            _say("interrupted; everything done so far is kept, run the same command to go on")
     except AasutError as error:
-        print("aasut:", " ".join(str(error).split()), file=sys.stderr)  # names in it may hold line breaks
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        _say(str(error))
+        code = USER_ERROR
+    except TyperException as error:
+        if len(sys.argv) == 1:
+            print(error.format_message(), file=sys.stderr)  # the help
+        else:
+            _say(f"{error.format_message().rstrip('.')}. Try --help.")
+        code = USAGE_ERROR
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str) -> None:
+    print("aasut:", " ".join(text.split()), file=sys.stderr)  # names in it may hold line breaks

@@ -143,7 +143,8 @@ class _Stages:
             pool, labels = split.load(data.path, "pool"), labelling.load(label.path)
             return train.train(self.recipe, start.path, pool, labels, folder, self.progress)
 
-        settings = [self.recipe.student, self.recipe.task, self.recipe.seed]
+        wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s"})
+        settings = [wanted, self.recipe.task, self.recipe.seed]
         return self._stage("train", train.VERSION, settings, [data, label, start], build)
 
     def linear(self, data: Artefact, label: Artefact) -> Artefact:

@@ -357,13 +357,15 @@ class Student(Section):
     """How often in the training the validation share is looked at."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of training; `auto` is bfloat16 where the processor has it. Master weights are float32."""
+    checkpoint_s: NonNegative = 90.0
+    """Seconds between checkpoints, from which a killed training goes on; the weights are the same whatever it says."""
 
     @model_validator(mode="after")
     def _fits(self) -> Student:
         if self.initialise == "linear":
             used = self.model_fields_set & {
                 "model", "layers", "frozen_layers", "epochs", "learning_rate", "warmup", "weight_decay",
-                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt",
+                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt", "checkpoint_s",
             }  # fmt: skip
             if used:
                 raise ValueError(f"a linear student has no use for {', '.join(sorted(used))}")

@@ -17,11 +17,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -98,13 +99,19 @@ def disk_errors(path: Path) -> Iterator[None]:
     except AasutError:
         raise
     except Exception as error:
-        if _is_full(error):
+        number = _system_error(error)
+        if number in _FULL or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
             raise StoreError(
                 f"No space left for {path}.", "Free some space and run the same command again: finished work is kept."
             ) from error
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        if number in _UNWRITABLE:
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}.", "Check that it is a folder, and its permissions."
+                f"{path} cannot be written: {os.strerror(number)}.", "Check that it is a folder, and its permissions."
+            ) from error
+        if number in _GONE and not path.exists():
+            raise StoreError(
+                f"{path} was deleted or moved while it was in use.",
+                "Run the same command again: finished work is kept.",
             ) from error
         if isinstance(error, sqlite3.OperationalError):
             raise StoreError(
@@ -113,16 +120,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EIO,
+)  # fmt: skip
+_GONE = (errno.ENOENT, errno.ESTALE)
 
 
-def _is_full(error: Exception) -> bool:
+def _system_error(error: Exception) -> int:
+    """The system's number of an error, 0 for none."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+        return error.errno
     # Libraries that are not written in Python pass the system's words on in errors of their own.
-    return any(f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    found = re.search(r"\bos error (\d+)", str(error))
+    return int(found[1]) if found else 0
 
 
 class Store:
@@ -152,9 +163,29 @@ class Store:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _at: object) -> None:
         self.database.close()
         self._lock.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._damaged(error) from error
+        if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(self.root):
+            with disk_errors(Path(str(error.filename))):
+                raise error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> StoreError:
+        """Names the database in this folder that the error comes from."""
+        which = self.root
+        for path in sorted(self.root.glob("*.db")):
+            try:
+                with closing(sqlite3.connect(path)) as database:
+                    whole = database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            except sqlite3.DatabaseError:
+                whole = False
+            which = which if whole else path
+        return StoreError(
+            f"{which} is damaged: {error}.",
+            "Mend it with sqlite3's .recover, or move it away; the run then goes on without what it held.",
+        )
 
     def stage(
         self,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ import reference
 from aasut.engine.torch import TorchEngine, load_model
 from aasut.engine.tree import build
 from aasut.errors import ModelError, RecipeError
+from aasut.formats.safetensors import metadata
 from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress, Step
 from aasut.recipe import ModelAddress, Student
@@ -217,14 +219,14 @@ class Killing(Progress):
 def long_training(
     model: Path, folder: Path, progress: Progress, *, worsens: bool = False
 ) -> tuple[dict[str, torch.Tensor], Report]:
-    """12 steps with 4 looks at validation, each with a checkpoint; validation is like the rows, or likes the start."""
+    """12 steps, each with a checkpoint, and 4 looks at validation, which is like the rows, or likes the start."""
     torch.set_num_threads(1)
-    made = trainer(model, SEVERAL, epochs=3, checks=4)
+    made = trainer(model, SEVERAL, epochs=3, checks=4, checkpoint_s=0)
     held = examples(model, 8, 4, seed=1)
     if worsens:
         own = TorchEngine(made.model, Tokenizer.load(model)).score(texts(8, 4, seed=1), SEVERAL).logprobs
         held = [Row(row.ids, q.tolist()) for row, q in zip(held, np.exp(own), strict=True)]
-    report = made.fit(examples(model, 32, 4), held, folder, progress, micro=150, checkpoint_s=0)
+    report = made.fit(examples(model, 32, 4), held, folder, progress, micro=150)
     return weights(made), report
 
 
@@ -236,12 +238,12 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_weights(
     expected, told = long_training(tiny_llama, tmp_path / "whole", QUIET, worsens=worsens)
     assert told.steps == 12
     assert (told.best_step == 3) is worsens  # the best weights may be those of the first checkpoint
-    for after in (2, 3, 8):  # before the first checkpoint, right at one, between two
+    for after in (1, 2, 3, 8):  # before the first look at validation, right at one, between two
         folder = tmp_path / f"after-{after}"
         folder.mkdir()
         with pytest.raises(KeyboardInterrupt):
             long_training(tiny_llama, folder, Killing(after), worsens=worsens)
-        assert (folder / "checkpoint.safetensors").exists() is (after >= 3)
+        assert int(json.loads(metadata(folder / "checkpoint.safetensors")["facts"])["step"]) == after
         (folder / "checkpoint.partial").write_bytes(b"cut off")
         found, report = long_training(tiny_llama, folder, QUIET, worsens=worsens)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -263,7 +265,7 @@ def test_a_resumed_training_does_not_begin_anew(tiny_llama: Path, tmp_path: Path
         long_training(tiny_llama, tmp_path, Killing(11))
     watching = Watching(quiet=True)
     long_training(tiny_llama, tmp_path, watching)
-    assert (watching.step.done, watching.step.resumed) == (12, 9)
+    assert (watching.step.done, watching.step.resumed) == (12, 11)
 
 
 def test_a_training_whose_process_is_killed_goes_on_too(tiny_llama: Path, tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from aasut.student.objective import Objective, Row
 
 MICRO_TOKENS = 2048  # tokens of a micro-batch, padding counted
 WINDOW = 32  # batches whose examples are sorted by length together: little padding, still mixed
-CHECKPOINT_S = 90.0  # seconds between checkpoints
 
 
 @dataclass
@@ -116,19 +115,16 @@ class Trainer:
         folder: Path,
         progress: Progress,
         micro: int = MICRO_TOKENS,
-        checkpoint_s: float = CHECKPOINT_S,
     ) -> Report:
         """Train on `rows`, and leave the model with the weights that were best on `validation`.
 
-        Goes on from the checkpoint in `folder`, where a killed training left one at most `checkpoint_s`
-        seconds, and the time to the next look at `validation`, before. Raises ModelError where the loss
-        is no number.
+        Goes on from the checkpoint in `folder`, where a killed training left one at most
+        `settings.checkpoint_s` seconds and a step before. Raises ModelError where the loss is no number.
         """
         steps = schedule([len(row.ids) for row in rows], self.settings.epochs, self.settings.batch_examples, self.seed)
         every = max(1, len(steps) // self.settings.checks)
-        report, start = self._resume(folder, Report(len(steps), len(rows)))
+        report, start, recent = self._resume(folder, Report(len(steps), len(rows)))
         report.floor = self.objective.floor(validation) / max(self.objective.targets(validation), 1)
-        recent: list[float] = []
         saved = time.monotonic()
         self.model.train()
         with progress.steps("student learns", len(steps)) as shown:
@@ -138,9 +134,9 @@ class Trainer:
                 if (step + 1) % every == 0 or step + 1 == len(steps):
                     self._check(validation, step + 1, recent, report)
                     recent = []
-                    if time.monotonic() - saved >= checkpoint_s:
-                        self._save(folder, step + 1, report)
-                        saved = time.monotonic()
+                if step + 1 < len(steps) and time.monotonic() - saved >= self.settings.checkpoint_s:
+                    self._save(folder, step + 1, report, recent)
+                    saved = time.monotonic()
                 shown.advance(note=f"validation loss {report.best_loss:.4f} (least possible {report.floor:.4f})")
         with torch.no_grad():
             for parameter, best in zip(self.parameters, self.best, strict=True):
@@ -205,25 +201,25 @@ class Trainer:
             report.best_loss, report.best_step = loss, step
             self.best = [p.detach().clone() for p in self.parameters]
 
-    def _save(self, folder: Path, step: int, report: Report) -> None:
-        """A checkpoint: master weights, moments, best weights and the report so far."""
+    def _save(self, folder: Path, step: int, report: Report, recent: Sequence[float]) -> None:
+        """A checkpoint: master weights, moments, best weights if any, the report so far, losses since the last look."""
         tensors: dict[str, torch.Tensor] = {}
-        for name, weight, best in zip(self.names, self.master, self.best, strict=True):
+        for name, weight in zip(self.names, self.master, strict=True):
             state = self.optimiser.state[weight]
             tensors[f"master.{name}"] = weight.detach()
             tensors[f"mean.{name}"] = state["exp_avg"]
             tensors[f"square.{name}"] = state["exp_avg_sq"]
-            tensors[f"best.{name}"] = best
-        facts = {"step": step, "report": vars(report)}
+        tensors |= {f"best.{name}": best for name, best in zip(self.names, self.best, strict=False)}
+        facts = {"step": step, "report": vars(report), "recent": list(recent)}
         with disk_errors(folder):
             partial = folder / "checkpoint.partial"
             save_file(tensors, partial, {"facts": json.dumps(facts)})
             partial.replace(folder / "checkpoint.safetensors")
 
-    def _resume(self, folder: Path, fresh: Report) -> tuple[Report, int]:
+    def _resume(self, folder: Path, fresh: Report) -> tuple[Report, int, list[float]]:
         path = folder / "checkpoint.safetensors"
         if not path.exists():
-            return fresh, 0
+            return fresh, 0, []
         facts = json.loads(safetensors.metadata(path)["facts"])
         tensors = safetensors.load(path)
         with torch.no_grad():
@@ -235,8 +231,8 @@ class Trainer:
                     "exp_avg": tensors[f"mean.{name}"],
                     "exp_avg_sq": tensors[f"square.{name}"],
                 }
-        self.best = [tensors[f"best.{name}"] for name in self.names]
-        return Report(**facts["report"]), int(facts["step"])
+        self.best = [tensors[key] for name in self.names if (key := f"best.{name}") in tensors]
+        return Report(**facts["report"]), int(facts["step"]), list(facts.get("recent", []))
 
 
 def micro_batches(ids: Sequence[Sequence[int]], chosen: Sequence[int], tree: TokenTree, most: int) -> Iterator[Batch]:
