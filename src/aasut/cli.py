@@ -12,6 +12,7 @@ import typer
 from aasut import __version__
 from aasut.errors import AasutError
 from aasut.progress import Progress
+from aasut.runs import commands as runs
 
 USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
 
@@ -21,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="aasut: big model in, small model out, and the proof that it pays.",
 )
+
+app.add_typer(runs.app, name="runs")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]

@@ -332,14 +332,18 @@ class Store:
 
     def verify(self) -> list[str]:
         """One line for each artefact whose files are missing or differ from what was recorded."""
-        problems = []
-        for fingerprint, stage, content in self.database.execute("SELECT fingerprint, stage, content FROM artefact"):
-            path = self.root / "artefacts" / fingerprint
-            if not path.is_dir():
-                problems.append(f"{stage} {fingerprint}: its folder is gone")
-            elif folder_hash(path) != content:
-                problems.append(f"{stage} {fingerprint}: its files changed")
-        return problems
+        return [problem for entry in self.entries().values() if (problem := self.problem(entry))]
+
+    def problem(self, entry: Entry) -> str:
+        """What is wrong with an artefact's files, "" where nothing is."""
+        path = self.root / "artefacts" / entry.fingerprint
+        if not path.is_dir():
+            return f"{entry.stage} {entry.fingerprint}: its folder is gone"
+        try:
+            same = folder_hash(path) == entry.content
+        except OSError as error:
+            return f"{entry.stage} {entry.fingerprint}: {error.filename} cannot be read: {error.strerror}"
+        return "" if same else f"{entry.stage} {entry.fingerprint}: its files changed"
 
     def open_split(self, split: str, stage: str) -> None:
         """Record that the held-out split of this content hash is being looked at."""
