@@ -30,7 +30,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
     "pipeline": {"cli"},
-    "runs": {"cli"},
+    "runs": {"cli", "doctor"},
     "doctor": {"cli"},
     "cli": {"__main__"},
 }  # and who may import them

@@ -93,6 +93,23 @@ def serve(
     api.run(_student(run, root), host, port, progress)
 
 
+@app.command()
+def doctor(
+    root: Root = Path("runs"),
+    network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: one line for each thing that will not work, with how to mend it."""
+    from aasut.doctor import doctor as doctors
+
+    found = doctors.examine(root, network=network)
+    if as_json:
+        print(json.dumps(doctors.plain(found)))
+    else:
+        _console().print(doctors.render(found))
+    raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
+
+
 def _student(run: str, root: Path) -> Any:
     from aasut.serve.student import ServedStudent
 
@@ -101,13 +118,17 @@ def _student(run: str, root: Path) -> Any:
 
 
 def _print_table(finished: Any) -> None:
-    from rich.console import Console
-
     from aasut.report import table
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = _console()
     console.print(table.render(finished.facts, finished.folder))
     console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 
 
 def main() -> None:
