@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from aasut import __version__
 from aasut.errors import AasutError
 from aasut.progress import Progress
+from aasut.runs import commands as runs
 
 USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
 
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="aasut: big model in, small model out, and the proof that it pays.",
 )
+
+app.add_typer(runs.app, name="runs")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]
@@ -89,6 +92,23 @@ def serve(
     api.run(_student(run, root), host, port, progress)
 
 
+@app.command()
+def doctor(
+    root: Root = Path("runs"),
+    network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: one line for each thing that will not work, with how to mend it."""
+    from aasut.doctor import doctor as doctors
+
+    found = doctors.examine(root, network=network)
+    if as_json:
+        print(json.dumps(doctors.plain(found)))
+    else:
+        _console().print(doctors.render(found))
+    raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
+
+
 def _student(run: str, root: Path) -> Any:
     from aasut.serve.student import ServedStudent
 
@@ -97,13 +117,17 @@ def _student(run: str, root: Path) -> Any:
 
 
 def _print_table(finished: Any) -> None:
-    from rich.console import Console
-
     from aasut.report import table
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = _console()
     console.print(table.render(finished.facts, finished.folder))
     console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
 
 
 class _Interrupt(KeyboardInterrupt):

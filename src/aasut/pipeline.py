@@ -38,6 +38,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
         stages = _Stages(recipe, base, store, progress)
         try:
             done = stages.all(scale)
+            store.finished(recipe.name, done["report"])
             _publish(done, root / recipe.name)
             facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
             return Run(root / recipe.name, facts, stages.calls_made)

@@ -259,7 +259,7 @@ class Extract:
 
     def canonical(self, text: str) -> str | None:
         try:
-            value, schema = json.loads(text, parse_constant=_no_number), json.loads(self.schema)
+            value, schema = json.loads(text), json.loads(self.schema)
             written = json.dumps(_ordered(value, schema, schema), ensure_ascii=False, allow_nan=False)
             written.encode()  # escapes can name half a surrogate pair
         except (ValueError, RecursionError):
@@ -319,10 +319,6 @@ def _parts(schema: Any, root: Any) -> Iterator[dict[str, Any]]:
     for key in ("allOf", "anyOf", "oneOf"):
         for part in schema.get(key) or ():
             yield from _parts(part, root)
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 @lru_cache(maxsize=32)
