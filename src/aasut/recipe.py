@@ -166,6 +166,8 @@ class Data(Section):
 
     tables: list[Table] = Field(min_length=1)
     """The tables."""
+    gold: str | None = None
+    """File of answers given by hand, JSON lines that `aasut gold` appends to; a path, relative to the recipe."""
     split: Split = Split()
     """How the groups are parted."""
     near_duplicates: float = Field(default=0.8, gt=0, le=1)

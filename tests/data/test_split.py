@@ -287,14 +287,6 @@ def test_what_cannot_be_parted(tmp_path: Path) -> None:
     fails(tmp_path, recipe([grouped]), r"line 3: the group pattern '\(x\)' finds nothing in 'y'")
 
 
-@pytest.mark.parametrize("count", range(1, 12))
-def test_few_groups_reach_test_first(count: int) -> None:
-    weights = {"pool": 50.0, "tune": 8.0, "calibrate": 10.0, "test": 32.0}
-    dealt = split.part({f"g{i}": 3 for i in range(count)}, weights, random.Random(1))
-    assert len(dealt) == count
-    assert set(split.SPLITS[: min(count, 4)]) <= set(dealt.values())
-
-
 def test_a_changed_table_is_another_setting(tmp_path: Path) -> None:
     write(tmp_path / "both.csv", rows_of(10, 2))
     before = split.settings(recipe([BOTH]), tmp_path)
