@@ -34,10 +34,7 @@ HELD_OUT = (TEST, CALIBRATE)
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row with the number of its table; `text` is its normalised text.
-
-    `by_hand`: its answer was given by hand; `left_out`: why an answer given by hand does not count.
-    """
+    """A row. `text` is its normalised text; `left_out` tells why an answer given `by_hand` does not count."""
 
     example: Example
     table: int
@@ -73,8 +70,8 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
 
     Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
     split); `answers` (by gold split and label, for tasks that have labels); `split_hash` (SHA-256 by
-    gold split); `failed_first` (by table, the first line of each reason); with data.gold,
-    `gold_refused_lines` by reason. Raises DataError where a file or the parting cannot be used.
+    gold split); `failed_first` (by table, the first line of each reason); `gold_refused_lines` (of
+    answers by hand, by reason). Raises DataError where a file or the parting cannot be used.
     """
     dropped: Counter[str] = Counter()
     rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
@@ -88,17 +85,16 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     for split in SPLITS:
         _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
     kept = sum(len(part) for part in parts.values())
-    conservation = {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)}
-    if recipe.data.gold is not None:
-        conservation["gold"] = by_hand.conservation()
+    rows_of_tables = Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)
     return {
-        "conservation": conservation,
+        "conservation": {"data": rows_of_tables} | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
         "counts": {split: len(parts[split]) for split in SPLITS},
-        "answers": {split: dict(sorted(Counter(_answers(parts[split])).items())) if labels else {} for split in GOLD},
+        "answers": {split: _counted(parts[split]) if labels else {} for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
         "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
         "failed_first": failed_first,
-    } | ({"gold_refused_lines": by_hand.refused_lines} if recipe.data.gold is not None else {})
+        "gold_refused_lines": by_hand.refused_lines,
+    }
 
 
 @dataclass(frozen=True)
@@ -111,22 +107,17 @@ class Open:
 
 
 def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
-    """What the pool would be if nobody had answered by hand and nothing were cut to data.limit.
+    """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
 
-    Rows whose table has an answer are not in it, and no two repeat each other. It is the same
-    whatever was answered so far. `counts` are without answers given by hand. Raises what `build`
-    raises for the tables.
+    No two repeat each other. The same whatever was answered so far. Raises what `build` raises for the tables.
     """
     dropped: Counter[str] = Counter()
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
     parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
-    asked = [row for row in parts[POOL] if not row.human]
-    answered = [*(row for row in rows if row.human), *(replace(row, by_hand=True) for row in asked)]
-    return Open(
-        [replace(row.example, answer=None) for row in asked],
-        _splits_of_groups(answered, recipe),
-        {split: len(parts[split]) for split in GOLD},
-    )
+    asked = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
+    split_of = _splits_of_groups([*rows, *asked], recipe)
+    counts = {split: len(parts[split]) for split in GOLD}
+    return Open([replace(row.example, answer=None) for row in asked], split_of, counts)
 
 
 def load(folder: Path, split: str) -> list[Example]:
@@ -282,7 +273,7 @@ def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart
             f"The pool is empty: {rows_in} rows came in ({reasons}).",
             "Add a table with role: pool, or raise data.split.pool for tables with role: both.",
         )
-    found = sorted({answer for split in GOLD for answer in _answers(parts[split])})
+    found = sorted({answer for split in GOLD for answer in _counted(parts[split])})
     if told_apart and len(found) == 1:
         raise DataError(
             f"All human answers are {found[0]!r}: nothing can be told apart.",
@@ -290,8 +281,8 @@ def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart
         )
 
 
-def _answers(rows: Iterable[_Row]) -> list[str]:
-    return [row.example.answer for row in rows if row.example.answer is not None]
+def _counted(rows: Iterable[_Row]) -> dict[str, int]:
+    return dict(sorted(Counter(row.example.answer for row in rows if row.example.answer is not None).items()))
 
 
 def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
