@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from aasut.data import dedupe, gold
@@ -55,8 +55,11 @@ Parts = dict[str, list[_Row]]
 def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     """All that `build` depends on, the content of all files included: what identifies its result."""
     by_hand = gold.path_of(recipe, base)
+    data = recipe.data.model_dump(mode="json", exclude={"gold"})
+    for table in data["tables"]:  # where a file stands does not matter, its name tells the format
+        table["source"] = PurePath(table["source"]).name
     return {
-        "data": recipe.data,
+        "data": data,
         "task": recipe.task.model_dump(mode="json", exclude={"prompt"}),
         "slots": recipe.task.build().prompt.slots,
         "seed": recipe.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from aasut.gold import plan, status, terminal
 from aasut.gold.session import Session
 from aasut.progress import Progress
 from aasut.recipe import Recipe
+
+# Agreement shown while answering grows by this many rows at once: one by one, it would tell the other's answer.
+BLIND_STEP = 10
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ def run(
     target: a recipe's path, or the name of a run below `root`; announce: called with the page's
     address once it can be opened. Raises AasutError.
     """
-    recipe, base = find(target, root)
+    recipe, place = find(target, root)
+    base = place.parent
     path = answers.path_of(recipe, base)
     if path is None:
         raise RecipeError(
@@ -71,6 +76,8 @@ def run(
         adjudicate=wishes.adjudicate,
     )
 
+    flags = "" if root == Path("runs") else f" --root {shlex.quote(str(root))}"
+
     def state() -> dict[str, Any]:
         return status.gather(
             task,
@@ -80,17 +87,20 @@ def run(
             session.doubles,
             planned,
             confidence=recipe.evaluate.confidence,
-            recipe=target,
+            again=f"aasut gold {shlex.quote(target)}{flags}",
+            use=f"aasut run {shlex.quote(str(place))}{flags}",
         )
 
     def measured() -> str:
-        return status.note(status.agreed(session.queue, session.rows, task, recipe.evaluate.confidence))
+        return status.note(status.agreed(session.queue, session.rows, task, recipe.evaluate.confidence, by=BLIND_STEP))
 
     if not wishes.status:
         progress.say(planned.sentence())
         if wishes.web:
+            from aasut.evaluate.metrics import quantile
             from aasut.gold import web
 
+            quantile(0.975, 10, 10)  # loads what intervals need while nobody waits
             web.serve(
                 session,
                 wishes.port,
@@ -104,7 +114,7 @@ def run(
 
 
 def find(target: str, root: Path) -> tuple[Recipe, Path]:
-    """A recipe and the folder that its paths are relative to, by the recipe's path or a run's name.
+    """A recipe and its file, by the file's path or a run's name; the recipe's paths are relative to the file's folder.
 
     Raises RecipeError where there is neither.
     """
@@ -114,7 +124,7 @@ def find(target: str, root: Path) -> tuple[Recipe, Path]:
         raise RecipeError(
             f"{target} is neither a recipe nor a finished run in {root}.", "Give the path of a recipe.yaml."
         )
-    return recipes.load(place), place.parent
+    return recipes.load(place), place
 
 
 def _login() -> str:

@@ -18,8 +18,10 @@ from aasut.types import Example
 _NOT_USABLE = "\0not usable"  # as an answer beside the task's own
 
 
-def agreed(rows: Sequence[Example], standing: dict[str, list[Line]], task: Task, confidence: float) -> Agreement | None:
-    """Agreement on the rows that two people answered; adjudications do not count."""
+def agreed(
+    rows: Sequence[Example], standing: dict[str, list[Line]], task: Task, confidence: float, by: int = 1
+) -> Agreement | None:
+    """Agreement on the rows that two people answered, the first whole multiple of `by`; adjudications do not count."""
     pairs, groups = [], []
     for row in rows:
         said = [x for x in standing.get(row.id, []) if x.round != "adjudicated" and x.kind in ("answer", "unusable")]
@@ -27,7 +29,8 @@ def agreed(rows: Sequence[Example], standing: dict[str, list[Line]], task: Task,
             first, second = ((x.by, x.text if x.kind == "answer" else _NOT_USABLE) for x in said[:2])
             pairs.append((first, second))
             groups.append(row.group)
-    return agreement(pairs, groups, labels=bool(task.answers), confidence=confidence)
+    whole = len(pairs) // by * by
+    return agreement(pairs[:whole], groups[:whole], labels=bool(task.answers), confidence=confidence)
 
 
 def note(found: Agreement | None) -> str:
@@ -52,12 +55,13 @@ def gather(
     plan: Plan,
     *,
     confidence: float,
-    recipe: str,
+    again: str,
+    use: str,
 ) -> dict[str, Any]:
     """The state as plain data.
 
     rows: all that may be asked, in order, of which the plan's number is asked; split_of: by group;
-    doubles: ids that a second person is asked; recipe: what the next command is called with.
+    doubles: ids that a second person is asked; again, use: the commands that ask more and that use the answers.
     """
     standing, _, refused_lines = gold.standing(lines, rows, task)
     outcome = {row.id: gold.settle(standing[row.id]) for row in rows if row.id in standing}
@@ -93,14 +97,13 @@ def gather(
     each = pace(every)
     if each is not None:
         state["seconds_left"] = each * (state["untouched"] + state["wait_for_second"])
-    state["next"] = _next(state, recipe)
+    state["next"] = _next(state, again, use)
     return state
 
 
 def describe(state: dict[str, Any]) -> list[str]:
     """The state in lines for a reader."""
-    left = "" if not state["seconds_left"] else f", about {clock(state['seconds_left'])} of work"
-    lines = [state["plan"], f"{state['answers']:,} rows answered, {state['untouched']:,} left{left}."]
+    lines = [state["plan"], f"{state['answers']:,} rows answered; {_left(state)}."]
     if state["splits"]:
         lines.append("Of them in " + ", ".join(f"{split} {count:,}" for split, count in state["splits"].items()) + ".")
     if state["labels"]:
@@ -122,19 +125,29 @@ def describe(state: dict[str, Any]) -> list[str]:
     return [*lines, *state["next"]]
 
 
+def _left(state: dict[str, Any]) -> str:
+    again, left = state["wait_for_second"], state["untouched"] + state["wait_for_second"]
+    if not left:
+        return "nothing is left to ask"
+    second = f", {again:,} of them a second person" if again else ""
+    return f"{left:,} left to ask{second}" + (
+        f", about {clock(state['seconds_left'])}" if state["seconds_left"] is not None else ""
+    )
+
+
 def _opinions(standing: dict[str, list[Line]], row_id: str) -> int:
     return sum(line.kind in ("answer", "unusable") for line in standing.get(row_id, []))
 
 
-def _next(state: dict[str, Any], recipe: str) -> list[str]:
+def _next(state: dict[str, Any], again: str, use: str) -> list[str]:
     """What to do now, one command a line, the one that matters most first."""
     found = []
     if state["untouched"]:
-        found.append(f"Go on: aasut gold {recipe}")
+        found.append(f"Go on: {again}")
     if state["wait_for_second"]:
-        found.append(f"{state['wait_for_second']:,} rows wait for a second person: aasut gold {recipe} --rater NAME")
+        found.append(f"{state['wait_for_second']:,} rows wait for a second person: {again} --rater NAME")
     if state["disagree"]:
-        found.append(f"Decide where raters disagree, else only easy rows count: aasut gold {recipe} --adjudicate")
+        found.append(f"Decide where raters disagree, else only easy rows count: {again} --adjudicate")
     if not state["untouched"]:
-        found.append(f"Use the answers: aasut run {recipe}")
+        found.append(f"Use the answers: {use}")
     return found
