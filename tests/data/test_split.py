@@ -296,6 +296,20 @@ def test_a_changed_table_is_another_setting(tmp_path: Path) -> None:
     assert split.settings(recipe([BOTH]), tmp_path) != before
 
 
+def test_where_a_file_stands_does_not_matter(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(10, 2))
+    (tmp_path / "gold.jsonl").write_text("")
+    before = split.settings(recipe([BOTH], gold="gold.jsonl"), tmp_path)
+    (tmp_path / "sub").mkdir()
+    elsewhere = recipe([BOTH | {"source": "../both.csv"}], gold="../gold.jsonl")
+    assert split.settings(elsewhere, tmp_path / "sub") == before
+    (tmp_path / "gold.jsonl").write_text("\n")
+    assert split.settings(elsewhere, tmp_path / "sub") != before
+    # Members of one archive have its hash in common: there the whole source counts.
+    packed = [BOTH | {"source": f"pypi-sdist:a==1#{folder}/t.csv", "sha256": "0" * 64} for folder in "xy"]
+    assert split.settings(recipe(packed[:1]), tmp_path) != split.settings(recipe(packed[1:]), tmp_path)
+
+
 def test_as_a_stage_of_the_store(tmp_path: Path) -> None:
     write(tmp_path / "both.csv", rows_of(40, 3, unlabelled=1))
     made = recipe([BOTH])

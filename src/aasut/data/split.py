@@ -56,8 +56,9 @@ def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     """All that `build` depends on, the content of all files included: what identifies its result."""
     by_hand = gold.path_of(recipe, base)
     data = recipe.data.model_dump(mode="json", exclude={"gold"})
-    for table in data["tables"]:  # where a file stands does not matter, its name tells the format
-        table["source"] = PurePath(table["source"]).name
+    for table in data["tables"]:
+        if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
+            table["source"] = PurePath(table["source"]).name
     return {
         "data": data,
         "task": recipe.task.model_dump(mode="json", exclude={"prompt"}),
@@ -127,12 +128,9 @@ def load(folder: Path, split: str) -> list[Example]:
     """The examples of one split, in the order of their ids; pool rows have no answer."""
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}")
-    examples = []
     with (folder / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            row = json.loads(line)
-            examples.append(Example(row["id"], row["slots"], row["group"], row.get("answer")))
-    return examples
+        rows = [json.loads(line) for line in file]
+    return [Example(row["id"], row["slots"], row["group"], row.get("answer")) for row in rows]
 
 
 def _read(
