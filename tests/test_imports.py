@@ -25,7 +25,7 @@ from aasut.teacher import base as teachers
 ROOT = Path(aasut.__file__).parent
 CORE = ("types", "tasks", "errors", "files", "recipe", "store", "progress")
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
-          ("economics",), ("serve",), ("agents",)]  # fmt: skip
+          ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},

@@ -76,11 +76,25 @@ def test_the_results_stand_where_people_look_for_them(finished: tuple[Path, Run]
     assert folder == finished[0].parent / "runs" / "words"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     student = {"student.json", "student/model.safetensors", "student/vocabulary.json"}
-    assert files == student | {"report.json", "report.html", "card.md"}
+    assert files == student | {"report.json", "report.html", "card.md", "recipe.yaml"}
     assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == finished[1].facts
     HTMLParser().feed((folder / "report.html").read_text(encoding="utf-8"))
     exported = finished[1].facts["lineage"][-2]["fingerprint"]
     assert folder_hash(folder / "student") == folder_hash(folder.parent / ".store" / "artefacts" / exported / "student")
+
+
+def test_the_recipe_is_kept_beside_the_results_and_still_finds_its_files(
+    finished: tuple[Path, Run], tmp_path: Path
+) -> None:
+    kept = finished[1].folder / "recipe.yaml"
+    loaded = recipe.load(kept)
+    source = Path(loaded.data.tables[0].source)
+    assert not source.is_absolute()
+    assert (kept.parent / source).resolve() == (finished[0].parent / "table.csv").resolve()
+    as_before = yaml.safe_load(finished[0].read_text(encoding="utf-8"))
+    as_before["data"]["tables"][0]["source"] = str(source)
+    assert yaml.safe_load(kept.read_text(encoding="utf-8")) == as_before
+    assert run(kept, tmp_path).facts["verdict"] == finished[1].facts["verdict"]
 
 
 def test_the_second_run_asks_nothing_and_changes_nothing(finished: tuple[Path, Run]) -> None:

@@ -392,3 +392,18 @@ def test_the_environment_is_no_layer(tmp_path: Path) -> None:
         for name in ("SEED", "AASUT_SEED", "NAME", "AASUT_NAME"):
             del os.environ[name]
     assert isinstance(before, Recipe)
+
+
+def test_a_recipe_for_another_folder_finds_the_same_files(tmp_path: Path) -> None:
+    plain = small()
+    plain["data"]["tables"] = [
+        plain["data"]["tables"][0] | {"source": source} for source in ("a/t.csv", "/abs/t.csv", "pypi-sdist:a==1#t.csv")
+    ]
+    plain["data"]["gold"] = "gold.jsonl"
+    plain["teacher"] = {"model": {"address": "file:models/t.gguf"}}
+    moved = yaml.safe_load(recipes.text_at(parse(plain, "t"), tmp_path / "in", tmp_path / "runs" / "x"))
+    sources = [table["source"] for table in moved["data"]["tables"]]
+    assert sources == ["../../in/a/t.csv", "/abs/t.csv", "pypi-sdist:a==1#t.csv"]
+    assert moved["data"]["gold"] == "../../in/gold.jsonl"
+    assert moved["teacher"]["model"]["address"] == "file:../../in/models/t.gguf"
+    assert moved["student"] == plain["student"]

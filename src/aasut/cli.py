@@ -109,6 +109,32 @@ def doctor(
     raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
 
 
+@app.command()
+def gold(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe.yaml, or the name of a finished run.")],
+    root: Root = Path("runs"),
+    rater: Annotated[str, typer.Option(help="Who answers; your login name unless told otherwise.")] = "",
+    count: Annotated[int | None, typer.Option(help="Ask this many rows, whatever the margin wants.")] = None,
+    double: Annotated[float, typer.Option(help="Share of the rows that a second person is asked too.")] = 0.1,
+    discordance: Annotated[
+        float | None, typer.Option(help="Share of rows on which student and teacher are expected to differ.")
+    ] = None,
+    web: Annotated[bool, typer.Option("--web", help="Answer on a page in the browser.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the page; a free one unless told otherwise.")] = 0,
+    adjudicate: Annotated[bool, typer.Option("--adjudicate", help="Decide the rows on which raters disagree.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Say how far it is and ask nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer rows by hand, blind to every model: the human answers that the proof needs."""
+    from aasut.gold import gold as answering
+    from aasut.gold.status import describe
+
+    wishes = answering.Wishes(rater, count, double, discordance, adjudicate, web, port, status)
+    screen = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
+    state = answering.run(recipe, root, wishes, sys.stdin, screen, Progress())
+    print(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(describe(state)))
+
+
 def _student(run: str, root: Path) -> Any:
     from aasut.serve.student import ServedStudent
 

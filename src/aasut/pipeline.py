@@ -13,8 +13,8 @@ from typing import Any
 
 from aasut.errors import RecipeError
 from aasut.progress import Progress
-from aasut.recipe import ModelAddress, Recipe
-from aasut.store import Artefact, Store, disk_errors
+from aasut.recipe import ModelAddress, Recipe, text_at
+from aasut.store import Artefact, Store, disk_errors, write_atomically
 
 CI = {"limit": 48, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 16, "round_trip": 4}
 
@@ -39,7 +39,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
         try:
             done = stages.all(scale)
             store.finished(recipe.name, done["report"])
-            _publish(done, root / recipe.name)
+            _publish(done, root / recipe.name, text_at(recipe, base, root / recipe.name))
             facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
             return Run(root / recipe.name, facts, stages.calls_made)
         finally:
@@ -283,10 +283,13 @@ def _rows(artefact: Artefact) -> str:
     return ": " + "; ".join(parts) if parts else ""
 
 
-def _publish(done: dict[str, Artefact], folder: Path) -> None:
-    """Copy results to where people look for them. Files that are there already are left alone."""
+def _publish(done: dict[str, Artefact], folder: Path, recipe: str) -> None:
+    """Copy results, and the recipe, to where people look for them. Files that are there already are left alone."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "recipe.yaml"
+        if not kept.is_file() or kept.read_bytes() != recipe.encode("utf-8"):
+            write_atomically(kept, recipe)
         for artefact in (done["export"], done["report"]):
             sources = [p for p in sorted(artefact.path.rglob("*")) if p.is_file()]
             for source in sources:

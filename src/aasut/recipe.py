@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -235,6 +236,8 @@ class Data(Section):
 
     tables: list[Table] = Field(min_length=1)
     """The tables."""
+    gold: str | None = None
+    """File of answers given by hand, JSON lines that `aasut gold` appends to; a path, relative to the recipe."""
     split: Split = Split()
     """How the groups are parted."""
     near_duplicates: float = Field(default=0.8, gt=0, le=1)
@@ -538,6 +541,27 @@ def parse(plain: Mapping[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
         raise RecipeError(f"{where}: " + "; ".join(lines) + ".", "docs/recipe.md lists every field.") from None
+
+
+def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
+    """The recipe as YAML for a file in `folder`: paths that were relative to `base` lead from there."""
+
+    def moved(path: str) -> str:
+        if path.startswith("~") or Path(path).is_absolute():
+            return path
+        return Path(os.path.relpath(base.resolve() / path, folder.resolve())).as_posix()
+
+    plain = recipe.model_dump(mode="json", exclude_unset=True)
+    for table in plain["data"]["tables"]:
+        if not table["source"].startswith("pypi-sdist:"):
+            table["source"] = moved(table["source"])
+    if plain["data"].get("gold"):
+        plain["data"]["gold"] = moved(plain["data"]["gold"])
+    for section in ("teacher", "student"):
+        model = plain[section].get("model")
+        if model and model["address"].startswith("file:"):
+            model["address"] = "file:" + moved(model["address"].removeprefix("file:"))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Loader(yaml.SafeLoader):

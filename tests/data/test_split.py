@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aasut.data import dedupe, split
+from aasut.data import dedupe, gold, split
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe import Recipe, parse
@@ -287,14 +287,6 @@ def test_what_cannot_be_parted(tmp_path: Path) -> None:
     fails(tmp_path, recipe([grouped]), r"line 3: the group pattern '\(x\)' finds nothing in 'y'")
 
 
-@pytest.mark.parametrize("count", range(1, 12))
-def test_few_groups_reach_test_first(count: int) -> None:
-    weights = {"pool": 50.0, "tune": 8.0, "calibrate": 10.0, "test": 32.0}
-    dealt = split.part({f"g{i}": 3 for i in range(count)}, weights, random.Random(1))
-    assert len(dealt) == count
-    assert set(split.SPLITS[: min(count, 4)]) <= set(dealt.values())
-
-
 def test_a_changed_table_is_another_setting(tmp_path: Path) -> None:
     write(tmp_path / "both.csv", rows_of(10, 2))
     before = split.settings(recipe([BOTH]), tmp_path)
@@ -302,6 +294,20 @@ def test_a_changed_table_is_another_setting(tmp_path: Path) -> None:
     assert split.settings(recipe([BOTH], seed=8), tmp_path) != before
     write(tmp_path / "both.csv", rows_of(10, 3))
     assert split.settings(recipe([BOTH]), tmp_path) != before
+
+
+def test_where_a_file_stands_does_not_matter(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(10, 2))
+    (tmp_path / "gold.jsonl").write_text("")
+    before = split.settings(recipe([BOTH], gold="gold.jsonl"), tmp_path)
+    (tmp_path / "sub").mkdir()
+    elsewhere = recipe([BOTH | {"source": "../both.csv"}], gold="../gold.jsonl")
+    assert split.settings(elsewhere, tmp_path / "sub") == before
+    (tmp_path / "gold.jsonl").write_text("\n")
+    assert split.settings(elsewhere, tmp_path / "sub") != before
+    # Members of one archive have its hash in common: there the whole source counts.
+    packed = [BOTH | {"source": f"pypi-sdist:a==1#{folder}/t.csv", "sha256": "0" * 64} for folder in "xy"]
+    assert split.settings(recipe(packed[:1]), tmp_path) != split.settings(recipe(packed[1:]), tmp_path)
 
 
 def test_as_a_stage_of_the_store(tmp_path: Path) -> None:
@@ -366,3 +372,121 @@ def test_a_tables_limit_draws_rows_by_the_seed_and_counts_the_rest(tmp_path: Pat
     assert drawn != [e.id for e in everything["pool"] if e.id.startswith("1:")][:7]
     assert [e.id for e in again["pool"]] == [e.id for e in parts["pool"]]
     assert facts["conservation"]["data"].dropped["over the table's limit"] == 33
+
+
+def by_hand(folder: Path, answers: Mapping[str, str], made: Recipe, kind: Any = "answer", by: str = "ann") -> None:
+    """Append answers by row id to gold.jsonl, as a person who sees the rows of the recipe's tables would."""
+    rows = {row.id: row for row in split.unanswered(made, folder, QUIET).rows}
+    for row_id, said in answers.items():
+        hashed = gold.slots_hash(rows[row_id].slots, ["text"])
+        gold.append(folder / "gold.jsonl", gold.Line(row_id, hashed, kind, said, by, "t"))
+
+
+def test_answers_by_hand_make_gold_of_whole_groups(tmp_path: Path) -> None:
+    write(tmp_path / "pool.csv", rows_of(60, 3))
+    made = recipe([POOL], gold="gold.jsonl")
+    answers = {f"0:{group}_{n}": ("negative", "positive")[n] for group in range(40) for n in range(2)}
+    by_hand(tmp_path, answers, made)
+    facts, parts = build(tmp_path, made)
+    found = {example.id: example.answer for name in split.GOLD for example in parts[name]}
+    assert found == answers
+    assert not groups(parts["pool"]) & (groups(parts["test"]) | groups(parts["calibrate"]))
+    assert len(parts["test"]) > len(parts["calibrate"]) > 0
+    held_out = len(groups(parts["test"])) + len(groups(parts["calibrate"]))
+    # One row of each answered group has no answer: it stays in the pool where the group is in tune.
+    rows = facts["conservation"]["data"]
+    assert (rows.rows_in, rows.dropped) == (180, {"group is held out": held_out})
+    assert len(parts["pool"]) == 60 + (40 - held_out)
+    assert facts["conservation"]["gold"] == Conservation(80, 80)
+    assert facts["answers"]["test"] == Counter(e.answer for e in parts["test"])
+    assert "positive" not in (tmp_path / "out" / "pool.jsonl").read_text()
+
+
+def test_more_answers_never_move_earlier_ones(tmp_path: Path) -> None:
+    write(tmp_path / "pool.csv", rows_of(150, 2))
+    write(tmp_path / "both.csv", rows_of(30, 2, "b", unlabelled=1))
+    made = recipe([POOL, BOTH], gold="gold.jsonl")
+    asked = [row.id for row in split.unanswered(made, tmp_path, QUIET).rows]
+    before: dict[str, str] = {}
+    for start in range(0, 240, 60):
+        batch = asked[start : start + 60]
+        by_hand(tmp_path, {row_id: ("negative", "positive")[int(row_id[-1]) % 2] for row_id in batch}, made)
+        _, parts = build(tmp_path, made, f"out{start}")
+        now = {example.id: name for name in split.GOLD for example in parts[name]}
+        assert {row_id: now[row_id] for row_id in before} == before
+        assert set(now) >= set(batch)
+        before = now
+    # Nor do they have a say in what may be asked, and where a row would fall is told beforehand.
+    after = split.unanswered(made, tmp_path, QUIET)
+    assert [row.id for row in after.rows] == asked
+    group_of = {row.id: row.group for row in after.rows}
+    assert all(after.split_of[group_of[row_id]] == before[row_id] for row_id in asked[:240])
+
+
+def test_answers_by_hand_leave_the_tables_own_where_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(50, 3, unlabelled=2))
+    _, alone = build(tmp_path, recipe([BOTH]))
+    made = recipe([BOTH], gold="gold.jsonl")
+    (tmp_path / "gold.jsonl").write_text("")
+    open_rows = split.unanswered(made, tmp_path, QUIET)
+    assert {row.id for row in open_rows.rows} == {e.id for e in alone["pool"] if int(e.id[-1]) >= 3}
+    assert open_rows.counts == {name: len(alone[name]) for name in split.GOLD}
+    by_hand(tmp_path, {row.id: "positive" for row in open_rows.rows[:9]}, made)
+    _, parts = build(tmp_path, made, "with")
+    for name in split.GOLD:
+        assert {e.id for e in alone[name]} <= {e.id for e in parts[name]}
+    answered = {row.id for row in open_rows.rows[:9]}
+    found = {name: {e.id for e in parts[name]} for name in split.SPLITS}
+    assert answered <= found["test"] | found["calibrate"] | found["tune"]
+    # A group of the pool that is answered by hand leaves it whole, the answers in its table come with it.
+    moved = {row.group for row in open_rows.rows[:9]} & groups(parts["test"])
+    assert moved
+    assert not groups(parts["pool"]) & moved
+
+
+def test_rows_by_hand_that_do_not_count_are_accounted_for(tmp_path: Path) -> None:
+    write(tmp_path / "pool.csv", rows_of(60, 2))
+    made = recipe([POOL], gold="gold.jsonl")
+    by_hand(tmp_path, {f"0:{group}_{n}": ("negative", "positive")[n] for group in range(30) for n in range(2)}, made)
+    by_hand(tmp_path, {"0:0_0": "positive", "0:0_1": "positive"}, made, by="bob")
+    by_hand(tmp_path, {"0:40_0": "broken"}, made, "unusable")
+    by_hand(tmp_path, {"0:41_0": "hm", "0:42_0": "hm"}, made, "skip")
+    facts, parts = build(tmp_path, made)
+    rows = facts["conservation"]
+    reasons = {gold.DISAGREE: 1, gold.NOT_USABLE: 1, gold.SKIPPED: 2}
+    assert {reason: rows["data"].dropped[reason] for reason in reasons} == reasons
+    assert rows["gold"] == Conservation(63, 59, reasons)
+    everywhere = {example.id for part in parts.values() for example in part}
+    assert not everywhere & {"0:0_0", "0:40_0", "0:41_0", "0:42_0"}
+    assert "0:41_1" in {example.id for example in parts["pool"]}
+
+
+def test_answers_to_another_text_are_refused(tmp_path: Path) -> None:
+    rows = rows_of(60, 2)
+    write(tmp_path / "pool.csv", rows)
+    made = recipe([POOL], gold="gold.jsonl")
+    by_hand(tmp_path, {f"0:{group}_{n}": ("negative", "positive")[n] for group in range(30) for n in range(2)}, made)
+    before = split.settings(made, tmp_path)
+    row_id, who, words, answer = rows[3]
+    write(tmp_path / "pool.csv", [*rows[:3], (row_id, who, words + " not", answer), *rows[4:]])
+    facts, parts = build(tmp_path, made)
+    assert facts["conservation"]["gold"] == Conservation(60, 59, {}, {gold.CHANGED: 1})
+    assert facts["gold_refused_lines"] == {gold.CHANGED: 1}
+    assert "0:1_1" not in {example.id for name in split.GOLD for example in parts[name]}
+    write(tmp_path / "pool.csv", rows[10:])
+    fails_with = r"gold\.jsonl: 10 of 60 rows cannot be used \(no such row .*: 10, the first is 0:0_0\), more than"
+    (tmp_path / "out").rename(tmp_path / "before")
+    fails(tmp_path, made, fails_with)
+    write(tmp_path / "pool.csv", rows)
+    assert split.settings(made, tmp_path) == before
+    by_hand(tmp_path, {"0:50_0": "positive"}, made)
+    assert split.settings(made, tmp_path) != before  # a new answer makes a new data artefact
+
+
+def test_without_any_human_answer_the_way_to_some_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "pool.csv", rows_of(30, 2))
+    fails(tmp_path, recipe([POOL]), r"no human answers in test: 60 rows .*aasut gold RECIPE")
+    made = recipe([POOL], gold="gold.jsonl")
+    fails(tmp_path, made, r"There are no answers in .*gold\.jsonl, which data\.gold names\. Give some with: aasut gold")
+    (tmp_path / "gold.jsonl").write_text("")
+    fails(tmp_path, made, r"no human answers in test: 60 rows .*aasut gold RECIPE")

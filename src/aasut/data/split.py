@@ -1,21 +1,22 @@
 """Parting the tables' rows into pool, tune, calibrate and test, by whole groups and without duplicates.
 
 Human answers fall by group. The pool never shares a group or a text with calibrate or test, nor a
-text with tune; its human answers are withheld. Every row that came in is kept, or counted as
-dropped or failed by reason.
+text with tune; its human answers are withheld. Answers given by hand (see gold.py) make their rows
+gold, with the whole group. Every row that came in is kept, or counted as dropped or failed by reason.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from aasut.data import dedupe
+from aasut.data import dedupe, gold
+from aasut.data.deal import by_hash, part
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe import Recipe, Table
@@ -33,26 +34,38 @@ HELD_OUT = (TEST, CALIBRATE)
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row with the number of its table; `text` is its normalised text."""
+    """A row. `text` is its normalised text; `left_out` tells why an answer given `by_hand` does not count."""
 
     example: Example
     table: int
     role: str
     text: str
+    by_hand: bool = False
+    left_out: str = ""
+
+    @property
+    def human(self) -> bool:
+        """Has it a human answer that counts?"""
+        return self.by_hand or (self.role != "pool" and self.example.answer is not None)
 
 
 Parts = dict[str, list[_Row]]
 
 
 def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
-    """All that `build` depends on, the content of the tables included: what identifies its result."""
-    task = recipe.task.build()
+    """All that `build` depends on, the content of all files included: what identifies its result."""
+    task, by_hand = recipe.task.build(), gold.path_of(recipe, base)
+    data = recipe.data.model_dump(mode="json", exclude={"gold"})
+    for table in data["tables"]:
+        if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
+            table["source"] = PurePath(table["source"]).name
     return {
-        "data": recipe.data,
+        "data": data,
         "answers": [recipe.task.kind, task.answers, task.schema],
         "slots": task.prompt.slots,
         "seed": recipe.seed,
         "content": [tables.content(table, base=base) for table in recipe.data.tables],
+        "gold": file_hash(by_hand) if by_hand is not None and by_hand.is_file() else None,
     }
 
 
@@ -60,39 +73,64 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     """Read the recipe's tables, part their rows and write pool.jsonl, tune.jsonl, calibrate.jsonl, test.jsonl.
 
     Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
-    split); `answers` (by gold split and label); `split_hash` (SHA-256 by gold split); `failed_first`
-    (by table, the first line of each reason). Raises DataError where a table or the parting cannot
-    be used.
+    split); `answers` (by gold split and label, for tasks that have labels); `split_hash` (SHA-256 by
+    gold split); `failed_first` (by table, the first line of each reason); `gold_refused_lines` (of
+    answers by hand, by reason). Raises DataError where a file or the parting cannot be used.
     """
     dropped: Counter[str] = Counter()
     rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
+    by_hand = gold.settled(recipe, base, (row.example for row in rows if not row.human))
+    rows = [_with_hand(row, by_hand) for row in rows]
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
     parts = _limited(parts, recipe, dropped)
-    _check(parts, rows_in, dropped)
+    labels = recipe.task.build().answers
+    _check(parts, rows_in, dropped, told_apart=bool(labels))
     for split in SPLITS:
         _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
     kept = sum(len(part) for part in parts.values())
+    rows_of_tables = Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)
     return {
-        "conservation": {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)},
+        "conservation": {"data": rows_of_tables} | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
         "counts": {split: len(parts[split]) for split in SPLITS},
-        "answers": {split: _counted(_answers(parts[split]), recipe) for split in GOLD},
+        "answers": {split: _counted(parts[split], bool(labels)) for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
         "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
         "failed_first": failed_first,
+        "gold_refused_lines": by_hand.refused_lines,
     }
+
+
+@dataclass(frozen=True)
+class Open:
+    """Rows that a person may be asked; the split that each group of them falls into then; rows of each gold split."""
+
+    rows: list[Example]
+    split_of: dict[str, str]
+    counts: dict[str, int]
+
+
+def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
+    """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
+
+    No two repeat each other. The same whatever was answered so far. Raises what `build` raises for the tables.
+    """
+    dropped: Counter[str] = Counter()
+    rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
+    parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
+    asked = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
+    split_of = _splits_of_groups([*rows, *asked], recipe)
+    counts = {split: len(parts[split]) for split in GOLD}
+    return Open([replace(row.example, answer=None) for row in asked], split_of, counts)
 
 
 def load(folder: Path, split: str) -> list[Example]:
     """The examples of one split, in the order of their ids; pool rows have no answer."""
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}")
-    examples = []
     with (folder / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            row = json.loads(line)
-            examples.append(Example(row["id"], row["slots"], row["group"], row.get("answer")))
-    return examples
+        rows = [json.loads(line) for line in file]
+    return [Example(row["id"], row["slots"], row["group"], row.get("answer")) for row in rows]
 
 
 def _read(
@@ -137,50 +175,41 @@ def _check_failed(table: Table, read: tables.TableRows, most: float) -> None:
         )
 
 
-def _splits_of_groups(rows: Iterable[_Row], recipe: Recipe) -> dict[str, str]:
-    """The split of each group that has human answers; a group of a gold table never falls to the pool."""
-    answered = [row for row in rows if row.role != "pool" and row.example.answer is not None]
+def _with_hand(row: _Row, by_hand: gold.Gold) -> _Row:
+    answer = by_hand.answers.get(row.example.id)
+    if answer is not None:
+        return replace(row, example=replace(row.example, answer=answer), by_hand=True)
+    return replace(row, left_out=by_hand.left_out.get(row.example.id, ""))
+
+
+def _splits_of_groups(rows: Sequence[_Row], recipe: Recipe) -> dict[str, str]:
+    """The split of each group that has human answers; a group of a gold table never falls to the pool.
+
+    Nor does one with an answer given by hand. Such answers have no say in where the tables' own fall.
+    """
+    answered = [row for row in rows if row.human and not row.by_hand]
     gold_only = {row.example.group for row in answered if row.role == "gold"}
     sizes = Counter(row.example.group for row in answered)
-    weights: dict[str, float] = recipe.data.split.model_dump()
+    weights: dict[str, float] = {split: getattr(recipe.data.split, split) for split in SPLITS}  # test first
     rng = random.Random(recipe.seed)
     both = {group: size for group, size in sizes.items() if group not in gold_only}
-    gold = {group: size for group, size in sizes.items() if group in gold_only}
-    return part(both, weights, rng) | part(gold, weights | {POOL: 0.0}, rng)
-
-
-def part(sizes: Mapping[str, int], weights: Mapping[str, float], rng: random.Random) -> dict[str, str]:
-    """Deal shuffled groups out to the splits until each has its share of the rows.
-
-    A split takes a group as long as more than half of it lies within the split's share. Each split
-    with a weight takes at least one group while there are any, test first. sizes: rows by group;
-    weights: by split. Raises DataError where all weights are 0.
-    """
-    wanted = [split for split in SPLITS if weights[split] > 0]
-    if sizes and not wanted:
-        raise DataError("data.split gives no split a weight.", "Raise data.split.test.")
-    order = sorted(sizes)
-    rng.shuffle(order)
-    queue = deque(order)
-    total, whole = sum(sizes.values()), sum(weights[split] for split in wanted)
-    reached, bound = 0, 0.0
-    result: dict[str, str] = {}
-    for split in wanted:
-        bound += total * weights[split] / whole
-        empty = True
-        while queue and (empty or split == wanted[-1] or reached + sizes[queue[0]] / 2 < bound):
-            reached += sizes[queue[0]]
-            result[queue.popleft()] = split
-            empty = False
-    return result
+    tabled = {group: size for group, size in sizes.items() if group in gold_only}
+    dealt = part(both, weights, rng) | part(tabled, weights | {POOL: 0.0}, rng)
+    held = {split: weights[split] for split in GOLD}
+    for group in {row.example.group for row in rows if row.by_hand}:
+        if dealt.get(group, POOL) == POOL:
+            dealt[group] = by_hash(group, held, recipe.seed)
+    return dealt
 
 
 def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[str]) -> Parts:
     parts: Parts = {split: [] for split in SPLITS}
     for row in rows:
         split = split_of.get(row.example.group, POOL)
-        if row.role != "pool" and row.example.answer is not None:
+        if row.human:
             parts[split].append(row)
+        elif row.left_out:
+            dropped[row.left_out] += 1
         elif row.role == "gold":
             dropped["no human answer"] += 1
         elif split not in HELD_OUT:
@@ -232,33 +261,31 @@ def _limited(parts: Parts, recipe: Recipe, dropped: Counter[str]) -> Parts:
     return result
 
 
-def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
+def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart: bool) -> None:
     reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items())) or "none dropped"
     if not parts[TEST]:
         raise DataError(
             f"There are no human answers in test: {rows_in} rows came in ({reasons}).",
-            "Add a table with label and role gold or both, check label.ranges, and give data.split.test a weight.",
+            "Answer some by hand (set data.gold: gold.jsonl, then: aasut gold RECIPE), or add a table with label and "
+            "role gold or both; check label.ranges, and give data.split.test a weight.",
         )
     if not parts[POOL]:
         raise DataError(
             f"The pool is empty: {rows_in} rows came in ({reasons}).",
             "Add a table with role: pool, or raise data.split.pool for tables with role: both.",
         )
-    found = sorted({answer for split in GOLD for answer in _answers(parts[split])})
-    if len(found) == 1:
+    found = sorted({answer for split in GOLD for answer in _counted(parts[split], True)})
+    if told_apart and len(found) == 1:
         raise DataError(
             f"All human answers are {found[0]!r}: nothing can be told apart.",
             "Add rows with other answers, or check label.column and label.ranges.",
         )
 
 
-def _counted(answers: list[str], recipe: Recipe) -> dict[str, int]:
+def _counted(rows: Iterable[_Row], labels: bool) -> dict[str, int]:
     """Human answers by label; all together where they are free text."""
-    return dict(sorted(Counter(answers).items())) if recipe.task.build().answers else {"answers": len(answers)}
-
-
-def _answers(rows: Iterable[_Row]) -> list[str]:
-    return [row.example.answer for row in rows if row.example.answer is not None]
+    answers = [row.example.answer for row in rows if row.example.answer is not None]
+    return dict(sorted(Counter(answers).items())) if labels else {"answers": len(answers)}
 
 
 def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
