@@ -126,9 +126,9 @@ def _is_label(piece: str) -> bool:
 def with_single_words(pieces: Pieces, texts: Sequence[str]) -> Pieces:
     """With words that stand exactly once in a slot of every text, such as `with` in `Compare {a} with {b}`.
 
-    Asks for 200 texts: in fewer, inputs may share a word by chance.
+    Asks for 200 different texts in the slot: fewer may share a word by chance.
     """
-    if len(texts) < 200 or len(pieces) < 2:
+    if len(pieces) < 2:
         return pieces
     columns = zip(*(values(pieces, text) for text in texts), strict=True)
     result = [pieces[0]]
@@ -139,7 +139,10 @@ def with_single_words(pieces: Pieces, texts: Sequence[str]) -> Pieces:
 
 def _single_words(column: Sequence[str]) -> list[str]:
     once: list[str] | None = None
-    for value in column:
+    different = set(column)
+    if len(different) < 200:
+        return []
+    for value in different:
         counts = Counter(tokens(value))
         if once is None:
             once = [token for token, count in counts.items() if count == 1]

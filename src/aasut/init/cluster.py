@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ _LONGEST = 300  # characters of a line that is taken for fixed text
 _MOST = 1500  # features
 
 Conversation = Sequence[Message]
-Feature = tuple[int, str, str]  # number of the message; line, start or first; the text
+Feature = tuple[int, str, str]  # number of the message; line, label, start or first; the text
+_LABEL = re.compile(r"\W{0,4}(?:[^\W:]+ ?){1,4}:(?=\s)")  # what follows it may be a slot of few values
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ def _features(conversation: Conversation) -> Iterable[Feature]:
         lines = [line.strip() for line in message.content.splitlines()]
         lines = [line for line in lines if line]
         for line in lines:
-            if len(line) <= _LONGEST:
+            label = _LABEL.match(line)
+            if label is not None:
+                yield number, "label", label[0]
+            elif len(line) <= _LONGEST:
                 yield number, "line", line
             yield number, "start", _start(line)
         if lines:
@@ -119,7 +124,7 @@ def _bundles(postings: dict[Feature, int]) -> list[_Bundle]:
     for held, features in groups:
         words: Counter[int] = Counter()
         for number, kind, text in features:
-            words[number] += len(text.split()) if kind == "line" else 1
+            words[number] += len(text.split()) if kind == "line" else kind != "first"
         bundles.append(_Bundle(held, dict(words), any(kind == "first" for _, kind, _ in features)))
     return bundles
 

@@ -43,7 +43,9 @@ def looked_at(found: Findings) -> str:
     count = _looked_at(found)
     if found.sample.whole:
         return f"all {count:,} {what}"
-    return f"{count:,} of about {found.sample.total:,} {what}, from all over the file"
+    if found.sample.spread:
+        return f"{count:,} of about {found.sample.total:,} {what}, from all over the file"
+    return f"the first {count:,} of about {found.sample.total:,} {what}"
 
 
 def _looked_at(found: Findings) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,6 @@ from aasut.init import answers, look, names, slots
 from aasut.init.sample import Sample
 from aasut.sources import logs
 from aasut.sources.rows import RowFault
-
-MOST_REQUESTS = 10_000  # that the prompt is inferred from
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,6 @@ def _of_log(path: Path, sample: Sample) -> Findings:
     if not requests:
         reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(faults.items())) or "no requests"
         raise DataError(f"No request of {path} can be used ({reasons}).", "Give a log of text requests without tools.")
-    if len(requests) > MOST_REQUESTS:
-        chosen = random.Random(1).sample(range(len(requests)), MOST_REQUESTS)
-        requests = [requests[place] for place in sorted(chosen)]
     found = slots.infer([request.messages for request in requests])
     mine = [request for request in requests if slots.reads(found.template, request.messages)]
     told = answers.of([request.answer for request in mine if request.answer is not None], look.MOST_LABELS)

@@ -47,6 +47,7 @@ class Column:
     words: float
     numbers: float  # share of the filled values
     objects: float  # share that are JSON objects
+    nested: bool  # JSON as such, not as text
 
     @property
     def distinct(self) -> int:
@@ -127,12 +128,12 @@ def profile(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _column(name: str, cells: Sequence[Any]) -> Column:
-    nested = sum(isinstance(cell, dict) for cell in cells)
+    nested = any(isinstance(cell, (dict, list)) for cell in cells)
     values = [text for cell in cells if (text := as_text(cell).strip())]
     counts = Counter(values)
     number = sum(count for value, count in counts.items() if _number(value) is not None)
     some = values[:: max(len(values) // 200, 1)]
-    objects = nested or sum(_is_object(value) for value in some) * len(values) // max(len(some), 1)
+    objects = sum(_is_object(value) for value in some) * len(values) // max(len(some), 1)
     filled = max(len(values), 1)
     return Column(
         name=name,
@@ -143,6 +144,7 @@ def _column(name: str, cells: Sequence[Any]) -> Column:
         words=sum(len(value.split()) for value in values) / filled,
         numbers=number / filled,
         objects=objects / filled,
+        nested=nested,
     )
 
 
@@ -174,7 +176,7 @@ def _is_object(value: str) -> bool:
 
 def _is_text(column: Column) -> bool:
     """Writing, in words or in a script that parts none; not names of rows, numbers, dates or addresses."""
-    if column.numbers > 0.5 or column.objects > 0.5 or column.filled < 1:
+    if column.numbers > 0.5 or column.objects > 0.5 or column.nested or column.filled < 1:
         return False
     some = list(column.counts)[:200]
     spaced = sum(" " in value for value in some) / len(some)
@@ -198,7 +200,12 @@ def _text(columns: Sequence[Column]) -> Column | None:
 
 def _answer(columns: Sequence[Column]) -> tuple[str, Column | None, list[Column]]:
     """The kind of task, its column, and all columns that could be labels."""
-    objects = [column for column in columns if column.objects >= 0.9]
+    # Objects within a JSONL file may be anything, such as metadata; those in a cell of text are somebody's answer.
+    objects = [
+        column
+        for column in columns
+        if column.objects >= 0.9 and (not column.nested or column.named(_LABEL_NAMES + _ANSWER_NAMES))
+    ]
     if objects:
         return "extract", max(objects, key=lambda c: (c.named(_ANSWER_NAMES), c.filled)), []
     few = [column for column in columns if _is_label(column)]
@@ -222,6 +229,7 @@ def _is_label(column: Column) -> bool:
         2 <= column.distinct <= MOST_LABELS
         and column.filled >= (3 if column.filled >= 30 else 1.5) * column.distinct
         and max(map(len, column.counts)) <= 60
+        and not column.nested
         and column.words <= 4
         and not (column.numbers > 0.9 and any("." in value.rstrip("0").rstrip(".") for value in column.counts))
     )
@@ -261,7 +269,7 @@ def _id(columns: Sequence[Column]) -> Column | None:
         column
         for column in columns
         if column.filled == column.rows == column.distinct and column.rows > 1 and not _is_text(column)
-        and column.characters <= 80 and column.objects == 0
+        and column.characters <= 80 and not column.nested
     ]  # fmt: skip
     told = [column for column in unique if column.named(_ID_NAMES) or re.search(r"[iI][dD]$", column.name)]
     return told[0] if told else None
@@ -274,7 +282,7 @@ def _group(columns: Sequence[Column], row_id: Column | None) -> tuple[Column | N
         named = column.named(_GROUP_NAMES + _ID_NAMES) or column.name.lower().endswith("id")
         named = named or (_is_code(column) and column.numbers == 0 and not _is_date(column))
         repeated = 10 <= column.distinct <= column.filled / 1.1 and column.filled == column.rows
-        if named and repeated and not (column.words > 5 and column.characters > 80) and column.objects == 0:
+        if named and repeated and not (column.words > 5 and column.characters > 80) and not column.nested:
             found.append(column)
     if found:
         best = max(found, key=lambda c: (c.named(_GROUP_NAMES), c.distinct))

@@ -42,14 +42,16 @@ _NO_TABLES = {
 class Sample:
     """`rows` by column, with the faults of the rows that could not be read; `whole` where these are all rows.
 
-    `total` is the number of rows in the file, estimated from their mean size where they are not all
-    here. `columns` are None for JSON; `header` is False where they had to be made up.
+    `spread`: they come from all over the file, and not from its beginning. `total` is the number of
+    rows in the file, estimated from their mean size where they are not all here. `columns` are None
+    for JSON; `header` is False where they had to be made up.
     """
 
     kind: str
     rows: list[dict[str, Any]]
     total: int
     whole: bool
+    spread: bool = True
     faults: Counter[str] = field(default_factory=Counter)
     encoding: str = "utf-8"
     delimiter: str = ","
@@ -157,7 +159,8 @@ def _json(texts: Sequence[str], data: _Bytes, encoding: str) -> Sample:
                 faults["not a JSON object"] += 1
     whole = data.whole and not cut
     kind = "chat" if _is_chat(rows[:50]) else "jsonl"
-    return Sample(kind, rows, _total(len(rows) + faults.total(), used, texts, data, whole), whole, faults, encoding)
+    total = _total(len(rows) + faults.total(), used, texts, data, whole)
+    return Sample(kind, rows, total, whole, len(texts) > 1, faults, encoding)
 
 
 def _is_chat(rows: Sequence[dict[str, Any]]) -> bool:
@@ -212,7 +215,8 @@ def _delimited(texts: Sequence[str], data: _Bytes, encoding: str, path: Path, ki
             f"{path} holds a header ({', '.join(columns)[:100]}) but no rows.", "Give a file with rows in it."
         )
     total = _total(len(rows) + faults.total(), used, texts, data, whole)
-    return Sample(found.kind, rows, total, whole, faults, encoding, found.delimiter, columns, header)
+    spread = len(texts) > 1
+    return Sample(found.kind, rows, total, whole, spread, faults, encoding, found.delimiter, columns, header)
 
 
 def _fields(text: str, found: dialect.Dialect, most: int, width: int) -> tuple[list[list[str] | None], int, bool]:
@@ -245,7 +249,8 @@ def _first_row(text: str, found: dialect.Dialect, width: int) -> int:
             break
         stream = io.StringIO(text[at + 1 : at + 1 + (1 << 17)], newline="")
         rows = [row for row, _ in zip(split(stream, found), range(20), strict=False)][:-1]
-        if rows and sum(row is not None and len(row) == width for row in rows) >= 0.9 * len(rows):
+        right = [row is not None and len(row) == width for row in rows]
+        if right and right[0] and sum(right) >= 0.9 * len(right):
             return at + 1
     return -1
 
@@ -294,4 +299,4 @@ def _parquet(path: Path) -> Sample:
         raise DataError(f"{path} is no readable Parquet file: {reason}.", "Write it again.") from None
     if _is_chat(rows[:50]):
         raise DataError(f"{path} holds chat requests as Parquet.", "Export them as JSON, one object a line.")
-    return Sample("parquet", rows, total, len(rows) == total, columns=columns)
+    return Sample("parquet", rows, total, len(rows) == total, len(chosen) > 3, columns=columns)

@@ -19,6 +19,7 @@ from aasut.tasks import PromptTemplate
 from aasut.types import Message, Role
 
 Conversation = tuple[Message, ...]
+MOST = 10_000
 _ATTEMPTS = 3  # at finding requests to start from that are no outliers
 _FIRST = 12  # requests that say how much of the text is fixed
 _LEAST_KEPT = 0.5  # of a message's fixed words; a request that shares fewer was written with another prompt
@@ -44,7 +45,7 @@ class Found:
 
 
 def infer(conversations: Sequence[Conversation], seed: int = 1) -> Found:
-    """The template of the commonest prompt in a log.
+    """The template of the commonest prompt in a log; from MOST of many requests, and read back from all.
 
     Raises DataError where there are fewer than two different requests, where nothing varies, and
     where most requests could be read in more than one way.
@@ -57,8 +58,10 @@ def infer(conversations: Sequence[Conversation], seed: int = 1) -> Found:
     roles = Counter(tuple(message.role for message in one) for one in conversations)
     commonest = roles.most_common(1)[0][0]
     alike = [one for one in conversations if tuple(message.role for message in one) == commonest]
-    members: Sequence[Conversation] = [alike[place] for place in cluster.largest(alike, seed)]
-    fixed, members, merged = _fixed_text(members, random.Random(seed))
+    draw = random.Random(seed)
+    some = alike if len(alike) <= MOST else draw.sample(alike, MOST)
+    members: Sequence[Conversation] = [some[place] for place in cluster.largest(some, seed)]
+    fixed, members, merged = _fixed_text(members, draw)
     if all(len(pieces) == 1 for pieces in fixed):
         raise DataError(
             f"{len(members)} of {len(conversations)} requests are the same text, and the others have little in common.",

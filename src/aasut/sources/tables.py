@@ -7,6 +7,7 @@ unusable raises DataError. Text is taken as it stands: nothing is trimmed, mende
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -274,6 +275,8 @@ class _Collector:
         if self.table.label is None:
             return None
         value = _plain(row.values.get(self.table.label.column))
+        if isinstance(value, (dict, list)):
+            value = json.dumps(value, ensure_ascii=False)
         text = "" if value is None else str(value).strip()
         if not text:
             return None
