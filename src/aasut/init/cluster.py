@@ -102,7 +102,8 @@ def _postings(conversations: Sequence[Conversation]) -> dict[Feature, int]:
         counts.update(features)
         found.append(features)
     least = max(3, math.ceil(_SHARE * len(conversations)))
-    common = {feature for feature, count in counts.most_common(_MOST) if count >= least}
+    often = sorted((-count, feature) for feature, count in counts.items() if count >= least)
+    common = {feature for _, feature in often[:_MOST]}
     held: dict[Feature, int] = defaultdict(int)
     for place, features in enumerate(found):
         for feature in features & common:

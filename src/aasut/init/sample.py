@@ -231,8 +231,10 @@ def _fields(text: str, found: dialect.Dialect, most: int, width: int) -> tuple[l
         text = text[start:]
     rows: list[list[str] | None] = []
     stream = io.StringIO(text, newline="")
+    doubtful = width > 0  # the end of a quoted text can look like a row
     for row in split(stream, found):
-        if row == []:
+        if row == [] or doubtful:
+            doubtful = doubtful and row == []
             continue
         if len(rows) == most + 1:
             return rows[:-1], stream.tell(), False
@@ -249,7 +251,7 @@ def _first_row(text: str, found: dialect.Dialect, width: int) -> int:
             break
         stream = io.StringIO(text[at + 1 : at + 1 + (1 << 17)], newline="")
         rows = [row for row, _ in zip(split(stream, found), range(20), strict=False)][:-1]
-        right = [row is not None and len(row) == width for row in rows]
+        right = [row is not None and len(row) == width for row in rows if row != []]
         if right and right[0] and sum(right) >= 0.9 * len(right):
             return at + 1
     return -1
