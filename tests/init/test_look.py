@@ -12,7 +12,7 @@ import pytest
 
 from aasut.init import answers
 from aasut.init.look import Table, look
-from init.prose import Prose
+from prose import Prose
 
 
 def rows(count: int = 200, **columns: Any) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import pytest
 from aasut.errors import DataError
 from aasut.init import sample
 from aasut.init.sample import Sample, take
-from init.prose import Prose
+from prose import Prose
 
 ROWS = [{"id": f"r{n}", "text": text, "label": "ab"[n % 2]} for n, text in enumerate(
     ["यह फ़ोन, \"अच्छा\" है", "two\nlines; of text", "caf\u00e9 \u2013 na\u00efve", "tab\there | bar"] * 5)]  # fmt: skip

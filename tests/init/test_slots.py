@@ -12,7 +12,7 @@ from aasut.errors import DataError
 from aasut.init import slots
 from aasut.init.slots import Found, infer
 from aasut.types import Message
-from init.prose import Prose
+from prose import Prose
 
 RULES = (
     "You are a careful assistant of the support team.\n"

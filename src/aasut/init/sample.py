@@ -231,10 +231,10 @@ def _fields(text: str, found: dialect.Dialect, most: int, width: int) -> tuple[l
         text = text[start:]
     rows: list[list[str] | None] = []
     stream = io.StringIO(text, newline="")
-    doubtful = width > 0  # the end of a quoted text can look like a row
+    doubtful = 5 if width else 0  # lines within a quoted text can look like rows
     for row in split(stream, found):
         if row == [] or doubtful:
-            doubtful = doubtful and row == []
+            doubtful -= row != []
             continue
         if len(rows) == most + 1:
             return rows[:-1], stream.tell(), False
