@@ -65,7 +65,7 @@ def _task(found: Findings) -> list[str]:
     kind = found.kind or ("generate" if found.log is not None else "classify")
     if not found.kind and found.log is not None:
         lines.append(
-            "  # The log has too few answers to tell the kind of task. For labels write kind: classify and labels."
+            "  # EDIT: the log has too few answers to tell the kind of task; for labels: kind: classify, and labels."
         )
     if not found.kind and found.log is None:
         lines.append("  # EDIT: no column of the table tells the labels; these two stand for yours.")

@@ -93,8 +93,8 @@ def delimiter(text: str, kind: str, *, cut: bool) -> Dialect:
         for candidate in (Dialect("csv", mark), *([Dialect("tsv", mark)] if mark == "\t" else [])):
             share, width = _fit(head, candidate, cut)
             score = (round(share, 1), width)
-            # Without quotes the same fit is worth less only where something is quoted.
-            plain = score == most and candidate.kind == "tsv" and '"' not in head
+            # Where no field begins with a quote, none is quoted.
+            plain = score == most and candidate.kind == "tsv" and not re.search(r'(?:^|[\t\n])"', head)
             if width > 1 and share >= 0.5 and (score > most or plain):
                 best, most = candidate, score
     if most[1] > 1:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from aasut import recipe as recipes
-from aasut.errors import RecipeError
+from aasut.errors import DataError, RecipeError
 from aasut.init import compose, findings, sample
 from aasut.init.findings import Findings
 from aasut.progress import Progress
@@ -40,6 +40,11 @@ def init(path: Path, out: Path, progress: Progress, *, force: bool = False) -> d
 def _checked(found: Findings, loaded: Recipe, out: Path, progress: Progress) -> Findings:
     """The findings, with the rows that the reader of tables itself cannot use."""
     read = tables.read(loaded.data.tables[0], task=loaded.task.build(), base=out.parent, progress=progress)
+    if not read.examples:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(read.failed.items()))
+        raise DataError(
+            f"No row of {found.path} can be used ({reasons}).", "Mend the file; `head` shows how it begins."
+        )
     return replace(found, faults=dict(read.failed))
 
 
@@ -99,6 +104,5 @@ def summary(found: Findings, out: Path) -> list[str]:
         lines.append(
             "unusable    " + ", ".join(f"{reason} {count:,}" for reason, count in sorted(found.faults.items()))
         )
-    edit = "Mend the lines marked EDIT, then" if table is not None or not found.model else "Look it over, then"
     gold = "" if table is not None and table.answer is not None else f"aasut gold {out} and "
-    return [*lines, f"Wrote {out}. {edit}: {gold}aasut run {out}"]
+    return [*lines, f"Wrote {out}. Mend the lines marked EDIT, then: {gold}aasut run {out}"]
