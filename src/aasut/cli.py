@@ -67,6 +67,22 @@ def run(
 
 
 @app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV, TSV, JSONL or Parquet file, or a log of chat.")],
+    out: Annotated[Path, typer.Option("--out", metavar="RECIPE", help="Where to write the recipe.")] = Path(
+        "recipe.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a file of inputs or a log of chat requests, and write a commented recipe for it."""
+    from aasut.init import start
+
+    found = start.init(file, out, Progress(), force=force)
+    print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(found["summary"]))
+
+
+@app.command()
 def chat(run: RunName, root: Root = Path("runs"), as_json: AsJson = False) -> None:
     """Talk to a finished student in the terminal."""
     from aasut.serve.chat import chat as talk
