@@ -27,7 +27,12 @@ CORE = ("types", "tasks", "errors", "recipe", "store", "progress")
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
           ("economics",), ("serve",), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
-ABOVE = {"report": {"pipeline", "cli"}, "pipeline": {"cli"}, "cli": {"__main__"}}  # and who may import them
+ABOVE = {
+    "report": {"pipeline", "cli"},
+    "pipeline": {"cli", "forecast"},
+    "forecast": {"cli"},
+    "cli": {"__main__"},
+}  # and who may import them
 HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "matplotlib", "scipy", "pyarrow", "numpy",
          "aiohttp", "uvicorn", "starlette", "tokenizers", "safetensors", "rensa")  # fmt: skip
 

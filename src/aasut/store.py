@@ -67,6 +67,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def fingerprint_of(name: str, version: int, settings: Any, parents: Sequence[Artefact]) -> str:
+    """What identifies a stage's result: the hash of its name, version and settings, and its parents' fingerprints."""
+    plain = json.loads(json.dumps(settings, default=_plain))
+    return digest([name, version, plain, [parent.fingerprint for parent in parents]])[:20]
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -200,7 +206,7 @@ class Store:
         Facts under "conservation" ({rows: Conservation}) are checked here: no stage can lose a row.
         """
         settings = json.loads(json.dumps(settings, default=_plain))
-        fingerprint = digest([name, version, settings, [p.fingerprint for p in parents]])[:20]
+        fingerprint = fingerprint_of(name, version, settings, parents)
         found = self.find(fingerprint)
         if found is not None:
             return found
