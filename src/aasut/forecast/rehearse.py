@@ -15,7 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from aasut.data import label, split
+from aasut.data import split
+from aasut.data.ask import ask
 from aasut.data.panel import Panel
 from aasut.forecast.stand_in import Asked, ByteCounter, Counter, StandIn, Tokens, learned, tokenizer_of
 from aasut.pipeline import Stages
@@ -46,7 +47,7 @@ class Rehearsal(Stages):
             panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
             test = split.load(done["data"].path, "test")
             with self._rehearsing("evaluate"):
-                label.ask(self.recipe, panel, test, self.ledger, self.progress, "")
+                ask(self.recipe, panel, test, self.ledger, self.progress, "")
             template, task = self.recipe.teacher_template(), self.recipe.task.build()
             requests = [request for e in test for request in panel.requests(template, task, e.slots)]
             self.test_tokens = [self.stand_in.counter.count(request, "") for request in requests]
