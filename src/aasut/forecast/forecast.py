@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aasut.errors import AasutError, StoreError, TeacherError
+from aasut.errors import AasutError, EngineError, StoreError, TeacherError
 from aasut.forecast import pace as paces
 from aasut.forecast import space
 from aasut.forecast import work as works
@@ -94,7 +94,7 @@ class Forecast:
                 "Free some space, or give --root a folder on another disk.",
             )
         if self.memory_gb > self.memory_free_gb:
-            return StoreError(
+            return EngineError(
                 f"The run needs about {self.memory_gb:.1f} GB of memory, and {self.memory_free_gb:.1f} GB are free.",
                 "Take a smaller model, or another machine.",
             )
@@ -152,19 +152,21 @@ def _line(stage: works.Stage, pace: paces.Pace, sizes: space.Sizes) -> Line:
 
 
 def _stops_after(rehearsal: Rehearsal, work: works.Work) -> int | None:
-    """Calls after which the cap stops the run: calls in flight count at their worst case, as the budget has it."""
-    recipe = rehearsal.recipe
-    endpoint, most = recipe.teacher.endpoint, recipe.teacher.max_usd
-    if endpoint is None or most is None:
+    """Calls after which the cap stops the run; None where it holds.
+
+    A call is begun if what is spent and the worst case of all calls in flight, itself included, lie within the
+    cap. Where they do not, the budget waits for calls in flight; it stops where one call alone would pass it.
+    """
+    most = rehearsal.recipe.teacher.max_usd
+    if most is None:
         return None
     spent, made = rehearsal.stand_in.paid, 0
     for stage in work.stages:
         if not stage.calls:
             continue
         each, worst = stage.usd / stage.calls, stage.worst_usd / stage.calls
-        room = most - spent - worst
-        if stage.usd > room + each:
-            return made + max(int(room / each) if each else 0, 0)
+        if spent + stage.usd - each + worst > most:
+            return made + (max(int((most - spent - worst) / each) + 1, 0) if each else 0)
         spent, made = spent + stage.usd, made + stage.calls
     return None
 
@@ -176,7 +178,7 @@ def _how(rehearsal: Rehearsal, work: works.Work) -> dict[str, str]:
     if rehearsal.teacher_kind == "scripted":
         tokens = "exact: the scripted teacher was asked"
     elif rehearsal.teacher_kind == "endpoint":
-        by = "the student's tokenizer" if counter.exact else "4 bytes a token"
+        by = "a tokenizer at hand" if counter.exact else "4 bytes a token"
         scaled_by = counter.learned != (1.0, 1.0)
         tokens = f"estimated by {by}" + (", scaled by the ledger's earlier calls" if scaled_by else "")
     elif not counter.exact:

@@ -138,7 +138,7 @@ def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) ->
     trainer = Trainer(model, tree, short, losses.get("cross_entropy"), 1)
     set_up = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        trainer.fit(rows, rows[:1], Path(folder), clock, checkpoint_s=float("inf"))
+        trainer.fit(rows, rows[:1], Path(folder), clock)
     steps = schedule([len(row) for row in ids], 1, settings.batch_examples, 1)
     positions = [sum(b.ids.size for b in micro_batches(ids, step, tree, MICRO_TOKENS)) for step in steps]
     seconds = clock.seconds

@@ -18,7 +18,7 @@ from typing import Any
 from aasut.data import split
 from aasut.data.ask import ask
 from aasut.data.panel import Panel
-from aasut.forecast.stand_in import Asked, ByteCounter, Counter, StandIn, Tokens, learned, tokenizer_of
+from aasut.forecast.stand_in import Asked, ByteCounter, Counter, StandIn, Tokens, any_tokenizer, learned, tokenizer_of
 from aasut.pipeline import Stages
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Recipe
@@ -102,7 +102,7 @@ class Rehearsal(Stages):
             counter = Counter(tokenizer, chat=False) if tokenizer else ByteCounter(chat=False)
             return StandIn(self._local_identity(), counter, texts, logprobs=True)
         real = teachers.create(self.teacher_kind, wanted, None, "")
-        tokenizer = tokenizer_of(self.folder_of(self.recipe.student.model))
+        tokenizer = any_tokenizer(self.folder_of(self.recipe.student.model))
         counter = Counter(tokenizer, chat=True) if tokenizer else ByteCounter(chat=True)
         counter.learned = learned(ledger, real.identity, counter) or (1.0, 1.0)
         stand_in = StandIn(real.identity, counter, texts, logprobs=self._gives_logprobs(), real=real)

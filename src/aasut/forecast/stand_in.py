@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aasut.errors import AasutError
 from aasut.formats.tokenizer import Tokenizer
+from aasut.sources.models import cache_root
 from aasut.store import digest
 from aasut.teacher.base import Keep, Teacher
 from aasut.teacher.local import plain_text
@@ -124,7 +125,7 @@ class StandIn:
             asked.tokens.append(tokens)
             usage = Usage(tokens.prefix + tokens.question, tokens.answer)
             asked.usd += self.price(usage)
-            asked.worst_usd += self.price(Usage(usage.prompt_tokens, request.max_tokens))
+            asked.worst_usd += self.worst(request)
             asked.body_bytes += ROW_BYTES + len(json.dumps(request.body()))
             completions.append(self._completion(request, text, usage))
         if keep is not None:
@@ -145,6 +146,11 @@ class StandIn:
 
     def price(self, usage: Usage) -> float:
         return self.real.price(usage) if self.real is not None else 0.0
+
+    def worst(self, request: Request) -> float:
+        """Dollars that a call costs at most, as the cap reckons: a token is a byte at least."""
+        text = sum(len(m.content.encode("utf-8", "replace")) + 16 for m in request.messages)
+        return self.price(Usage(text, request.max_tokens))
 
     def charge(self, usd: float) -> None:
         """Dollars that earlier runs paid."""
@@ -175,6 +181,14 @@ def learned(ledger: Path, identity: str, counter: Counter) -> tuple[float, float
     if not rows or not all(ours) or not all(theirs):
         return None
     return theirs[0] / ours[0], theirs[1] / ours[1]
+
+
+def any_tokenizer(*first: Path | None) -> Tokenizer | None:
+    """The first of these models' tokenizers, else that of any model in the cache; None where there is none."""
+    cached = cache_root() / "models"
+    others = sorted(path.parent for path in cached.glob("*/tokenizer.json")) if cached.is_dir() else []
+    found = (tokenizer_of(path) for path in (*first, *others))
+    return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
 
 def tokenizer_of(path: Path | None) -> Tokenizer | None:
