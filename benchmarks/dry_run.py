@@ -11,12 +11,15 @@ import argparse
 import json
 import os
 import random
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +27,59 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 REVIEWS = ROOT / "examples" / "reviews" / "recipe.yaml"
-FIGURES = ("calls", "tokens_in", "tokens_out", "usd", "minutes", "gigabytes")
+FIGURES = ("calls", "tokens_in", "tokens_out", "usd", "minutes", "gigabytes", "memory_gb")
 WORDS = {"positive": ("great", "lovely", "solid"), "negative": ("awful", "broken", "poor")}
 NOUNS = ["camera", "phone", "battery", "cable", "remote", "player", "case", "lens", "strap", "screen", "menu"]
 
 
-def aasut(arguments: list[str]) -> tuple[float, dict[str, Any]]:
-    """Seconds of a whole process, and what it printed."""
+def aasut(arguments: list[str]) -> tuple[float, float, dict[str, Any]]:
+    """Seconds of a whole process, the most memory it had in GB, and what it printed."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "aasut", "run", *arguments, "--json", "--quiet"]
-    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return time.perf_counter() - started, json.loads(finished.stdout)
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        out.seek(0)
+        return seconds, usage.ru_maxrss * 1024 / 1e9, json.load(out)
 
 
 def kept(folder: Path) -> float:
-    """Gigabytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9
+    """Gigabytes of all files below a folder, links aside."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files) / 1e9
 
 
-def openvino_cache() -> Path:
+@contextmanager
+def cache(folder: Path) -> Iterator[None]:
+    """A cache of one's own, with the models and tables that are fetched already."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "aasut" / "openvino"
+    real = (Path(base) if base else Path.home() / ".cache") / "aasut"
+    own = folder / "cache" / "aasut"
+    own.mkdir(parents=True)
+    for name in ("models", "tables"):
+        (real / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(real / name)
+    os.environ["XDG_CACHE_HOME"] = str(own.parent)
+    try:
+        yield
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if base:
+            os.environ["XDG_CACHE_HOME"] = base
 
 
 def compare(recipe: Path, *flags: str, dry_flags: tuple[str, ...] = ()) -> dict[str, Any]:
     """Forecast a recipe, run it, and forecast it again: the ratios, and the calls that are left."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, cache(Path(folder)):
         root = Path(folder) / "runs"
         where = [str(recipe), "--root", str(root), *flags]
-        dry_s, forecast = aasut([*where, "--dry-run", *dry_flags])
-        before = kept(Path(folder)) + kept(openvino_cache())
-        seconds, done = aasut(where)
+        dry_s, _, forecast = aasut([*where, "--dry-run", *dry_flags])
+        before = kept(Path(folder))
+        seconds, memory, done = aasut(where)
         ledger = sqlite3.connect(root / ".store" / "ledger.db")
         usages = [json.loads(row[0])["usage"] for row in ledger.execute("SELECT completion FROM call")]
         truth = {
@@ -63,10 +88,11 @@ def compare(recipe: Path, *flags: str, dry_flags: tuple[str, ...] = ()) -> dict[
             "tokens_out": sum(usage[1] for usage in usages),
             "usd": ledger.execute("SELECT SUM(usd) FROM call").fetchone()[0],
             "minutes": seconds / 60,
-            "gigabytes": kept(Path(folder)) + kept(openvino_cache()) - before,
+            "gigabytes": kept(Path(folder)) - before,
+            "memory_gb": memory,
         }
         ledger.close()
-        _, again = aasut([*where, "--dry-run", *dry_flags])
+        _, _, again = aasut([*where, "--dry-run", *dry_flags])
     said = {name: forecast["total"][name] for name in FIGURES}
     ratios = {name: said[name] / truth[name] if truth[name] else float(said[name] == 0) for name in FIGURES}
     stages = {
@@ -117,6 +143,53 @@ def pruned(folder: Path) -> Path:
     )
 
 
+@contextmanager
+def scripted_server(folder: Path, latency_s: float) -> Iterator[str]:
+    """`aasut teacher` with this latency, on a free port; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    rules = {word: answer for answer, words in WORDS.items() for word in words}
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+    (folder / "plan.yaml").write_text(yaml.safe_dump({"latency_s": latency_s}))
+    command = [sys.executable, "-m", "aasut", "teacher", str(folder / "rules.yaml"), "--port", str(port)]
+    process = subprocess.Popen([*command, "--faults", str(folder / "plan.yaml"), "--json"], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/v1"
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{url}/models", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def paid(folder: Path) -> dict[str, Any]:
+    """A paid endpoint with a tokenizer of its own and a latency that the forecast is told, and a linear student."""
+    data, latency_s = sentences(folder, 3000), 0.2
+    with scripted_server(folder, latency_s) as url:
+        endpoint = {
+            "base_url": url, "model": "scripted", "api_key_env": "", "concurrency": 8,
+            "usd_per_million_input_tokens": 0.5, "usd_per_million_output_tokens": 1.5,
+        }  # fmt: skip
+        prompt = (
+            "Decide whether the customer's sentiment about the product is negative or positive. "
+            "Answer with exactly one word, negative or positive, and nothing else.\n\nSentence: {text}"
+        )
+        recipe = {
+            "name": "paid",
+            "task": {"kind": "classify", "labels": ["negative", "positive"], "prompt": prompt},
+            "data": data,
+            "teacher": {"endpoint": endpoint, "shots": 2, "candidates": 2, "max_usd": 5.0},
+            "student": {"initialise": "linear"},
+        }
+        return compare(write(folder, recipe), dry_flags=("--latency-s", str(latency_s)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the reviews recipe at full scale")
@@ -128,6 +201,7 @@ def main() -> None:
         recipes: dict[str, Callable[[], dict[str, Any]]] = {
             "reviews": lambda: compare(REVIEWS, *scale),
             "pruned": lambda: compare(pruned(place / "pruned")),
+            "paid": lambda: paid(place / "paid"),
         }
         found = {name: ask() for name, ask in recipes.items() if options.only in (None, name)}
     for name, one in found.items():
