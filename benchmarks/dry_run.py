@@ -72,27 +72,32 @@ def cache(folder: Path) -> Iterator[None]:
             os.environ["XDG_CACHE_HOME"] = base
 
 
-def compare(recipe: Path, *flags: str, dry_flags: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Forecast a recipe, run it, and forecast it again: the ratios, and the calls that are left."""
+def compare(recipe: Path, *flags: str, first: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Forecast a recipe, run it, and forecast it again: the ratios, and the calls that are left.
+
+    first: flags of a small run before, from which the ledger learns how the endpoint counts and how fast it is.
+    """
     with tempfile.TemporaryDirectory() as folder, cache(Path(folder)):
         root = Path(folder) / "runs"
         where = [str(recipe), "--root", str(root), *flags]
-        dry_s, _, forecast = aasut([*where, "--dry-run", *dry_flags])
+        if first:
+            aasut([*where, *first])
+        dry_s, _, forecast = aasut([*where, "--dry-run"])
+        had = ledger_rows(root)
         before = kept(Path(folder))
         seconds, memory, done = aasut(where)
-        ledger = sqlite3.connect(root / ".store" / "ledger.db")
-        usages = [json.loads(row[0])["usage"] for row in ledger.execute("SELECT completion FROM call")]
+        rows = ledger_rows(root)[len(had) :]
+        usages = [json.loads(completion)["usage"] for completion, _ in rows]
         truth = {
             "calls": done["calls_made_now"],
             "tokens_in": sum(usage[0] for usage in usages),
             "tokens_out": sum(usage[1] for usage in usages),
-            "usd": ledger.execute("SELECT SUM(usd) FROM call").fetchone()[0],
+            "usd": sum(usd for _, usd in rows),
             "minutes": seconds / 60,
             "gigabytes": kept(Path(folder)) - before,
             "memory_gb": memory,
         }
-        ledger.close()
-        _, _, again = aasut([*where, "--dry-run", *dry_flags])
+        _, _, again = aasut([*where, "--dry-run"])
     said = {name: forecast["total"][name] for name in FIGURES}
     ratios = {name: said[name] / truth[name] if truth[name] else float(said[name] == 0) for name in FIGURES}
     stages = {
@@ -103,6 +108,17 @@ def compare(recipe: Path, *flags: str, dry_flags: tuple[str, ...] = ()) -> dict[
         "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1),
         "calls_left": again["total"]["calls"], "seconds_left": round(again["total"]["minutes"] * 60, 1),
     }  # fmt: skip
+
+
+def ledger_rows(root: Path) -> list[tuple[str, float]]:
+    """Answers and prices in the ledger, in the order in which they came; none where there is no ledger."""
+    path = root / ".store" / "ledger.db"
+    if not path.exists():
+        return []
+    ledger = sqlite3.connect(path)
+    rows = ledger.execute("SELECT completion, usd FROM call ORDER BY rowid").fetchall()
+    ledger.close()
+    return rows
 
 
 def sentences(folder: Path, count: int) -> dict[str, Any]:
@@ -169,9 +185,9 @@ def scripted_server(folder: Path, latency_s: float) -> Iterator[str]:
 
 
 def paid(folder: Path) -> dict[str, Any]:
-    """A paid endpoint with a tokenizer of its own and a latency that the forecast is told, and a linear student."""
-    data, latency_s = sentences(folder, 3000), 0.2
-    with scripted_server(folder, latency_s) as url:
+    """A paid endpoint that counts tokens in its own way, after a run at small scale; a linear student."""
+    data = sentences(folder, 3000)
+    with scripted_server(folder, latency_s=0.2) as url:
         endpoint = {
             "base_url": url, "model": "scripted", "api_key_env": "", "concurrency": 8,
             "usd_per_million_input_tokens": 0.5, "usd_per_million_output_tokens": 1.5,
@@ -187,7 +203,7 @@ def paid(folder: Path) -> dict[str, Any]:
             "teacher": {"endpoint": endpoint, "shots": 2, "candidates": 2, "max_usd": 5.0},
             "student": {"initialise": "linear"},
         }
-        return compare(write(folder, recipe), dry_flags=("--latency-s", str(latency_s)))
+        return compare(write(folder, recipe), first=("--scale", "ci"))
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def _line(stage: works.Stage, pace: paces.Pace, sizes: space.Sizes) -> Line:
         seconds += paces.START_S  # the process itself
     return Line(
         stage.name, stage.reused, stage.calls, stage.held, stage.tokens_in, stage.tokens_out, stage.usd,
-        stage.worst_usd, seconds, 0.0 if stage.reused else sizes.of_stage(stage) + stage.ledger_bytes / 1e9,
+        stage.worst_usd, seconds, 0.0 if stage.reused else sizes.of_stage(stage),
     )  # fmt: skip
 
 

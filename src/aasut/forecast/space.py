@@ -15,9 +15,13 @@ from aasut.recipe import ModelAddress
 TRAINED_BYTES = 18  # a trained parameter: bf16 weight and gradient, float32 master, its gradient, two moments, ...
 FROZEN_BYTES = 2
 BEST_BYTES = 2  # a copy of the best weights
+Q8_0 = 0.53  # of bfloat16's size
 CHECKPOINT_BYTES = 14  # a trained parameter: master, two moments, best
 BASE_GB = 0.7  # Python with PyTorch and transformers
-SMALL_GB = 0.0005  # of JSON and HTML that a stage leaves
+LIGHT_GB = 0.2  # Python with scikit-learn and the report's charts
+# Bytes that stages leave beside models: of a labelled row, of a tested one, of a linear student for each
+# character that it was fitted on, of a report.
+LABEL_BYTES, PREDICTION_BYTES, LINEAR_BYTES, REPORT_BYTES = 90, 230, 2.0, 240_000
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,17 @@ class Sizes:
 
     def of_stage(self, stage: Stage) -> float:
         """Gigabytes that a stage leaves on the disk; the export lies in the store and in the run's folder."""
-        if not self.student_gb:
-            return SMALL_GB
+        small = stage.ledger_bytes + LABEL_BYTES * stage.units["rows.labelled"]
+        small += PREDICTION_BYTES * stage.units["rows.tested"] + REPORT_BYTES * stage.units["report"]
+        small += LINEAR_BYTES * (stage.units["linear.characters"] + 2 * stage.units["linear.exported"])
+        large = 0.0
         if stage.name in ("initialise", "train"):
-            return self.student_gb
-        if stage.name == "export":
-            return 2 * self.student_gb * (2 + 0.53 * stage.units["export.q8_0"])
-        if stage.name == "evaluate" and self.served_by_openvino:
-            return self.student_gb * (1 + 0.53 * (stage.units["served.load"] - 1))
-        return SMALL_GB
+            large = self.student_gb
+        elif stage.name == "export":
+            large = 2 * self.student_gb * (2 + Q8_0 * stage.units["export.q8_0"])
+        elif stage.name == "evaluate" and self.served_by_openvino:  # the engine's graph, in the cache
+            large = self.student_gb * (1 + Q8_0 * (stage.units["served.load"] - 1))
+        return small / 1e9 + large
 
 
 def checkpoints(seconds: float, checks: int) -> int:
@@ -94,6 +100,8 @@ def memory_gb(pace: Pace) -> float:
     A trained parameter takes 18 bytes (bfloat16 weight and gradient, float32 master weight and gradient,
     two moments, and the best weights so far), another 2; activations of a micro-batch come on top.
     """
+    if not pace.teacher and not pace.student:
+        return LIGHT_GB
     teacher, student = (
         max(p.get("peak_gb", 0.0) - BASE_GB, p.get("parameters", 0.0) * bytes_each / 1e9)
         for p, bytes_each in ((pace.teacher, FROZEN_BYTES), (pace.student, TRAINED_BYTES))

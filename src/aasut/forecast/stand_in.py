@@ -19,7 +19,7 @@ from aasut.types import Completion, Message, Request, Usage
 
 BYTES_A_TOKEN = 4.0  # of prose in Latin letters, where nothing better is known
 MESSAGE_TOKENS = 4  # that chat APIs add to a message for its role and its ends
-ROW_BYTES = 300  # of a ledger's entry, beyond the request itself
+ROW_BYTES = 520  # of a ledger's entry, beyond the request itself
 
 
 @dataclass(frozen=True, slots=True)

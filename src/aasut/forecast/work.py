@@ -70,6 +70,8 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
     work = Work(stages, rehearsal.stand_in.asked)
     _teacher(rehearsal, done, work)
     pool = split.load(done["data"].path, "pool")
+    if not work["label"].reused:
+        work["label"].units["rows.labelled"] += len(pool)
     for name, add in (("linear", _linear), ("initialise", _initialise), ("export", _export), ("report", _report)):
         stage = next((s for s in stages if s.name == name), None)
         if stage is not None and not stage.reused:
@@ -162,6 +164,7 @@ def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Examp
 
 def _export(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
     if recipe.student.initialise == "linear":
+        stage.units["linear.exported"] += sum(len(train.linear_prompt(recipe, example)) for example in pool)
         return
     stage.units["export.student"] += 1
     stage.units["export.q8_0"] += int(recipe.export.q8_0)
@@ -195,6 +198,7 @@ def _evaluate(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> No
         prefix = sum(t.prefix for t in rehearsal.test_tokens) / len(test)
         stage.units["teacher.tokens"] += question * cached
         stage.units["teacher.whole"] += (question + prefix) * uncached
+    stage.units["rows.tested"] += len(test)
     words = sum(len(train.linear_prompt(recipe, e)) for e in test) / len(test)
     stage.units["linear.scored"] += words * (len(test) + cached + uncached)
     if recipe.student.initialise == "linear":
