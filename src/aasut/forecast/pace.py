@@ -130,7 +130,7 @@ def seconds_a_call(ledger: Path, identity: str) -> float | None:
     gaps = [later - earlier for earlier, later in pairwise(times)]
     if len(gaps) < 20:
         return None
-    longest = max(20 * statistics.fmean(sorted(gaps)[: len(gaps) * 9 // 10]), 0.05)
+    longest = 1.0 + 3 * sorted(gaps)[len(gaps) * 98 // 100]  # longer ones are pauses between stages and runs
     return statistics.fmean(gap for gap in gaps if gap <= longest)
 
 
