@@ -17,6 +17,7 @@ from aasut.forecast import pace as paces
 from aasut.forecast import space
 from aasut.forecast import work as works
 from aasut.forecast.rehearse import Rehearsal
+from aasut.forecast.stand_in import Pieces
 from aasut.pipeline import scaled
 from aasut.progress import Progress
 from aasut.recipe import Recipe
@@ -122,7 +123,7 @@ def forecast(
         work = works.count(rehearsal, done)
         pace = paces.find(rehearsal, done, work, probing=probing, latency_s=latency_s, progress=progress)
         sizes = space.Sizes.of(rehearsal, pace)
-        lines = [_line(stage, pace, sizes) for stage in work.stages]
+        lines = [_line(recipe, stage, pace, sizes) for stage in work.stages]
         budget = recipe.teacher.max_usd
         return Forecast(
             name=recipe.name,
@@ -139,10 +140,11 @@ def forecast(
         )
 
 
-def _line(stage: works.Stage, pace: paces.Pace, sizes: space.Sizes) -> Line:
+def _line(recipe: Recipe, stage: works.Stage, pace: paces.Pace, sizes: space.Sizes) -> Line:
     seconds = pace.of(stage.units)
+    every_s = recipe.student.checkpoint_s
     if stage.name == "train" and stage.units:
-        seconds += space.checkpoints(seconds, int(stage.units["train.checks"])) * sizes.checkpoint_s
+        seconds += seconds // every_s * sizes.checkpoint_s if every_s else 0.0
     if stage.name == "data":
         seconds += paces.START_S  # the process itself
     return Line(
@@ -173,16 +175,18 @@ def _stops_after(rehearsal: Rehearsal, work: works.Work) -> int | None:
 
 def _how(rehearsal: Rehearsal, work: works.Work) -> dict[str, str]:
     """How calls and tokens are known."""
-    counter = rehearsal.stand_in.counter
-    tokens = "exact, by the teacher's tokenizer"
-    if rehearsal.teacher_kind == "scripted":
+    counter, kind = rehearsal.stand_in.counter, rehearsal.teacher_kind
+    here = kind != "model" or rehearsal.folder_of(rehearsal.recipe.teacher.model) is not None
+    by = "4 bytes a token" if isinstance(counter.tokenizer, Pieces) else "a tokenizer at hand"
+    tokens = f"estimated by {by}" + ("" if here else ": the model is not here yet")
+    if counter.learned != (1.0, 1.0):
+        tokens += ", scaled by the ledger's earlier calls"
+    if kind == "model" and here:
+        tokens = "exact, by the teacher's tokenizer"
+    if not rehearsal.recipe.task.build().answers:
+        tokens += "; answers as long as the human ones in tune"
+    if kind == "scripted":
         tokens = "exact: the scripted teacher was asked"
-    elif rehearsal.teacher_kind == "endpoint":
-        by = "a tokenizer at hand" if counter.exact else "4 bytes a token"
-        scaled_by = counter.learned != (1.0, 1.0)
-        tokens = f"estimated by {by}" + (", scaled by the ledger's earlier calls" if scaled_by else "")
-    elif not counter.exact:
-        tokens = "estimated at 4 bytes a token: the model is not here yet"
     return {"calls": "exact, by a rehearsal of the stages", "tokens": tokens}
 
 

@@ -12,7 +12,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ LATENCY_S = 1.0  # of a call to an endpoint that was never asked
 CALL_S = 0.0015  # this side's work for a call
 DOWNLOAD_BYTES_S = 10e6
 IMPORT_S = 4.0  # of PyTorch and transformers
+DECODE = 4.0  # a written token's seconds over a read one's, many rows at once
 FLOPS_TOKEN = 2  # floating-point operations a parameter and token; training takes three times that
 EFFICIENCY = 0.5  # of a plain matrix product's speed, in a whole model
 
@@ -83,6 +84,8 @@ def _teacher(rehearsal: Rehearsal, work: Work, pace: Pace, probing: bool, progre
     if not (probing and folder is not None and batches):
         found = _guess(folder, 270e6)
         found["whole"] = found["tokens"]
+        if not rehearsal.recipe.task.build().answers:
+            found["written"] = found["tokens"] * DECODE * rehearsal.recipe.task.build().max_tokens / 2
         how = "guess from the number of parameters and a matrix product's speed"
     else:
         progress.say("trying the teacher on some of the run's prompts")
@@ -92,8 +95,10 @@ def _teacher(rehearsal: Rehearsal, work: Work, pace: Pace, probing: bool, progre
     pace.teacher = found
     pace.how["teacher"] = how
     pace.seconds["teacher.load"] = found["load"] + found["import"]
-    for unit in ("tokens", "whole", "decoded"):
-        pace.seconds[f"teacher.{unit}"] = found.get(unit, found["tokens"])
+    if "answer_tokens" in found:  # a written answer's seconds have its prompt's in them
+        pace.seconds["teacher.written"] = found["written"]
+        return
+    pace.seconds |= {f"teacher.{unit}": found.get(unit, 0.0) for unit in ("tokens", "whole", "written")}
 
 
 def _sample(batches: Sequence[list[Request]], count: int = 8) -> list[list[Request]]:
@@ -137,11 +142,13 @@ def seconds_a_call(ledger: Path, identity: str) -> float | None:
 def _student(
     rehearsal: Rehearsal, done: dict[str, Artefact], work: Work, pace: Pace, probing: bool, progress: Progress
 ) -> None:
-    settings = rehearsal.recipe.student
+    settings, task = rehearsal.recipe.student, rehearsal.recipe.task.build()
     folder = rehearsal.folder_of(settings.model)
     if not (probing and folder is not None):
         found = _guess(folder, 135e6)
         found |= {"position": 3 * found["tokens"], "forward": found["tokens"], "score": found["tokens"]}
+        if not task.answers:
+            found["token"] = DECODE * found["tokens"]
         found |= {"first": 3.0, "write": 20 * 2e-9 * found["parameters"] / 2, "influence": found["tokens"] * 40}
         pace.how["student"] = "guess from the number of parameters and a matrix product's speed"
     else:
@@ -157,15 +164,21 @@ def _student(
         "train.positions": found.get("position", 0.0),
         "train.forward": found.get("forward", 0.0),
         "untrained.tokens": found["score"],
+        "untrained.written": found.get("token", 0.0) * task.max_tokens,
         "copy.source_gb": COPY * found["write"],
         "write.student_gb": COPY * found["write"],
         "export.student": EXPORT * found["write"],
         "export.q8_0": found["write"],
-        "export.prompts": 2 * FLOAT32 * found["score"] * _mean(work.rows, 40),
+        "export.prompts": 2 * FLOAT32 * found["score"] * _mean([row.ids for row in work.rows], 40),
     }
     torch_served = rehearsal.recipe.export.serve == "safetensors" or rehearsal.recipe.export.engine == "torch"
-    pace.seconds["served.load"] = found["load"] if torch_served else SERVED_LOAD * found["write"]
-    pace.seconds["served.tokens"] = found["score"]
+    served = found["load"] if torch_served else SERVED_LOAD * found["write"]
+    pace.seconds["served.load"] = found.get("served_load", served)
+    pace.seconds["served.tokens"] = found.get("served_score", found["score"])
+    answer = _mean([row.ids[-row.answer :] for row in work.rows if row.answer], task.max_tokens / 2)
+    pace.seconds["served.written"] = found.get("served_token", found.get("token", 0.0)) * answer
+    if "token" in found:  # a written answer's seconds have its prompt's in them
+        pace.seconds |= {"untrained.tokens": 0.0, "served.tokens": 0.0}
 
 
 def _mean(rows: Sequence[Sequence[int]], otherwise: float) -> float:
@@ -179,9 +192,13 @@ def _student_job(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work, fo
     rows = draw.sample(work.rows, min(len(work.rows), probe.STEPS * recipe.student.batch_examples))
     prompts = train.prompts_of(recipe, draw.sample(pool, min(len(pool), 64)))
     wanted = recipe.student.initialise == "drop_layers" and not done["initialise"].reused
+    task = recipe.task.build()
     return {
-        "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json"), "rows": rows,
-        "prompts": prompts, "answers": train.answer_texts(recipe), "influence": prompts[:8] if wanted else [],
+        "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json"),
+        "rows": [asdict(row) for row in rows], "prompts": prompts, "answers": train.answer_texts(recipe),
+        "influence": prompts[:8] if wanted else [], "max_tokens": task.max_tokens, "schema": task.schema,
+        "served": "torch" if recipe.export.serve == "safetensors" else recipe.export.engine,
+        "precision": recipe.export.precision,
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ process ends with what it held, so a model that does not fit takes nothing with 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,8 +23,7 @@ from aasut.progress import Progress, Step
 
 BUDGET_S = 6.0  # seconds of asking the teacher, or of training, after which no further batch is begun
 STEPS = 4  # of training, the first of which is the slow one
-FORWARD_TOKENS = 4096  # of scoring by the student
-DECODED = 24  # tokens of free text
+DECODED = 24  # tokens of free text that the student writes
 
 
 def measure(job: Mapping[str, Any]) -> dict[str, float]:
@@ -45,7 +45,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, float]:
 
 
 def try_teacher(job: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds to load, and a computed token's: with the shared prefix kept, without it, and of free text."""
+    """Seconds to load; a computed token's, with the shared prefix kept and without; or a written answer's."""
     from aasut.engine.base import load
     from aasut.teacher.local import LocalTeacher
 
@@ -55,10 +55,11 @@ def try_teacher(job: Mapping[str, Any]) -> dict[str, float]:
     teacher = LocalTeacher(engine, "")
     batches = [[_request(plain) for plain in batch] for batch in job["batches"]]
     teacher.complete(batches[0][:8])  # first calls compile and allocate
+    if not batches[0][0].choices:
+        return found | _writing(teacher, batches)
     found["tokens"] = _pace(teacher, batches, BUDGET_S)
-    if job["batches"][0][0]["choices"]:
-        engine.prefix_cache = False
-        found["whole"] = _pace(teacher, [batch[:8] for batch in batches[1:] or batches], BUDGET_S / 3)
+    engine.prefix_cache = False
+    found["whole"] = _pace(teacher, [batch[:8] for batch in batches[1:] or batches], BUDGET_S / 3)
     return found
 
 
@@ -67,24 +68,37 @@ def _pace(teacher: Any, batches: Sequence[Any], most: float) -> float:
     tokens, began = 0, time.perf_counter()
     for batch in batches:
         usages = [completion.usage for completion in teacher.complete(batch)]
-        free = [request for request in batch if not request.choices]
-        tokens += sum(u.completion_tokens if free else u.prompt_tokens - u.cached_tokens for u in usages)
+        tokens += sum(usage.prompt_tokens - usage.cached_tokens for usage in usages)
         if time.perf_counter() - began > most:
             break
     return (time.perf_counter() - began) / max(tokens, 1)
+
+
+def _writing(teacher: Any, batches: Sequence[Any]) -> dict[str, float]:
+    """Seconds an answer of free text in a full batch, and its mean number of tokens."""
+    tokens = answers = 0
+    began = time.perf_counter()
+    for batch in batches:
+        tokens += sum(completion.usage.completion_tokens for completion in teacher.complete(batch))
+        answers += len(batch)
+        if time.perf_counter() - began > BUDGET_S:
+            break
+    return {"written": (time.perf_counter() - began) / answers, "answer_tokens": tokens / answers}
 
 
 def _request(plain: Mapping[str, Any]) -> Any:
     from aasut.types import Message, Request
 
     messages = tuple(Message(role, content) for role, content in plain["messages"])
-    return Request(messages, tuple(plain["choices"]), plain["max_tokens"], plain["temperature"], plain["sample"])
+    rest = {name: value for name, value in plain.items() if name not in ("messages", "choices")}
+    return Request(messages, tuple(plain["choices"]), **rest)
 
 
 def try_student(job: Mapping[str, Any]) -> dict[str, float]:
     """Seconds to load, to train a position, to look at one, to score a token, and to write the model's file."""
     import torch
 
+    from aasut.engine.base import load
     from aasut.engine.torch import TorchEngine, choose_precision, load_model
     from aasut.formats import gguf_write
     from aasut.formats.tokenizer import Tokenizer
@@ -107,44 +121,64 @@ def try_student(job: Mapping[str, Any]) -> dict[str, float]:
     found["parameters"] = float(sum(p.numel() for p in model.parameters()))
     if job["rows"]:
         found |= _train(model, tokenizer, settings, job)
-    engine = TorchEngine(model.eval(), tokenizer)
-    prompts, answers = job["prompts"], job["answers"]
-    engine.score(prompts[:8], answers)
-    began = time.perf_counter()
-    tokens = engine.score(prompts, answers).usage.prompt_tokens
-    found["score"] = (time.perf_counter() - began) / tokens
+    found |= _answering(TorchEngine(model.eval(), tokenizer), job)
     found["peak_gb"] = _peak()
     with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "student.gguf"
         began = time.perf_counter()
-        gguf_write.write(source, Path(folder) / "student.gguf", "bf16", licence="")
-        found["write"] = time.perf_counter() - began
-        found["written_gb"] = (Path(folder) / "student.gguf").stat().st_size / 1e9
+        gguf_write.write(source, file, "bf16", licence="")
+        found |= {"write": time.perf_counter() - began, "written_gb": file.stat().st_size / 1e9}
+        if not job["answers"] and job["served"] != "torch":
+            os.environ["XDG_CACHE_HOME"] = folder  # the engine's graph goes with the folder
+            began = time.perf_counter()
+            engine = load(job["served"], file, precision=job["precision"])
+            found["served_load"] = time.perf_counter() - began
+            found |= {f"served_{name}": value for name, value in _answering(engine, job).items()}
     return found
+
+
+def _answering(engine: Any, job: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds a token that is scored; for free text seconds an answer that is written, and its tokens."""
+    from aasut.engine.base import Prompt, write
+
+    prompts, answers = job["prompts"], job["answers"]
+    if answers:
+        engine.score(prompts[:8], answers)
+        began = time.perf_counter()
+        tokens = engine.score(prompts, answers).usage.prompt_tokens
+        return {"score": (time.perf_counter() - began) / tokens}
+    began = time.perf_counter()
+    most = min(job["max_tokens"], DECODED)
+    done = write(engine, [Prompt(text, most, schema=job["schema"]) for text in prompts])
+    seconds, tokens = time.perf_counter() - began, sum(answer.tokens for answer in done)
+    asked = sum(map(engine.count_tokens, prompts))
+    return {"score": seconds / (asked + tokens), "token": seconds / max(tokens, 1)}
 
 
 def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) -> dict[str, float]:
     """A few steps of the real trainer on real rows: the first one's extra seconds, and seconds a position."""
     from aasut.engine.tree import build as build_tree
-    from aasut.student import losses
-    from aasut.student.trainer import MICRO_TOKENS, Row, Trainer, micro_batches, schedule
+    from aasut.student.objective import Row
+    from aasut.student.train import objective_of
+    from aasut.student.trainer import MICRO_TOKENS, Trainer, micro_batches, schedule
 
-    count = len(job["answers"])
-    tree = build_tree([tokenizer.encode(text) for text in job["answers"]], tokenizer.eos_id)
     short = settings.model_copy(update={"epochs": 1, "checks": 1})
-    ids = job["rows"]
-    rows = [Row(row, [1 / count] * count) for row in ids]
+    answers = [tokenizer.encode(text) for text in job["answers"]]
+    rows = [Row(**row) for row in job["rows"]]
+    ids = [row.ids for row in rows]
+    objective = objective_of(model, build_tree(answers, tokenizer.eos_id) if answers else None)
     clock = _Clock()
     began = time.perf_counter()
-    trainer = Trainer(model, tree, short, losses.get("cross_entropy"), 1)
+    trainer = Trainer(model, objective, short, 1)
     set_up = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         trainer.fit(rows, rows[:1], Path(folder), clock)
     steps = schedule([len(row) for row in ids], 1, settings.batch_examples, 1)
-    positions = [sum(b.ids.size for b in micro_batches(ids, step, tree, MICRO_TOKENS)) for step in steps]
+    positions = [sum(b.ids.size for b in micro_batches(ids, step, objective.tree, MICRO_TOKENS)) for step in steps]
     seconds = clock.seconds
     later = max(len(seconds) - 1, 1)
     pace = sum(seconds[-later:]) / sum(positions[-later:])
-    parts = list(micro_batches(ids, range(len(ids)), tree, MICRO_TOKENS))
+    parts = list(micro_batches(ids, range(len(ids)), objective.tree, MICRO_TOKENS))
     began = time.perf_counter()
     trainer.evaluate(rows[: len(parts[0].rows)])
     forward = (time.perf_counter() - began) / parts[0].ids.size

@@ -18,7 +18,7 @@ from typing import Any
 from aasut.data import split
 from aasut.data.ask import ask
 from aasut.data.panel import Panel
-from aasut.forecast.stand_in import Asked, ByteCounter, Counter, StandIn, Tokens, any_tokenizer, learned, tokenizer_of
+from aasut.forecast.stand_in import Asked, Counter, StandIn, Tokens, learned, tokenizer_of
 from aasut.pipeline import Stages
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Recipe
@@ -44,12 +44,14 @@ class Rehearsal(Stages):
         """Every stage by name: as it lies in the store, or with the fingerprint that it will have."""
         done = self.all(scale)
         if not done["evaluate"].reused:
+            task, template = self.recipe.task.build(), self.recipe.teacher_template()
             panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
+            panel = panel if task.answers else panel.first()
             test = split.load(done["data"].path, "test")
             with self._rehearsing("evaluate"):
                 ask(self.recipe, panel, test, self.ledger, self.progress, "")
-            template, task = self.recipe.teacher_template(), self.recipe.task.build()
-            requests = [request for e in test for request in panel.requests(template, task, e.slots)]
+            members = range(len(panel.members))
+            requests = [panel.request(template, task, e.slots, member) for e in test for member in members]
             self.test_tokens = [self.stand_in.counter.count(request, "") for request in requests]
         return done
 
@@ -98,12 +100,10 @@ class Rehearsal(Stages):
         wanted, ledger = self.recipe.teacher, self.store.root / "ledger.db"
         texts = self._tune_answers()
         if self.teacher_kind == "model":
-            tokenizer = tokenizer_of(self.folder_of(wanted.model))
-            counter = Counter(tokenizer, chat=False) if tokenizer else ByteCounter(chat=False)
+            counter = Counter(tokenizer_of(self.folder_of(wanted.model)), chat=False)
             return StandIn(self._local_identity(), counter, texts, logprobs=True)
         real = teachers.create(self.teacher_kind, wanted, None, "")
-        tokenizer = any_tokenizer(self.folder_of(self.recipe.student.model))
-        counter = Counter(tokenizer, chat=True) if tokenizer else ByteCounter(chat=True)
+        counter = Counter(tokenizer_of(self.folder_of(self.recipe.student.model)), chat=True)
         counter.learned = learned(ledger, real.identity, counter) or (1.0, 1.0)
         stand_in = StandIn(real.identity, counter, texts, logprobs=self._gives_logprobs(), real=real)
         if self.teacher_kind == "scripted":

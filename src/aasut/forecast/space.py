@@ -73,13 +73,6 @@ class Sizes:
         return small / 1e9 + large
 
 
-def checkpoints(seconds: float, checks: int) -> int:
-    """Checkpoints of a training that long: one at a look at the validation share, 90 s after the last or later."""
-    from aasut.student.trainer import CHECKPOINT_S
-
-    return min(checks, int(seconds / CHECKPOINT_S))
-
-
 def write_gb_s(folder: Path, megabytes: int = 64) -> float:
     """Speed of writing to this disk, in GB a second."""
     path = folder / "speed"

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from aasut.teacher.base import Keep, Teacher
 from aasut.teacher.local import plain_text
 from aasut.types import Completion, Message, Request, Usage
 
-BYTES_A_TOKEN = 4.0  # of prose in Latin letters, where nothing better is known
+BYTES_A_TOKEN = 4
 MESSAGE_TOKENS = 4  # that chat APIs add to a message for its role and its ends
 ROW_BYTES = 520  # of a ledger's entry, beyond the request itself
 
@@ -31,10 +32,21 @@ class Tokens:
     answer: int
 
 
+class Pieces(Tokenizer):
+    """Where no model's tokenizer is at hand: pieces of four bytes, about what a token of prose in Latin letters has."""
+
+    def __init__(self) -> None:
+        self.bos_id = self.pad_id = self.unk_id = None
+        self.eos_id, self.add_bos, self.end_ids = 0, False, frozenset((0,))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        size = BYTES_A_TOKEN
+        raw = [text.encode("utf-8", "replace") for text in texts]
+        return [[int.from_bytes(one[i : i + size]) + 1 for i in range(0, len(one), size)] for one in raw]
+
+
 class Counter:
     """Counts a request's tokens: exactly as a local model takes them, or as an API's bill may have them."""
-
-    exact = True
 
     def __init__(self, tokenizer: Tokenizer, *, chat: bool, learned: tuple[float, float] = (1.0, 1.0)) -> None:
         """chat: messages with roles, for an API. learned: what the API counted for each token counted here."""
@@ -65,23 +77,6 @@ class Counter:
         if messages not in self._prefixes:
             self._prefixes[messages] = sum(self.text(m.content) + MESSAGE_TOKENS for m in messages)
         return self._prefixes[messages]
-
-
-class ByteCounter(Counter):
-    """Where no tokenizer is at hand: tokens by the length in bytes."""
-
-    exact = False
-
-    def __init__(self, *, chat: bool, learned: tuple[float, float] = (1.0, 1.0)) -> None:
-        self.chat, self.learned = chat, learned
-        self._prefixes = {}
-
-    def text(self, text: str) -> int:
-        return math.ceil(len(text.encode("utf-8", "replace")) / BYTES_A_TOKEN)
-
-    def _local(self, request: Request, answer: str) -> Tokens:
-        before, question = plain_text(request.messages)
-        return Tokens(self.text(before), self.text(question), 1 if request.choices else self.text(answer))
 
 
 @dataclass
@@ -183,19 +178,12 @@ def learned(ledger: Path, identity: str, counter: Counter) -> tuple[float, float
     return theirs[0] / ours[0], theirs[1] / ours[1]
 
 
-def any_tokenizer(*first: Path | None) -> Tokenizer | None:
-    """The first of these models' tokenizers, else that of any model in the cache; None where there is none."""
+def tokenizer_of(folder: Path | None) -> Tokenizer:
+    """A model folder's tokenizer; where the model is not here, that of any model in the cache, else `Pieces`."""
     cached = cache_root() / "models"
     others = sorted(path.parent for path in cached.glob("*/tokenizer.json")) if cached.is_dir() else []
-    found = (tokenizer_of(path) for path in (*first, *others))
-    return next((tokenizer for tokenizer in found if tokenizer is not None), None)
-
-
-def tokenizer_of(path: Path | None) -> Tokenizer | None:
-    """A model folder's tokenizer, None where there is no model or it has none."""
-    if path is None:
-        return None
-    try:
-        return Tokenizer.load(path)
-    except AasutError:
-        return None
+    for path in (folder, *others):
+        if path is not None:
+            with suppress(AasutError):
+                return Tokenizer.load(path)
+    return Pieces()

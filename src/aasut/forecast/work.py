@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aasut.data import label as labelling
 from aasut.data import split
 from aasut.engine.common import begin
-from aasut.engine.tree import build as build_tree
 from aasut.evaluate.timing import measure
 from aasut.forecast.rehearse import Rehearsal
-from aasut.forecast.stand_in import BYTES_A_TOKEN, Asked, tokenizer_of
-from aasut.formats.tokenizer import Tokenizer
+from aasut.forecast.stand_in import Asked, tokenizer_of
+from aasut.formats.tokenizer import read_json
 from aasut.recipe import Recipe
 from aasut.store import Artefact
 from aasut.student import train
 from aasut.types import Example, Usage
+
+if TYPE_CHECKING:
+    from aasut.student.objective import Row
 
 STAGES = ("data", "choose", "label", "linear", "initialise", "train", "export", "evaluate", "report")
 UNCACHED = 4  # the timing without the prefix cache takes this part of the requests
@@ -50,8 +53,8 @@ class Work:
     stages: list[Stage]
     asked: dict[str, Asked]
     steps: int = 0
-    rows: list[list[int]] = field(default_factory=list)  # token ids of the student's training inputs
-    validation: list[list[int]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # that the student is trained on
+    validation: list[Row] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -64,8 +67,8 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
     """The work of the stages that are not in the store."""
     recipe = rehearsal.recipe
     linear = recipe.student.initialise == "linear"
-    parents = {"linear": done["train"] if linear else done["linear"]}
-    artefacts = {name: parents.get(name) or done.get(name) for name in STAGES if not (linear and name == "train")}
+    artefacts = {name: done.get("train" if linear and name == "linear" else name) for name in STAGES}
+    artefacts |= {"train": None} if linear else {}
     stages = [Stage(name, artefact.reused) for name, artefact in artefacts.items() if artefact is not None]
     work = Work(stages, rehearsal.stand_in.asked)
     _teacher(rehearsal, done, work)
@@ -107,18 +110,9 @@ def _teacher(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> Non
             loaded = True
             prefixes = {r.messages[:-1]: t.prefix for r, t in zip(asked.requests, asked.tokens, strict=True)}
             stage.units["teacher.tokens"] += question + sum(prefixes.values())
-            free = [t.answer for r, t in zip(asked.requests, asked.tokens, strict=True) if not r.choices]
-            stage.units["teacher.decoded"] += sum(free)
+            stage.units["teacher.written"] += sum(not request.choices for request in asked.requests)
         elif rehearsal.teacher_kind == "endpoint":
             stage.units["endpoint.calls"] += stage.calls
-
-
-def student_tokens(recipe: Recipe, examples: Sequence[Example], tokenizer: Tokenizer | None) -> list[list[int]]:
-    """Token ids of the student's prompts; of the right number alone where its tokenizer is not at hand."""
-    prompts = train.prompts_of(recipe, examples)
-    if tokenizer is not None:
-        return [begin(tokenizer, prompt) for prompt in prompts]
-    return [[0] * max(1, round(len(prompt.encode("utf-8", "replace")) / BYTES_A_TOKEN)) for prompt in prompts]
 
 
 def _linear(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
@@ -137,29 +131,31 @@ def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
 
 def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Example], work: Work) -> None:
     """Steps, positions of the micro-batches, and looks at the validation share."""
+    from aasut.student.objective import NO_TREE
     from aasut.student.trainer import MICRO_TOKENS, micro_batches, schedule
 
     recipe, stage, settings = rehearsal.recipe, work["train"], rehearsal.recipe.student
-    tokenizer = tokenizer_of(rehearsal.folder_of(settings.model))
-    labelled = {row.id for row in labelling.load(done["label"].path)}
-    examples = [example for example in pool if example.id in labelled]
-    ids = student_tokens(recipe, examples, tokenizer)
-    answers = [tokenizer.encode(text) for text in train.answer_texts(recipe)] if tokenizer else []
-    tree = build_tree(answers or [[0], [1]], tokenizer.eos_id if tokenizer else None)
-    held = set(train.validation_rows([e.group for e in examples], settings.validation, recipe.seed))
-    work.rows = [row for i, row in enumerate(ids) if i not in held]
-    work.validation = [row for i, row in enumerate(ids) if i in held]
-    steps = schedule([len(row) for row in work.rows], settings.epochs, settings.batch_examples, recipe.seed)
-    positions = sum(
-        batch.ids.size for chosen in steps for batch in micro_batches(work.rows, chosen, tree, MICRO_TOKENS)
-    )
+    by_id = {row.id: row for row in labelling.load(done["label"].path)}
+    examples = [example for example in pool if example.id in by_id]
+    folder = rehearsal.folder_of(settings.model)
+    tokenizer = tokenizer_of(folder)
+    context = int(read_json(folder / "config.json").get("max_position_embeddings", 1 << 30)) if folder else 1 << 30
+    tree, rows, _ = train.rows_of(recipe, context, tokenizer, examples, by_id)
+    kept = [i for i, found in enumerate(rows) if found]
+    held = set(train.validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
+    work.rows = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
+    work.validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
+    ids = [row.ids for row in work.rows]
+    steps = schedule([len(row) for row in ids], settings.epochs, settings.batch_examples, recipe.seed)
     every = max(1, len(steps) // settings.checks)
     checks = len({step for step in range(1, len(steps) + 1) if step % every == 0 or step == len(steps)})
     work.steps = len(steps)
-    stage.units.update({"student.load": 1, "train.first": 1, "train.positions": positions})
-    stage.units["train.forward"] += checks * sum(len(row) + len(tree.nodes) for row in work.validation)
-    stage.units["train.checks"] += checks
-    stage.units["write.student_gb"] += 1
+    stage.units.update({"student.load": 1, "train.first": 1, "train.checks": checks, "write.student_gb": 1})
+    for chosen in steps:
+        batches = micro_batches(ids, chosen, tree or NO_TREE, MICRO_TOKENS)
+        stage.units["train.positions"] += sum(batch.ids.size for batch in batches)
+    extra = len(tree.nodes) if tree else 0
+    stage.units["train.forward"] += checks * sum(len(row.ids) + extra for row in work.validation)
 
 
 def _export(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
@@ -193,20 +189,25 @@ def _evaluate(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> No
     test = split.load(done["data"].path, "test")
     requests = min(recipe.evaluate.timing_requests, len(test))
     cached, uncached = _timed(requests, 2), _timed(max(requests // UNCACHED, 1), 1)
+    stage.units["rows.tested"] += len(test)
+    texts = not recipe.task.build().answers
     if rehearsal.teacher_kind == "model":
         question = sum(t.question for t in rehearsal.test_tokens) / len(test)  # of all members together
         prefix = sum(t.prefix for t in rehearsal.test_tokens) / len(test)
         stage.units["teacher.tokens"] += question * cached
         stage.units["teacher.whole"] += (question + prefix) * uncached
-    stage.units["rows.tested"] += len(test)
-    words = sum(len(train.linear_prompt(recipe, e)) for e in test) / len(test)
-    stage.units["linear.scored"] += words * (len(test) + cached + uncached)
+        stage.units["teacher.written"] += texts * (cached + uncached)
+    if not texts:
+        words = sum(len(train.linear_prompt(recipe, e)) for e in test) / len(test)
+        stage.units["linear.scored"] += words * (len(test) + cached + uncached)
     if recipe.student.initialise == "linear":
         return
-    ids = student_tokens(recipe, test, tokenizer_of(rehearsal.folder_of(recipe.student.model)))
-    mean = sum(map(len, ids)) / len(ids)
+    tokenizer = tokenizer_of(rehearsal.folder_of(recipe.student.model))
+    mean = sum(len(begin(tokenizer, prompt)) for prompt in train.prompts_of(recipe, test)) / len(test)
     served = 2 if recipe.export.q8_0 else 1
-    stage.units["served.load"] += served
-    stage.units["served.tokens"] += served * mean * (len(test) + cached + uncached)
-    stage.units["student.load"] += 1
+    answered = served * (len(test) + cached + uncached)
+    stage.units.update({"served.load": served, "student.load": 1})
+    stage.units["served.tokens"] += mean * answered
     stage.units["untrained.tokens"] += mean * len(test)
+    stage.units["served.written"] += texts * answered
+    stage.units["untrained.written"] += texts * len(test)
