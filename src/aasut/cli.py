@@ -50,13 +50,30 @@ def run(
     root: Root = Path("runs"),
     require: Annotated[bool, typer.Option("--require", help="Exit with 3 unless the verdict is non_inferior.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run will take, and begin nothing that costs.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="With --dry-run: try the models for some seconds, or guess.")
+    ] = True,
+    latency_s: Annotated[
+        float | None,
+        typer.Option("--latency-s", min=0, help="With --dry-run: seconds that a call to the endpoint takes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a teacher into a student: label, train, export, prove and price it."""
     from aasut import pipeline
     from aasut import recipe as recipes
 
+    if not dry_run and (not probe or latency_s is not None):
+        raise typer.BadParameter("--no-probe and --latency-s go with --dry-run.")
     loaded = recipes.load(recipe, overrides or [])
+    if dry_run:
+        from aasut.forecast import command
+
+        command.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale, probe, latency_s, as_json)
+        return
     finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
     if as_json:
         print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))

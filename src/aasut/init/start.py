@@ -43,7 +43,8 @@ def _checked(found: Findings, loaded: Recipe, out: Path, progress: Progress) -> 
     if not read.examples:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(read.failed.items()))
         raise DataError(
-            f"No row of {found.path} can be used ({reasons}).", "Mend the file, or write a recipe that says how to read it."
+            f"No row of {found.path} can be used ({reasons}).",
+            "Mend the file, or write a recipe that says how to read it.",
         )
     return replace(found, faults=dict(read.failed))
 
