@@ -23,7 +23,7 @@ Unknown fields are refused. This page is made from `src/aasut/recipe.py` by `mak
 def sections(model: type[BaseModel], name: str) -> list[str]:
     """A table of this section's fields, then the sections in it."""
     lines = [
-        f"## {name or 'Top level'}",
+        f"## {name or 'Top level'}{kind(model)}",
         "",
         (model.__doc__ or "").strip(),
         "",
@@ -32,11 +32,18 @@ def sections(model: type[BaseModel], name: str) -> list[str]:
     ]
     inner: list[str] = []
     for field, info in model.model_fields.items():
+        field = info.alias or field
         path = f"{name}.{field}" if name else field
         lines.append(f"| `{field}` | {values(info.annotation)} | {default(info)} | {text(info)} |")
         for child in models(info.annotation):
             inner += ["", *sections(child, path + ("[]" if is_list(info.annotation) else ""))]
     return lines + inner
+
+
+def kind(model: type[BaseModel]) -> str:
+    """For one of several sections that may stand in a place: which `kind` it is."""
+    field = model.model_fields.get("kind")
+    return "" if field is None else f", kind: {field.default}"
 
 
 def text(info: FieldInfo) -> str:
@@ -57,14 +64,14 @@ def values(annotation: object) -> str:
     if origin is typing.Annotated:
         return values(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(values(a) for a in arguments if a is not type(None))
+        return " or ".join(dict.fromkeys(values(a) for a in arguments if a is not type(None)))
     if origin is list:
         return f"list of {values(arguments[0])}"
     if origin is dict:
         return f"{values(arguments[0])} → {values(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return {"str": "text", "int": "integer", "float": "number", "bool": "true \\| false"}.get(
+    return {"str": "text", "int": "integer", "float": "number", "bool": "true \\| false", "Any": "anything"}.get(
         getattr(annotation, "__name__", ""), ""
     )
 

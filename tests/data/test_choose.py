@@ -201,3 +201,45 @@ def test_an_engine_behind_the_local_teacher_is_judged_by_what_it_reads(tmp_path:
     panel, facts = chosen(LocalTeacher(engine, "r"), wanted, tmp_path, examples)
     assert panel.members == (sets[1 - spoiled],)
     assert facts["candidates"][spoiled]["loss_on_tune"] == pytest.approx(math.log(2), abs=1e-3)
+
+
+GENERATE = {"kind": "generate", "prompt": "Text: {text}", "max_tokens": 9}
+PRETRAINED = {"model": {"address": "file:nowhere"}}
+
+
+class Writing(Planted):
+    """Says more of the right words the better its shots are."""
+
+    def answer(self, request: Request) -> Completion:
+        asked, words = number(request.messages[-1]), int(self.quality(shots_of(request)))
+        if words < 0:
+            return Completion("", failure="broken")
+        right = f"{ANSWERS[asked % 2]} word for {asked} here".split()
+        return Completion(" ".join(right[:words] + ["other"] * (5 - words)), Usage(5, 5))
+
+
+@pytest.mark.parametrize("best", [0, 2, 3])
+def test_shots_for_free_text_are_chosen_by_how_near_the_answers_are(tmp_path: Path, best: int) -> None:
+    """No answer is equal to the human one, so that equality would not tell the sets apart."""
+    plain = small_run.recipe(
+        teacher=MODEL | {"shots": 4, "candidates": 4, "samples": 3, "temperature": 0.5}, task=GENERATE
+    )
+    wanted = recipes.parse(plain | {"student": PRETRAINED}, "recipe")
+    examples = [Example(e.id, e.slots, e.group, f"{e.answer} word for {i} here") for i, e in enumerate(tune(60))]
+    sets = [draw_shots(examples, (), 4, wanted.seed * 1000 + candidate) for candidate in range(4)]
+    numbers = [[int(shot.slots["text"].split()[-1]) for shot in shots] for shots in sets]
+    teacher = Writing(lambda shots: 4 if shots == numbers[best] else 2)
+    panel, facts = chosen(teacher, wanted, tmp_path, examples)
+    assert panel.members == (sets[best],) * 3
+    assert (panel.sampling, panel.bias, panel.temperature) == (0.5, (), 1.0)
+    losses = [c["loss_on_tune"] for c in facts["candidates"]]
+    assert losses == pytest.approx([0.2 if candidate == best else 0.6 for candidate in range(4)])
+    assert {request.sample for request in teacher.asked} == {0}
+    assert len(teacher.asked) == 4 * facts["judged_on"]  # each set is judged by one draw
+
+
+def test_free_text_without_shots_is_one_question_drawn_as_often_as_is_wanted(tmp_path: Path) -> None:
+    plain = small_run.recipe(teacher=MODEL | {"samples": 2, "temperature": 1.5}, task=GENERATE, student=PRETRAINED)
+    panel, facts = chosen(Planted(lambda _: 1.0), recipes.parse(plain, "recipe"), tmp_path, [])
+    assert (panel.members, panel.sampling) == (((), ()), 1.5)
+    assert facts == {"candidates": []}

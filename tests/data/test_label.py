@@ -280,3 +280,95 @@ def test_labels_outlive_their_file(tmp_path: Path) -> None:
     lines = (tmp_path / "labels.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [example.id for example in pool]
     assert label.load(tmp_path)[0].confidence == max(json.loads(lines[0])["probabilities"])
+
+
+def test_a_committee_without_logprobs_votes_on_each_input(tmp_path: Path) -> None:
+    """Three members that differ by their shots: each input gets the votes of all three on it, and no other's."""
+
+    class ByShots(Planted):
+        def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+            answers = []
+            for request in requests:
+                sure = int(request.messages[-1].content.split()[-1])  # members with at least as many shots say yes
+                answers.append(Completion(ANSWERS[int(len(request.messages) // 2 >= sure)], Usage(1, 1)))
+            if keep is not None:
+                keep(list(zip(requests, answers, strict=True)))
+            return answers
+
+    shot = Shot({"text": "x"}, "positive")
+    panel = Panel.plain([(), (shot,), (shot, shot)], 2)
+    pool = [Example(f"0:{i:03d}", {"text": f"{'long ' * (i % 7)}number {i % 4}"}, f"g{i}") for i in range(150)]
+    facts = labelled(ByShots(), recipe(**LOCAL), tmp_path, pool, panel=panel)
+    positive = [1.0, 2 / 3, 1 / 3, 0.0]  # by how many shots a member must have
+    for i, one in enumerate(label.load(tmp_path)):
+        assert one.id == pool[i].id
+        assert one.probabilities == pytest.approx((1 - positive[i % 4], positive[i % 4]))
+    assert facts["conservation"]["label"].kept == 150
+
+
+EXTRACT: dict[str, Any] = {
+    "task": {
+        "kind": "extract",
+        "prompt": "Text: {text}",
+        "schema": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}}},
+    },
+    "student": {"model": {"address": "file:nowhere"}},
+}
+
+
+def text_recipe(**teacher: Any) -> Recipe:
+    plain = small_run.recipe(teacher=LOCAL | {"samples": 3, "temperature": 0.5, "max_failed": 0.6} | teacher, **EXTRACT)
+    return recipes.parse(plain, "recipe")
+
+
+class Drawing(Planted):
+    """Says what stands in the input for each draw, parted by bars: `cut` is cut off, `broken` is no answer at all."""
+
+    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+        answers = []
+        for request in requests:
+            said = request.messages[-1].content.removeprefix("Text: ").split("|")[request.sample]
+            finish, failure = ("length" if said == "cut" else "stop"), ("refused" if said == "broken" else "")
+            answers.append(Completion(said, Usage(1, 1), finish_reason=finish, failure=failure))
+        if keep is not None:
+            keep(list(zip(requests, answers, strict=True)))
+        return answers
+
+
+def test_every_draw_that_fits_is_a_label_and_rows_without_any_are_counted(tmp_path: Path) -> None:
+    said = [
+        '{"b":"x","a":1.0}|{"a": 2}|{"a": 2}',
+        'cut|no|{"a": 3}',
+        "cut|cut|cut",
+        'no|{"a": "x"}|[]',
+        "broken|broken|broken",
+        '{"a": 2}|{"a": 1}|{"b": "é"}',
+    ]
+    panel = Panel.plain([()] * 3, 0)
+    facts = labelled(Drawing(), text_recipe(), tmp_path, words(said), panel=panel)
+    assert [(one.id, one.probabilities, one.texts) for one in label.load(tmp_path)] == [
+        ("0:0", (), ('{"a": 1, "b": "x"}', '{"a": 2}', '{"a": 2}')),
+        ("0:1", (), ('{"a": 3}',)),
+        ("0:5", (), ('{"a": 2}', '{"a": 1}', '{"b": "é"}')),
+    ]
+    assert facts["conservation"]["label"].as_dict() == {
+        "in": 6, "kept": 3, "dropped": {}, "failed": {
+            "the answer is longer than task.max_tokens": 1, "the answer does not fit the task": 1, "refused": 1,
+        },
+    }  # fmt: skip
+    assert (facts["texts"], facts["texts_unusable"], facts["commonest"]) == (7, 2, '{"a": 2}')
+    assert "answers" not in facts
+    assert Panel.from_json((tmp_path / "panel.json").read_text()) == panel
+
+
+def test_too_many_rows_without_an_answer_stop_the_run(tmp_path: Path) -> None:
+    said = ['{"a": 1}|{"a": 2}|{"a": 2}', "cut|cut|cut", "no|no|no"]
+    with pytest.raises(TeacherError, match=r"2 of 3 answers are unusable \(1 × the answer is longer than task.max_tok"):
+        labelled(Drawing(), text_recipe(max_failed=0.5), tmp_path, words(said), panel=Panel.plain([()] * 3, 0))
+    assert not (tmp_path / "labels.jsonl").exists()
+
+
+def test_one_text_for_all_inputs_is_refused(tmp_path: Path) -> None:
+    said = ['{"a": 1}|{"a":1}|{"a": 1.0}'] * 4
+    with pytest.raises(TeacherError, match=r"the same answer, '\{\"a\": 1\}', to all 4 inputs"):
+        labelled(Drawing(), text_recipe(), tmp_path, words(said), panel=Panel.plain([()] * 3, 0))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from aasut.data.panel import (
     worked,
 )
 from aasut.errors import DataError
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify, Extract, Generate, PromptTemplate
 from aasut.types import Completion, Example, Message
 
 TEMPLATE = PromptTemplate.of([{"role": "system", "content": "Sort."}, {"role": "user", "content": "Q: {text}"}])
@@ -203,3 +204,75 @@ def test_one_member_without_logprobs_makes_it_a_vote() -> None:
 )
 def test_unusable_rows_say_why(answers: list[Completion], reason: str) -> None:
     assert Panel.plain([()] * len(answers), 2).combine(TASK, answers) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (["c", "a", "c"], (1 / 3, 0, 2 / 3)),
+        (["b", "b", "b"], (0, 1, 0)),
+        (["c", "b", "a"], (1 / 3, 1 / 3, 1 / 3)),
+        (["b", "c", "b", "b", "b"], (0, 0.8, 0.2)),
+    ],
+)
+def test_each_member_of_a_committee_without_logprobs_has_one_vote(said: list[str], expected: tuple[float, ...]) -> None:
+    """Calibration has no part in it: it is made for log-probabilities."""
+    task = Classify(("a", "b", "c"), TEMPLATE)
+    for panel in (Panel.plain([()] * len(said), 3), Panel(((),) * len(said), ((9.0,) * 3,) * len(said), (5, 0, 0), 7)):
+        probabilities, failure = panel.combine(task, [Completion(text) for text in said])
+        assert failure == ""
+        assert probabilities is not None
+        assert probabilities.tolist() == pytest.approx(list(expected))
+
+
+SCHEMA = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+
+
+def test_members_of_free_text_are_draws_of_one_question() -> None:
+    task = Extract(TEMPLATE, 33, SCHEMA)
+    panel = replace(Panel.plain([SHOTS] * 3, 0), sampling=0.7)
+    asked = panel.requests(TEMPLATE, task, {"text": "x"})
+    assert [request.sample for request in asked] == [0, 1, 2]
+    assert {(r.choices, r.max_tokens, r.temperature, r.schema) for r in asked} == {((), 33, 0.7, SCHEMA)}
+    assert len({request.messages for request in asked}) == 1
+    assert panel.first().requests(TEMPLATE, task, {"text": "x"}) == asked[:1]
+    assert Panel.from_json(panel.to_json()) == panel
+    labels = Panel.plain([(), SHOTS], 2).requests(TEMPLATE, TASK, {"text": "x"})
+    assert {(r.sample, r.schema, r.max_tokens) for r in labels} == {(0, "", 16)}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "texts", "failure"),
+    [
+        ([Completion(' {"n":1.0}')], ('{"n": 1}',), ""),
+        ([Completion('{"n": 1}'), Completion('{"n": 2}'), Completion('{"n":1}')], ('{"n": 1}', '{"n": 2}', '{"n": 1}'),
+         ""),
+        ([Completion("none"), Completion('{"n": 2}')], ('{"n": 2}',), ""),
+        ([Completion('{"n": 1}', finish_reason="length")], (), "the answer is longer than task.max_tokens"),
+        ([Completion('{"n": "one"}')], (), "the answer does not fit the task"),
+        ([Completion("", failure="refused")], (), "refused"),
+        ([Completion("", failure="refused"), Completion('{"n": 2}')], ('{"n": 2}',), ""),
+        ([Completion('{"n": 2}', failure="refused")], (), "refused"),
+    ],
+)  # fmt: skip
+def test_draws_that_can_be_used_are_taken_and_none_is_a_failure(
+    drawn: list[Completion], texts: tuple[str, ...], failure: str
+) -> None:
+    panel = Panel.plain([()] * len(drawn), 0)
+    assert panel.texts(Extract(TEMPLATE, 9, SCHEMA), drawn) == (texts, failure)
+
+
+def test_free_text_is_taken_as_it_is_but_for_space_around_it() -> None:
+    panel, task = Panel.plain([(), ()], 0), Generate(TEMPLATE, 9)
+    assert panel.texts(task, [Completion(" a  b\n"), Completion("c")]) == (("a  b", "c"), "")
+    assert panel.texts(task, [Completion(" "), Completion("\n")]) == ((), "the answer does not fit the task")
+
+
+def test_shots_of_free_text_are_drawn_from_all_answers_alike() -> None:
+    pool = examples(one=1, two=1, three=30)
+    drawn = [draw_shots(pool, (), 4, seed) for seed in range(40)]
+    assert drawn == [draw_shots(pool, (), 4, seed) for seed in range(40)]
+    assert all(len({shot.slots["text"] for shot in shots}) == 4 for shots in drawn)
+    counted = Counter(shot.answer for shots in drawn for shot in shots)
+    assert counted["three"] > 120
+    assert set(counted) == {"one", "two", "three"}

@@ -183,3 +183,57 @@ def test_a_linear_student_is_its_own_linear_baseline(models: Models, split: list
     assert set(predictions(tmp_path)["probabilities"]) == {"teacher", "student", "majority"}
     assert facts["engines"] == {"student": "linear-float32"}
     assert facts["conservation"]["evaluate"] == Conservation(30, 30)
+
+
+def text_recipe(**teacher: Any) -> recipes.Recipe:
+    plain = small_run.recipe(
+        task={"kind": "generate", "prompt": "Text: {text}", "max_tokens": 5},
+        teacher={"scripted": {}, "max_failed": 0.2, "samples": 3, "temperature": 0.5} | teacher,
+        student={"model": {"address": "file:model"}, "prompt": "Review: {text}\nSentiment:"},
+        export={"serve": "safetensors", "engine": "torch", "precision": "float32"},
+        evaluate={"timing_requests": 8},
+    )
+    return recipes.parse(plain, "test")
+
+
+def test_texts_of_every_model(models: Models, split: list[Example], tmp_path: Path) -> None:
+    """A teacher's text that is no answer is wrong; one that it does not give, and a text too long, are left out."""
+    rules = {"no 7": "  ", "great": "fine ", "lovely": "fine", "solid": "fine", "awful": "bad", "broken": "bad",
+             "poor": "bad"}  # fmt: skip
+    long = Example("long", {"text": "great " + "zq" * 300}, "long", "fine")
+    none = Example("none", {"text": "so so"}, "none", "fine")
+    only = Models(student=models.student, linear=None, untrained=models.untrained, student_q8_0=None)
+    ledger = Ledger(ScriptedTeacher(rules), tmp_path / "ledger.db")
+    panel = Panel.plain([()] * 3, 0)
+    labelled = {"commonest": "bad", "texts": 9}
+    facts = evaluate.build(text_recipe(), panel, ledger, only, [*split, long, none], labelled, tmp_path, QUIET)
+    assert facts["conservation"]["evaluate"] == Conservation(
+        32, 30, failed={"longer than the student's context": 1, "no rule matches": 1}
+    )
+    assert ledger.calls_made == 32  # a teacher that is drawn from three times answers the test once
+    ledger.close()
+    found = predictions(tmp_path)
+    assert found["ids"] == [e.id for e in split]
+    assert set(found["texts"]) == {"teacher", "student", "untrained", "majority"}
+    expected = ["" if e.id == "r7" else "fine" if e.answer == "positive" else "bad" for e in split]
+    assert found["texts"]["teacher"] == expected
+    assert found["texts"]["majority"] == ["bad"] * 30
+    for name in ("student", "untrained"):
+        engine = base.load("torch", getattr(models, name), precision="float32")
+        asked = [base.Prompt(prompt, 5) for prompt in prompts_of(text_recipe(), split)]
+        assert found["texts"][name] == [answer.text.strip() for answer in base.write(engine, asked)]
+    assert found["texts"]["student"] != found["texts"]["untrained"]
+    speeds = json.loads((tmp_path / "timings.json").read_text())
+    tokens = speeds["cached"]["student"]["tokens_per_request"]
+    prompt = np.mean([engine.count_tokens(text) for text in prompts_of(text_recipe(), split)[:8]])
+    assert prompt < tokens <= prompt + 5
+
+
+def test_a_teacher_that_gives_too_few_texts_stops_the_run(models: Models, split: list[Example], tmp_path: Path) -> None:
+    ledger = Ledger(ScriptedTeacher({"great": "fine"}), tmp_path / "ledger.db")
+    with pytest.raises(TeacherError, match=r"of 30 examples in `test` cannot be used .*no rule matches"):
+        evaluate.build(
+            text_recipe(), Panel.plain([()] * 3, 0), ledger, models, split, {"commonest": "bad"}, tmp_path, QUIET
+        )
+    ledger.close()
+    assert not (tmp_path / "predictions.json").exists()

@@ -122,3 +122,16 @@ def test_calibration_by_hand() -> None:
 def test_confidences_of_other_items_are_refused(confidence: list[float], correct: list[bool]) -> None:
     with pytest.raises(DataError, match="confidences"):
         metrics.calibration(confidence, correct)
+
+
+def test_field_accuracy_is_over_all_items_whatever_fields_they_have() -> None:
+    gold = ['{"a": 1, "b": "x"}', '{"a": 2}', '{"a": 3, "c": null}', '{"a": [4, 5]}']
+    said = ['{"a": 1, "b": "y"}', '{"a": 2, "b": "x"}', '{"a": 3, "c": null, "d": 1}', '{"a": [5, 4]}']
+    assert metrics.field_accuracy(said, gold) == {"a": 3 / 4, "b": 2 / 4, "c": 1.0}
+    assert metrics.field_accuracy(gold, gold) == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_no_answer_has_no_field_right_not_even_one_that_is_rightly_lacking() -> None:
+    gold = ['{"a": 1}', '{"a": 1, "b": 2}', "{}"]
+    assert metrics.field_accuracy(["", "", ""], gold) == {"a": 0.0, "b": 0.0}
+    assert metrics.field_accuracy(['{"a": 1}', "", "{}"], gold) == {"a": 2 / 3, "b": 2 / 3}

@@ -7,7 +7,7 @@ import pytest
 
 from aasut.evaluate import verdict
 from aasut.evaluate.verdict import Answers
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify, Extract, Generate, PromptTemplate
 from aasut.types import Example
 
 TASK = Classify(("negative", "neutral", "positive"), PromptTemplate.of("{text}"))
@@ -115,3 +115,49 @@ def test_the_worst_twenty_are_shown() -> None:
         },
     )
     assert [row["id"] for row in verdict.disagreements(found)] == [f"e{i}" for i in range(29, 9, -1)]
+
+
+PROMPT = PromptTemplate.of("{text}")
+JSON = Extract(PROMPT, 9, '{"type": "object", "properties": {"a": {}, "b": {}}}')
+RIGHT = ['{"a": 1, "b": 2}', '{"a": 1}', '{"a": 3, "b": 4}', '{"a": 5}']
+
+
+def texts(task: Extract | Generate, human: list[str], **models: list[str]) -> Answers:
+    return Answers.of(task, examples(human), {"ids": [f"e{i}" for i in range(len(human))], "texts": models})
+
+
+def test_figures_of_json() -> None:
+    said = ['{"a": 1, "b": 2}', "", '{"a": 3, "b": 5}', '{"a": 6}']
+    found = verdict.result(texts(JSON, RIGHT, student=said), "student", 0.95)
+    assert found["accuracy"] == 1 / 4
+    assert found["ci95"][0] < 1 / 4 < found["ci95"][1]
+    assert found["similarity"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
+    assert found["fields"] == {"a": 2 / 4, "b": 2 / 4}
+    assert found["unusable"] == 1
+    assert (found["macro_f1"], found["confusion"], found["calibration_error"]) == (None, None, None)
+
+
+def test_figures_of_text() -> None:
+    human = ["the cat sat", "a dog", "so it is", "no"]
+    task = Generate(PROMPT, 9)
+    found = verdict.result(texts(task, human, student=["the cat sat", "a cat", "", "No"]), "student", 0.95)
+    assert (found["accuracy"], found["unusable"], found["fields"]) == (1 / 4, 1, {})
+    assert found["similarity"] == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+
+
+def test_a_teacher_without_an_answer_is_wrong() -> None:
+    found = texts(JSON, RIGHT, teacher=["", *RIGHT[1:]], student=RIGHT)
+    assert found.correct("teacher") == [False, True, True, True]
+    assert verdict.against_teacher(found, "student", 0.03, 0.95).paired.difference == pytest.approx(1 / 4)
+    assert verdict.against_linear(found, 0.95) is None
+
+
+def test_disagreements_in_text_have_no_confidence() -> None:
+    found = verdict.disagreements(
+        texts(JSON, RIGHT, teacher=[RIGHT[0], *RIGHT[:2], RIGHT[3]], student=[RIGHT[0], RIGHT[1], "", RIGHT[3]])
+    )
+    assert [row["id"] for row in found] == ["e2", "e1"]  # wrong ones first
+    assert found[0] == {
+        "id": "e2", "text": "text 2\nm", "human": RIGHT[2], "teacher": RIGHT[1], "student": "",
+        "teacher_confidence": None, "student_confidence": None,
+    }  # fmt: skip

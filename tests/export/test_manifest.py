@@ -9,6 +9,7 @@ import pytest
 from aasut.errors import ModelError
 from aasut.export.manifest import CARD, StudentCard, content_hash
 from aasut.store import file_hash, folder_hash
+from aasut.tasks import Extract, Generate
 from aasut.types import Message
 
 CONTENT = StudentCard(
@@ -97,6 +98,8 @@ def test_a_missing_run_without_any_other_says_how_to_make_one(tmp_path: Path) ->
     ("changes", "what"),
     [
         ({"kind": "poetry"}, "kind"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"schema": {"type": "object"}}, "schema"),
         ({"answers": "positive"}, "answers"),
         ({"tokens": 3}, "tokens"),
         ({"student_prompt": [{"role": "robot", "content": "{text}"}]}, r"student_prompt\.0\.role"),
@@ -116,3 +119,30 @@ def test_a_card_that_is_no_json_is_refused(run: Path) -> None:
     (run / CARD).write_bytes(b'{"name": "\xff')
     with pytest.raises(ModelError, match="damaged"):
         StudentCard.read(run)
+
+
+SCHEMA = '{"type": "object", "properties": {"größe": {"type": "integer"}}}'
+
+
+def test_the_card_gives_a_task_of_free_text(run: Path) -> None:
+    replace(CONTENT, kind="generate", answers=(), max_tokens=77).write(run)
+    task = StudentCard.read(run).task()
+    assert isinstance(task, Generate)
+    assert (task.answers, task.max_tokens, task.schema, task.prompt.slots) == ((), 77, "", ("text",))
+
+
+def test_the_card_keeps_the_schema_to_the_letter(run: Path) -> None:
+    card = replace(CONTENT, kind="extract", answers=(), max_tokens=256, schema=SCHEMA)
+    card.write(run)
+    assert StudentCard.read(run) == card
+    task = StudentCard.read(run).task()
+    assert isinstance(task, Extract)
+    assert (task.schema, task.max_tokens) == (SCHEMA, 256)
+    assert task.parse('{"größe": 3.0}') == '{"größe": 3}'
+
+
+def test_a_card_from_before_there_were_other_kinds_is_read(run: Path) -> None:
+    plain = json.loads((run / CARD).read_text())
+    del plain["max_tokens"], plain["schema"]
+    (run / CARD).write_text(json.dumps(plain))
+    assert StudentCard.read(run).task().max_tokens == 16

@@ -89,7 +89,13 @@ CHANGES = {
 
 def test_forms_of_one_model_pass(forms: tuple[Path, Path, Path]) -> None:
     told = roundtrip.prove(*forms, PROMPTS, ANSWERS)
-    assert told == {"prompts": 2, "tokens_equal": True, "weights_equal": True, "greedy_answers_equal": True}
+    assert told == {
+        "prompts": 2,
+        "answered": 2,
+        "tokens_equal": True,
+        "weights_equal": True,
+        "greedy_answers_equal": True,
+    }
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES.values(), ids=CHANGES.keys())
@@ -149,3 +155,28 @@ def test_a_quantised_file_is_not_the_same_model(forms: tuple[Path, Path, Path], 
     gguf_write.write(folder, tmp_path / "q8_0.gguf", "q8_0")
     with pytest.raises(RoundTripError, match="differs"):
         roundtrip.prove(start, folder, tmp_path / "q8_0.gguf", PROMPTS, ANSWERS)
+
+
+def test_forms_of_a_model_that_writes_text_pass(forms: tuple[Path, Path, Path]) -> None:
+    told = roundtrip.prove(*forms, PROMPTS, [])
+    assert told["answered"] == told["prompts"] == 2
+    assert told["greedy_answers_equal"] is True
+
+
+def test_other_settings_tell_in_the_text_that_a_model_writes(forms: tuple[Path, Path, Path]) -> None:
+    start, folder, file = forms
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    for prompt in PROMPTS:
+        with pytest.raises(RoundTripError, match="safetensors answers"):
+            roundtrip.prove(start, folder, file, [prompt], [])
+
+
+@pytest.mark.parametrize("answers", [ANSWERS, []], ids=["labels", "text"])
+def test_prompts_that_pass_the_context_are_compared_by_their_tokens_alone(
+    forms: tuple[Path, Path, Path], answers: list[str]
+) -> None:
+    told = roundtrip.prove(*forms, [*PROMPTS, "zq" * 400], answers)
+    assert (told["prompts"], told["answered"], told["greedy_answers_equal"]) == (3, 2, True)
+    told = roundtrip.prove(*forms, ["zq" * 400], answers)
+    assert (told["prompts"], told["answered"], told["greedy_answers_equal"]) == (1, 0, False)

@@ -218,7 +218,8 @@ def test_whole_table_mistakes(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit(tmp_path: Path) -> None:
     fails(tmp_path, RecipeError, r"format of t\.dat is not known", "t.dat", "text\na\n")
     fails(tmp_path, RecipeError, "columns are for CSV", "t.jsonl", "{}", columns=["text"])
-    fails(tmp_path, RecipeError, "Parquet holds UTF-8", "t.parquet", "", encoding="latin-1")
+    fails(tmp_path, RecipeError, "parquet says its encoding itself", "t.parquet", "", encoding="latin-1")
+    fails(tmp_path, RecipeError, "xml says its encoding itself", "t.xml", "", encoding="latin-1")
     fails(tmp_path, RecipeError, "no text encoding 'utf-9'", "t.csv", "text\na\n", encoding="utf-9")
     fails(tmp_path, RecipeError, "no text encoding 'base64'", "t.csv", "text\na\n", encoding="base64")
 

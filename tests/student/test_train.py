@@ -9,10 +9,12 @@ import pytest
 import tokenizers
 import torch
 
+import reference
 import small_run
 from aasut import recipe as recipes
 from aasut.engine import linear as linear_engine
 from aasut.engine import torch as torch_engine
+from aasut.engine.base import Prompt, write
 from aasut.errors import DataError
 from aasut.formats import safetensors
 from aasut.formats.tokenizer import Tokenizer
@@ -155,3 +157,94 @@ def test_the_linear_student_reads_what_its_server_renders() -> None:
     wanted = recipes.parse(plain, "test")
     example = Example("1", {"note": "x", "body": "long text", "title": "short"}, "g")
     assert train.linear_prompt(wanted, example) == "short\nlong text" == train.prompts_of(wanted, [example])[0]
+
+
+def text_recipe(max_tokens: int = 16, **student: Any) -> recipes.Recipe:
+    wanted = {"model": {"address": "file:model"}, "prompt": "{text} =", "precision": "float32", "checks": 1}
+    task = {"kind": "generate", "prompt": "Text: {text}", "max_tokens": max_tokens}
+    return recipes.parse(small_run.recipe(task=task, student=wanted | student), "test")
+
+
+def told(texts: dict[str, tuple[str, ...]]) -> tuple[list[Example], list[Label]]:
+    """Inputs, each its own group, with the teacher's texts."""
+    examples = [Example(f"e{i}", {"text": text}, f"g{i}") for i, text in enumerate(texts)]
+    return examples, [Label(e.id, texts=texts[e.slots["text"]]) for e in examples]
+
+
+def test_a_student_learns_texts_and_where_they_end(tiny_llama: Path, tmp_path: Path) -> None:
+    answers = {"great": ("good", "very good"), "awful": ("it is bad",)}
+    texts = {f"{word} {i}": said for i in range(20) for word, said in answers.items()}
+    examples, given = told(texts)
+    wanted = text_recipe(epochs=20, batch_examples=8, learning_rate=3e-3)
+    report = train.train(wanted, tiny_llama, examples, given[::-1], tmp_path, QUIET)
+    assert report["conservation"]["train"] == Conservation(40, 40)
+    held = report["validation_examples"]  # inputs; the others count by their texts
+    assert (
+        40 - held
+        < report["examples"]
+        == 60
+        - sum(len(texts[examples[i].slots["text"]]) for i in train.validation_rows([e.group for e in examples], 0.1, 7))
+    )
+    assert (report["floor"], report["texts_too_long"]) == (0.0, 0)
+    engine = torch_engine.load(tmp_path, precision="float32")
+    found = write(engine, [Prompt(text, 16) for text in train.prompts_of(wanted, examples)])
+    assert {answer.finish for answer in found} == {"stop"}
+    right = [answer.text.strip() in said for answer, said in zip(found, texts.values(), strict=True)]
+    assert np.mean(right) > 0.9
+    assert {answer.text[0] for answer in found} == {" "}  # a space parts them from the prompt, as in serving
+
+
+def test_texts_that_do_not_fit_are_counted_by_reason(tiny_llama: Path, tmp_path: Path) -> None:
+    """A text may have `max_tokens` tokens, not one more; a prompt must leave room for as many."""
+    count = torch_engine.load(tiny_llama, precision="float32").count_tokens
+    most = "x" * 11
+    assert (count(f" {most}"), count("zq" * 247 + " =")) == (12, 496)
+    examples, given = told(
+        {"a": ("fine",), "b": (most,), "c": (f"{most}x",), "d": (f"{most}x", "fine", f"{most}xx"),
+         "zq" * 247: ("fine",), "zq" * 249: ("fine",), "zq" * 250: ("fine",), "zq" * 251: (f"{most}x",)}
+    )  # fmt: skip
+    report = train.train(text_recipe(12, epochs=1), tiny_llama, examples, given, tmp_path, QUIET)
+    reasons = {"answer longer than task.max_tokens": 1, "longer than the student's context": 2}
+    assert report["conservation"]["train"] == Conservation(8, 5, failed=reasons)
+    assert report["texts_too_long"] == 2
+    assert report["examples"] + report["validation_examples"] == 5
+
+
+def test_texts_that_are_all_too_long_are_told(tiny_llama: Path, tmp_path: Path) -> None:
+    examples, given = told({"a": ("word " * 9,), "b": ("word " * 9,), "zq" * 400: ("fine",)})
+    says = r"None of the 3 inputs .* \(2 × answer longer than task.max_tokens, 1 × longer than the student's context\)"
+    with pytest.raises(DataError, match=says):
+        train.train(text_recipe(4), tiny_llama, examples, given, tmp_path, QUIET)
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["plain", "begin token"])
+def test_training_on_text_sees_the_tokens_that_serving_sees(tiny_llama: Path, tmp_path: Path, *, begins: bool) -> None:
+    """The first training loss is what transformers gives for begin token, prompt, answer and end token as one row."""
+    start = with_begin(tiny_llama, tmp_path / "start") if begins else tiny_llama
+    tokenizer = Tokenizer.load(start)
+    examples, given = told({f"{word} {i}": ("it is good", "no") for i in range(6) for word in ("a", "longer text")})
+    wanted = text_recipe(epochs=1, learning_rate=1e-12, batch_examples=64)
+    report = train.train(wanted, start, examples, given, tmp_path / "out", QUIET)
+    held = set(train.validation_rows([e.group for e in examples], 0.1, wanted.seed))
+    plain = reference.load(start)
+    total = tokens = 0.0
+    for i, (example, one) in enumerate(zip(examples, given, strict=True)):
+        for text in one.texts if i not in held else ():
+            prompt = [0] * begins + tokenizer.encode(f"{example.slots['text']} =")
+            answer = [*tokenizer.encode(f" {text}"), 1]
+            each = torch.log_softmax(plain(torch.tensor([prompt + answer])).logits[0].detach(), dim=1)
+            total -= sum(float(each[len(prompt) + place - 1, token]) for place, token in enumerate(answer))
+            tokens += len(answer)
+    assert report["curve"][0]["train_loss"] == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_a_text_continues_the_prompt_as_a_label_does(tiny_llama: Path, tmp_path: Path) -> None:
+    """No second space where the prompt ends with one: the same loss as for the text in its own line."""
+    examples, given = told({str(i): ("fine",) for i in range(8)})
+    tokens = {}
+    for prompt in ("{text} =", "{text} = "):
+        report = train.train(text_recipe(prompt=prompt, epochs=1), tiny_llama, examples, given, tmp_path / "out", QUIET)
+        tokens[prompt] = report["tokens"]
+    count = len(Tokenizer.load(tiny_llama).encode(" fine")) - len(Tokenizer.load(tiny_llama).encode("fine"))
+    space = len(Tokenizer.load(tiny_llama).encode("1 = ")) - len(Tokenizer.load(tiny_llama).encode("1 ="))
+    assert tokens["{text} = "] - tokens["{text} ="] == (space - count) * 7  # seven rows in training

@@ -153,3 +153,62 @@ def test_free_text_is_generated(engine: Engine) -> None:
     assert len(drawn) > 1
     assert ask(max_tokens=6, temperature=1.5, sample=1) == ask(max_tokens=6, temperature=1.5, sample=1)
     assert ask(max_tokens=600).failure == "longer than the teacher's context"
+
+
+def asked_in_text(text: str, sample: int = 0, schema: str = "", shot: str = "") -> Request:
+    shots = (Message("user", shot), Message("assistant", "good")) if shot else ()
+    return Request((*shots, Message("user", text)), max_tokens=14, temperature=1.2, sample=sample, schema=schema)
+
+
+def test_drawn_text_hangs_on_its_own_text_and_sample_alone(engine: Engine) -> None:
+    """Not on the other requests of a call, nor on their order; the same in every run."""
+    teacher = LocalTeacher(engine, "r")
+    asked = [
+        asked_in_text(f"Review: {text}", sample, shot="great" * (number % 2))
+        for number, text in enumerate(["great", "the battery", "नमस्ते", "x " * 30])
+        for sample in range(3)
+    ]
+    together = [answer.text for answer in teacher.complete(asked)]
+    assert [teacher.complete([one])[0].text for one in asked] == together
+    assert [answer.text for answer in teacher.complete(asked[::-1])][::-1] == together
+    assert [answer.text for answer in LocalTeacher(engine, "other").complete(asked[4:7])] == together[4:7]
+    assert len(set(together)) == len(together)
+
+
+def test_requests_of_one_text_that_differ_in_settings_keep_their_own(engine: Engine) -> None:
+    teacher = LocalTeacher(engine, "r")
+    text = (Message("user", "Review: great"),)
+    asked = [Request(text, max_tokens=3), Request(text, max_tokens=9), Request(text, max_tokens=9, temperature=1.5)]
+    found = teacher.complete(asked)
+    assert found == [teacher.complete([one])[0] for one in asked]
+    assert [answer.usage.completion_tokens for answer in found[:2]] == [3, 9]
+    assert found[1].text.startswith(found[0].text)
+    assert found[2].text != found[1].text
+    assert {answer.choice_logprobs for answer in found} == {None}
+
+
+SCHEMA = (
+    '{"type": "object", "properties": {"n": {"enum": [1, 22, 333]}}, "required": ["n"], "additionalProperties": false}'
+)
+
+
+def test_text_that_is_bound_to_a_schema_fits_it(engine: Engine) -> None:
+    teacher = LocalTeacher(engine, "r")
+    asked = [asked_in_text(f"Review: {text}", sample, SCHEMA) for text in ("great", "bad one") for sample in range(8)]
+    free = [asked_in_text(f"Review: {text}") for text in ("great", "bad one")]
+    found = teacher.complete([free[0], *asked, free[1]])
+    assert {answer.text for answer in found[1:-1]} == {'{"n": 1}', '{"n": 22}', '{"n": 333}'}
+    assert {answer.finish_reason for answer in found[1:-1]} == {"stop"}
+    assert [found[0], found[-1]] == teacher.complete(free)  # a schema binds its own row alone
+    assert not any(answer.text.startswith("{") for answer in (found[0], found[-1]))
+
+
+def test_a_cut_answer_says_so_and_one_that_just_fits_the_context_is_given(engine: Engine) -> None:
+    teacher = LocalTeacher(engine, "r")
+    room = engine.context - engine.count_tokens("Review: great")
+    (whole,) = teacher.complete([Request((Message("user", "Review: great"),), max_tokens=room)])
+    assert whole.failure == ""
+    (over,) = teacher.complete([Request((Message("user", "Review: great"),), max_tokens=room + 1)])
+    assert over.failure == "longer than the teacher's context"
+    (cut,) = teacher.complete([Request((Message("user", "Review: great"),), max_tokens=5, schema=SCHEMA)])
+    assert cut.finish_reason == "length"

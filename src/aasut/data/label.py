@@ -70,6 +70,7 @@ def build(
         facts["mean_confidence"] = float(np.mean([label.confidence for label in labels]))
     else:
         facts["texts"] = sum(len(label.texts) for label in labels)
+        facts["texts_unusable"] = len(labels) * len(panel.members) - facts["texts"]  # of rows that have another
         facts["commonest"] = given.most_common(1)[0][0]
     return facts
 

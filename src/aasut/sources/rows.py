@@ -41,10 +41,14 @@ class Row:
 
 
 def rows(kind: str, path: Path, name: str, table: Table, needed: Sequence[str], step: Step) -> Iterator[Row]:
-    """Rows of a file of this kind (csv, tsv, jsonl, chat, parquet); `step` advances by the bytes read.
+    """Rows of a file of this kind (csv, tsv, jsonl, chat, parquet, xml); `step` advances by the bytes read.
 
     Raises DataError where a needed column is missing or the file as a whole is not of its kind.
     """
+    if kind == "xml":
+        from aasut.sources import xml_rows
+
+        return xml_rows.rows(path, name, table, needed, step)
     return _READERS[kind](path, name, table, needed, step)
 
 

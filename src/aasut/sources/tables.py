@@ -19,7 +19,7 @@ from typing import Any
 
 from aasut.errors import DataError, HashMismatch, PromptMismatch, RecipeError
 from aasut.progress import Progress
-from aasut.recipe import Table
+from aasut.recipe import LabelColumn, Table
 from aasut.sources import archives, logs
 from aasut.sources.rows import Row, RowFault, rows
 from aasut.store import disk_errors, file_hash, write_atomically
@@ -27,7 +27,7 @@ from aasut.tasks import Task
 from aasut.types import Example
 
 _SCHEME = "pypi-sdist:"
-_ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".xml": "xml"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -139,14 +139,14 @@ def _format(table: Table) -> str:
     if not kind:
         raise RecipeError(
             f"The format of {name} is not known by its ending.",
-            "Set the table's format: csv, tsv, jsonl, chat or parquet.",
+            "Set the table's format: csv, tsv, jsonl, chat, xml or parquet.",
         )
     if table.columns is not None and kind not in ("csv", "tsv"):
         raise RecipeError(f"{name}: columns are for CSV and TSV without a header, not for {kind}.", "Take columns out.")
     if table.delimiter != "," and kind != "csv":
         raise RecipeError(f"{name}: delimiter is for CSV, not for {kind}.", "Take delimiter out, or set format: csv.")
-    if table.encoding != "utf-8" and kind == "parquet":
-        raise RecipeError(f"{name}: Parquet holds UTF-8 by itself.", "Take the table's encoding out.")
+    if table.encoding != "utf-8" and kind in ("parquet", "xml"):
+        raise RecipeError(f"{name}: a file of format {kind} says its encoding itself.", "Take the encoding out.")
     return kind
 
 
@@ -161,7 +161,7 @@ class _Collector:
     def __init__(self, table: Table, task: Task, name: str) -> None:
         self.table, self.name, self.task = table, name, task
         self.group_pattern = re.compile(table.group.pattern) if table.group else None
-        others = [table.id, table.group and table.group.column, table.label and table.label.column]
+        others = [table.id, table.group and table.group.column, *(table.label.columns if table.label else [])]
         self.chat = table.format == "chat"
         if self.chat and table.label is not None and table.label.column in logs.ANSWER_KEYS:
             raise RecipeError(
@@ -271,10 +271,23 @@ class _Collector:
             )
         return found[1]
 
+    def _from_fields(self, row: Row, label: LabelColumn) -> str:
+        """An answer put together from columns; a column without a value gives nothing to its field's text."""
+        found = {}
+        for name, columns in label.fields.items():
+            texts = [str(value) for column in columns if (value := _plain(row.values.get(column))) is not None]
+            found[name] = " ".join(text for text in texts if text).strip(label.strip)
+        answer = self.task.canonical(json.dumps(found, ensure_ascii=False))
+        if answer is None:
+            raise RowFault("the human answer does not fit the task")
+        return answer
+
     def _answer(self, row: Row) -> str | None:
         if self.table.label is None:
             return None
-        value = _plain(row.values.get(self.table.label.column))
+        if self.table.label.fields:
+            return self._from_fields(row, self.table.label)
+        value = _plain(row.values.get(self.table.label.column or ""))
         if isinstance(value, (dict, list)):
             value = json.dumps(value, ensure_ascii=False)
         text = "" if value is None else str(value).strip()

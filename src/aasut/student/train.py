@@ -129,6 +129,7 @@ def train(
     report = trainer.fit(
         [row for place, i in enumerate(kept) if place not in held for row in rows[i]], validation, folder, progress
     )
+    texts = [len(by_id[examples[i].id].texts) for i in kept]  # zero each where answers are labels
     copy_model(start, folder, weights=False)
     safetensors.save(model.state_dict(), folder / "model.safetensors")
     return {
@@ -136,6 +137,7 @@ def train(
         "padding_share": report.padding_share,
         "epochs": settings.epochs,
         "validation_examples": len(held),
+        "texts_too_long": sum(max(given - len(rows[i]), 0) for given, i in zip(texts, kept, strict=True)),
         "precision": str(model.dtype).removeprefix("torch."),
         "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed))},
     }
