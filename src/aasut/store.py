@@ -394,8 +394,8 @@ def check_conservation(what: str, rows: Conservation) -> None:
 
 
 def _lock_now(lock: IO[str]) -> bool:
-    """Take the lock; once more after a moment, as who only looks whether a run is under way holds it for an instant."""
-    for wait in (0.02, 0.0):
+    """Take the lock; again after a moment, as who only looks whether a run is under way holds it for an instant."""
+    for wait in (0.01, 0.03, 0.06, 0.0):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
