@@ -204,14 +204,14 @@ class Store:
 
     def in_use(self) -> str:
         """Who holds the folder: "process 1234", or "" where no run is under way."""
-        path = self.root / "lock"
-        if not path.is_file():
-            return ""
-        with path.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(lock).strip(" ()") or "another process"
+        try:
+            with (self.root / "lock").open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return _holder(lock).strip(" ()") or "another process"
+        except OSError:  # no lock yet, or one that may not be read
+            pass
         return ""
 
     def stage(

@@ -228,7 +228,7 @@ def render(found: Plain) -> Group:
     if not parts:
         parts.append(Text("Nothing is to go by these rules."))
     for path in found["files_left"]:
-        parts.append(Text(f"left: {path}, which the run did not put there or which has changed since"))
+        parts.append(Text(f"left: {path}, which is no result of the run or has changed since"))
     parts.append(
         Text(
             f"{frees} {amount(found['bytes_freed'])} of {amount(found['bytes_before'])}; "
