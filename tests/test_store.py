@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -435,3 +437,123 @@ def test_artefacts_are_plain_values(store: Store) -> None:
     assert json.loads(json.dumps(artefact.facts)) == {"numbers": [1, 0.5]}
     assert artefact.seconds >= 0
     assert isinstance(store.database, sqlite3.Connection)
+
+
+def test_finished_runs_are_recorded_by_name_and_report(store: Store) -> None:
+    build, _ = builder()
+    first, second = (store.stage("report", 1, [{"name": "a", "seed": seed}, "full"], [], build) for seed in (1, 2))
+    store.finished("a", first)
+    store.finished("a", second)
+    store.finished("b", first)
+    assert [(run.name, run.report) for run in store.runs()] == [
+        ("b", first.fingerprint),
+        ("a", second.fingerprint),
+        ("a", first.fingerprint),
+    ]
+    store.finished("a", first)  # the same again is the newest, and stands there once
+    newest = store.runs()[0]
+    assert (newest.name, newest.report) == ("a", first.fingerprint)
+    assert len(store.runs()) == 3
+    assert store.settings(second.fingerprint) == [{"name": "a", "seed": 2}, "full"]
+    assert store.settings("nothing") is None
+
+
+def test_work_begun_is_known_by_its_stage_until_it_is_finished(store: Store) -> None:
+    build, _ = builder()
+    data = store.stage("data", 1, {}, [], build)
+    seen: list[stores.Attempt] = []
+
+    def slow(folder: Path) -> dict[str, Any]:
+        seen.extend(store.attempts().values())
+        if len(seen) == 1:
+            raise StoreError("broken off")
+        return {}
+
+    with pytest.raises(StoreError, match="broken off"):
+        store.stage("label", 1, {}, [data], slow)
+    (left,) = store.attempts().values()
+    assert (left.stage, left.parents) == ("label", (data.fingerprint,))
+    assert os.listdir(store.root / "work") == [left.fingerprint]
+    assert store.stage("label", 1, {}, [data], slow).fingerprint == left.fingerprint
+    assert store.attempts() == {}
+
+
+def test_what_is_forgotten_leaves_a_store_that_verifies(store: Store) -> None:
+    build, calls = builder()
+    data = store.stage("data", 1, {}, [], build)
+    report = store.stage("report", 1, {}, [data], build)
+    store.finished("a", report)
+    store.forget([report.fingerprint], [report.fingerprint])
+    assert (store.runs(), list(store.entries()), store.verify()) == ([], [data.fingerprint], [])
+    assert report.path.is_dir()
+    assert not store.stage("report", 1, {}, [data], build).reused
+    assert len(calls) == 3
+
+
+def test_reading_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None:
+    build, _ = builder()
+    with Store(tmp_path) as writer:
+        data = writer.stage("data", 1, {}, [], build)
+        with Store(tmp_path, read_only=True) as reader:
+            assert reader.in_use() == f"process {os.getpid()}"
+            later = writer.stage("label", 1, {}, [data], build)
+            assert list(reader.entries()) == [data.fingerprint, later.fingerprint]
+            assert reader.entries()[later.fingerprint].parents == (data.fingerprint,)
+            with pytest.raises(StoreError, match="readonly database"):
+                reader.forget([data.fingerprint])
+    shutil.rmtree(data.path)
+    with Store(tmp_path, read_only=True) as reader:
+        assert reader.in_use() == ""
+        assert reader.find(data.fingerprint) is None
+        assert len(reader.entries()) == 2  # finding a gap is no reason to write
+    with pytest.raises(StoreError, match="There are no runs in"), Store(tmp_path / "none" / ".store", read_only=True):
+        pass
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
+    """Bound to another place and remounted so that nothing can be written, in a mount namespace of its own."""
+    build, _ = builder()
+    with Store(tmp_path / "store") as writer:
+        writer.stage("data", 1, {}, [], build)
+    (tmp_path / "bound").mkdir()
+    code = "import sys; from pathlib import Path; from aasut.store import Store\nwith Store(Path(sys.argv[1]), read_only=True) as s:\n print(len(s.entries()), s.verify())"  # noqa: E501
+    script = 'mount --bind "$1" "$2" && mount -o remount,ro,bind "$2" && ! touch "$2/x" 2>&- && "$3" -c "$4" "$2"'
+    words = ["sh", "-c", script, "sh", str(tmp_path / "store"), str(tmp_path / "bound"), sys.executable, code]
+    ran = subprocess.run(["unshare", "--map-root-user", "--mount", *words], capture_output=True, text=True)
+    assert ran.stdout == "1 []\n", ran.stderr
+
+
+def test_runs_made_before_they_were_recorded_are_found_by_their_reports(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    old = connect(path, stores.MIGRATIONS[:1])
+    with old:
+        for number, (stage, settings) in enumerate(
+            [("report", '[{"name": "a"}, "full"]'), ("report", "{}"), ("data", '[{"name": "b"}]')]
+        ):
+            row = (f"f{number}", stage, 1, settings, "", "{}", 5.0 + number, 0.1)
+            old.execute("INSERT INTO artefact VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    old.close()
+    with Store(tmp_path, read_only=True) as store:
+        assert store.runs() == [stores.FinishedRun("a", "f0", 5.0)]
+
+
+def test_a_newer_store_is_not_read(tmp_path: Path) -> None:
+    with Store(tmp_path):
+        pass
+    connect(tmp_path / "store.db", (*stores.MIGRATIONS, "CREATE TABLE later (x TEXT);")).close()
+    with pytest.raises(StoreError, match="newer aasut"), Store(tmp_path, read_only=True):
+        pass
+
+
+def test_who_only_looks_does_not_turn_a_run_away(tmp_path: Path) -> None:
+    """`in_use` holds the lock for an instant; a run that starts in that instant waits for it."""
+    with Store(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        release = threading.Timer(0.005, fcntl.flock, (look, fcntl.LOCK_UN))
+        release.start()
+        with Store(tmp_path) as store:
+            assert store.verify() == []
+        release.join()

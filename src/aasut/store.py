@@ -204,14 +204,14 @@ class Store:
 
     def in_use(self) -> str:
         """Who holds the folder: "process 1234", or "" where no run is under way."""
-        path = self.root / "lock"
-        if not path.is_file():
-            return ""
-        with path.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _holder(lock).strip(" ()") or "another process"
+        try:
+            with (self.root / "lock").open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return _holder(lock).strip(" ()") or "another process"
+        except OSError:  # no lock yet, or one that may not be read
+            pass
         return ""
 
     def stage(
@@ -394,8 +394,8 @@ def check_conservation(what: str, rows: Conservation) -> None:
 
 
 def _lock_now(lock: IO[str]) -> bool:
-    """Take the lock; once more after a moment, as who only looks whether a run is under way holds it for an instant."""
-    for wait in (0.02, 0.0):
+    """Take the lock; again after a moment, as who only looks whether a run is under way holds it for an instant."""
+    for wait in (0.01, 0.03, 0.06, 0.0):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True

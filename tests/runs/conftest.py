@@ -36,26 +36,32 @@ def aasut() -> Command:
     return call
 
 
+def in_this_process(*words: object) -> tuple[int, str, str]:
+    """The same, faster: exit code, standard output, standard error."""
+    arguments, out, err = sys.argv, io.StringIO(), io.StringIO()
+    sys.argv = ["aasut", *map(str, words)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
+            main()
+    finally:
+        sys.argv = arguments
+    return int(caught.value.code or 0), out.getvalue(), err.getvalue()
+
+
 @pytest.fixture(scope="session")
 def plain() -> Callable[..., dict[str, Any]]:
-    """What a command says with --json; run in this process, which is faster."""
+    """What a command says with --json."""
 
     def call(*words: object, code: int = 0) -> dict[str, Any]:
-        arguments, out, err = sys.argv, io.StringIO(), io.StringIO()
-        sys.argv = ["aasut", *map(str, words), "--json"]
-        try:
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
-                main()
-        finally:
-            sys.argv = arguments
-        assert int(caught.value.code or 0) == code, err.getvalue()
-        return dict(json.loads(out.getvalue()))
+        found, out, err = in_this_process(*words, "--json")
+        assert found == code, err
+        return dict(json.loads(out))
 
     return call
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, aasut: Command) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs, beside its recipes.
 
     In order: `words`; `words` again, with a teacher that knows fewer words; `other`, with another
@@ -70,8 +76,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, aasut: Command) -> Path:
         (0, "--set", "name=other", "--set", "seed=9"),
         (1, "--set", "name=broken", "--set", 'teacher.scripted={"great": "positive"}'),
     ):
-        ran = aasut("run", folder / "recipe.yaml", "--root", folder / "runs", "--quiet", *flags)
-        assert ran.returncode == code, ran.stderr
+        found, _, err = in_this_process("run", folder / "recipe.yaml", "--root", folder / "runs", "--quiet", *flags)
+        assert found == code, err
     return folder
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from aasut.errors import RecipeError
+from aasut.errors import RecipeError, StoreError
 from aasut.runs.clean import Rules
+from aasut.store import Store
 
 Plain = Callable[..., dict[str, Any]]
 Command = Callable[..., Any]
@@ -141,6 +142,21 @@ def test_parts_that_unfinished_work_was_made_from_stay(root: Path, plain: Plain)
         rows = database.execute("SELECT stage FROM artefact ORDER BY stage").fetchall()
     assert rows == [("choose",), ("data",)]
     assert plain("runs", "verify", "--root", root)["problems"] == []
+
+
+def test_parts_that_a_finished_run_shares_with_unfinished_work_stay(tmp_path: Path, plain: Plain) -> None:
+    def breaks(folder: Path) -> dict[str, Any]:
+        raise StoreError("broken off")
+
+    with Store(tmp_path / ".store") as store:
+        data = store.stage("data", 1, {}, [], lambda _: {})
+        report = store.stage("report", 1, [{"name": "done"}, "full"], [data], lambda _: {})
+        store.finished("done", report)
+        with pytest.raises(StoreError, match="broken off"):
+            store.stage("label", 1, {}, [data], breaks)
+    found = plain("runs", "clean", "--keep-runs", "0", "--root", tmp_path, "--yes")
+    assert [part["stage"] for part in found["parts"]] == ["report"]
+    assert artefacts(tmp_path) == {data.fingerprint}
 
 
 def test_files_of_the_user_are_left(root: Path, aasut: Command) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aasut.evaluate.paired import compare
+from aasut.recipe import AnyTask, ExtractTask, GenerateTask
+from aasut.store import Store
 
 Plain = Callable[..., dict[str, Any]]
 Command = Callable[..., Any]
@@ -101,3 +105,43 @@ def test_runs_of_two_stores_are_refused(made: Path, root: Path, aasut: Command) 
     shutil.rmtree(root / ".store")
     ran = aasut("runs", "compare", root / "words", root / "other")
     assert "There are no runs in" in ran.stderr
+
+
+def text_run(store: Store, name: str, task: AnyTask, said: dict[str, str]) -> None:
+    """A finished run of a task whose answers are free text, on a test of four examples."""
+    recipe = {"name": name, "task": task.model_dump(mode="json"), "evaluate": {"confidence": 0.9}}
+    rows = [{"id": f"e{i}", "group": f"g{i}", "slots": {"text": "x"}, "answer": CAT} for i in range(4)]
+
+    def data(folder: Path) -> dict[str, Any]:
+        (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return {"split_hash": {"test": "t" * 64}}
+
+    def evaluate(folder: Path) -> dict[str, Any]:
+        texts = {"student": list(said.values())}
+        (folder / "predictions.json").write_text(json.dumps({"ids": list(said), "texts": texts}))
+        return {}
+
+    def report(folder: Path) -> dict[str, Any]:
+        (folder / "report.json").write_text("{}")
+        return {}
+
+    first = store.stage("data", 1, {}, [], data)
+    second = store.stage("evaluate", 1, {"name": name}, [first], evaluate)
+    store.finished(name, store.stage("report", 1, [recipe, "full"], [first, second], report))
+
+
+CAT, DOG = '{"animal": "cat"}', '{"animal": "dog"}'
+SCHEMA = {"type": "object", "properties": {"animal": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "task", [GenerateTask(prompt="Name it: {text}"), ExtractTask(prompt="Name it: {text}", schema=SCHEMA)]
+)
+def test_free_text_is_paired_on_what_both_runs_answered(tmp_path: Path, plain: Plain, task: AnyTask) -> None:
+    with Store(tmp_path / ".store") as store:
+        text_run(store, "one", task, {"e0": DOG, "e1": CAT, "e2": DOG, "e3": CAT})
+        text_run(store, "two", task, {"e0": CAT, "e1": CAT, "e2": CAT})
+    found = plain("runs", "compare", "one", "two", "--root", tmp_path)
+    assert found["why_not_paired"] == ""
+    pair = found["paired"]["student"]
+    assert (pair["difference"], pair["n"], pair["left_out"], pair["confidence"]) == (pytest.approx(2 / 3), 3, 1, 0.9)

@@ -67,7 +67,8 @@ def network() -> Iterator[Finding]:
             continue
         host = parts.hostname or "an address without a host"  # the rest may hold a password
         try:
-            request = urllib.request.Request(index, method="HEAD", headers={"User-Agent": "aasut"})
+            address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "aasut"})
             with urllib.request.urlopen(request, timeout=NETWORK_SECONDS):
                 pass
         except urllib.error.HTTPError:

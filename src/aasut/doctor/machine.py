@@ -20,17 +20,17 @@ FLAGS = {
 THREADS = "OMP_NUM_THREADS"
 
 
-def examine() -> Iterator[Finding]:
-    """The machine, as the system describes it."""
-    cpu = _cpu()
+def examine(system: Path = Path("/")) -> Iterator[Finding]:
+    """The machine, as the system describes it in proc and sys below `system`."""
+    cpu = _cpu(system)
     yield Finding("processor", f"{cpu.get('model name') or platform.processor() or 'unknown'}, {platform.machine()}")
     yield _instructions(cpu)
-    yield from _cores()
-    yield _memory()
+    yield from _cores(system)
+    yield _memory(system)
 
 
-def _cpu() -> dict[str, str]:
-    text = _read(Path("/proc/cpuinfo"))
+def _cpu(system: Path) -> dict[str, str]:
+    text = _read(system / "proc/cpuinfo")
     lines = [line.partition(":") for line in text.splitlines()]
     return {key.strip().lower(): value.strip() for key, _, value in reversed(lines)}
 
@@ -55,8 +55,8 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _cores() -> Iterator[Finding]:
-    cores, quota, wanted = usable_cores(), _cpu_quota(), os.environ.get(THREADS)
+def _cores(system: Path) -> Iterator[Finding]:
+    cores, quota, wanted = usable_cores(), _cpu_quota(system), os.environ.get(THREADS)
     yield Finding("cores", str(cores))
     if quota is not None and quota < cores - 0.01:
         problem = f"A limit of this container leaves {quota:g} of {cores} cores: set {THREADS}={max(int(quota), 1)}."
@@ -73,9 +73,9 @@ def _cores() -> Iterator[Finding]:
         yield Finding(THREADS, wanted)
 
 
-def _memory() -> Finding:
-    total, free = _meminfo("MemTotal"), _meminfo("MemAvailable")
-    limit = _memory_limit()
+def _memory(system: Path) -> Finding:
+    total, free = _meminfo(system, "MemTotal"), _meminfo(system, "MemAvailable")
+    limit = _memory_limit(system)
     if total is None:
         return Finding("memory", "unknown")
     room = min(total, limit or total)
@@ -90,35 +90,35 @@ def _memory() -> Finding:
     return Finding("memory", text)
 
 
-def _meminfo(field: str) -> float | None:
-    match = re.search(rf"^{field}: +([0-9]+) kB$", _read(Path("/proc/meminfo")), re.MULTILINE)
+def _meminfo(system: Path, field: str) -> float | None:
+    match = re.search(rf"^{field}: +([0-9]+) kB$", _read(system / "proc/meminfo"), re.MULTILINE)
     return float(match[1]) * 1024 if match else None
 
 
-def _cpu_quota() -> float | None:
+def _cpu_quota(system: Path) -> float | None:
     """Cores that the control group allows, None for no limit."""
-    for text in _limits("cpu", "cpu.max"):
+    for text in _limits(system, "cpu", "cpu.max"):
         quota, _, period = text.partition(" ")
         if quota.isdigit() and period.isdigit():
             return float(quota) / float(period)
-    quotas, periods = _limits("cpu", "cpu.cfs_quota_us"), _limits("cpu", "cpu.cfs_period_us")
+    quotas, periods = _limits(system, "cpu", "cpu.cfs_quota_us"), _limits(system, "cpu", "cpu.cfs_period_us")
     for quota, period in zip(quotas, periods, strict=False):
         if quota.isdigit() and period.isdigit():
             return float(quota) / float(period)
     return None
 
 
-def _memory_limit() -> float | None:
+def _memory_limit(system: Path) -> float | None:
     """Bytes that the control group allows, None for no limit."""
-    found = [*_limits("memory", "memory.max"), *_limits("memory", "memory.limit_in_bytes")]
+    found = [*_limits(system, "memory", "memory.max"), *_limits(system, "memory", "memory.limit_in_bytes")]
     return min((float(text) for text in found if text.isdigit() and float(text) < 1e15), default=None)
 
 
-def _limits(controller: str, name: str) -> list[str]:
+def _limits(system: Path, controller: str, name: str) -> list[str]:
     """Content of a limit's file, in this process's control group and at the root; both versions' layouts."""
-    groups = [line.split(":", 2) for line in _read(Path("/proc/self/cgroup")).splitlines()]
+    groups = [line.split(":", 2) for line in _read(system / "proc/self/cgroup").splitlines()]
     places = {"/"} | {group[2] for group in groups if len(group) == 3 and controller in (group[1] or controller)}
-    tops = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup") / controller)
+    tops = (system / "sys/fs/cgroup", system / "sys/fs/cgroup" / controller)
     texts = [_read(top / place.lstrip("/") / name).strip() for place in sorted(places, reverse=True) for top in tops]
     return [text for text in texts if text]
 

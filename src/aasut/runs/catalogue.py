@@ -124,7 +124,8 @@ def open_at(root: Path, word: str = "") -> tuple[Store, Path, str]:
     """The store to read, the folder of runs and the run's name; `word` may be a run's folder instead of its name."""
     path = Path(word)
     if len(path.parts) > 1:
-        root, word = path.parent, path.name
+        root = path.parent
+    word = path.name
     return Store(root / STORE, read_only=True), root, word
 
 

@@ -116,12 +116,7 @@ def _add_run(catalogue: Catalogue, plan: Plan, run: FinishedRun) -> None:
         [
             *(other.report for other in catalogue.runs if other not in plan.runs),
             *(name for name in _loose(catalogue) if name not in plan.artefacts),
-            *(
-                p
-                for a in catalogue.store.attempts().values()
-                for p in a.parents
-                if _stays(catalogue, plan, a.fingerprint)
-            ),
+            *_wanted_by_work(catalogue, plan),
         ]
     )
     going = sorted(own.difference(needed, plan.artefacts))
@@ -143,20 +138,20 @@ def _loose(catalogue: Catalogue) -> list[str]:
     return [name for name in catalogue.entries if name not in needed]
 
 
-def _stays(catalogue: Catalogue, plan: Plan, work: str) -> bool:
-    folder = catalogue.store.root / "work" / work
-    return folder.is_dir() and folder not in plan.work
+def _wanted_by_work(catalogue: Catalogue, plan: Plan) -> list[str]:
+    """Parts that unfinished work which stays is being made from."""
+    folder = catalogue.store.root / "work"
+    begun = [attempt for attempt in catalogue.store.attempts().values() if (folder / attempt.fingerprint).is_dir()]
+    return [parent for attempt in begun if folder / attempt.fingerprint not in plan.work for parent in attempt.parents]
 
 
 def _add_unfinished(catalogue: Catalogue, plan: Plan, before: float) -> None:
     """Unfinished work that was last touched before then, and finished parts of runs that did not finish."""
     store = catalogue.store
     plan.work = [path for path in sorted((store.root / "work").glob("*")) if _touched(path) < before]
-    begun = store.attempts().values()
-    kept = [parent for a in begun if _stays(catalogue, plan, a.fingerprint) for parent in a.parents]
     loose = _loose(catalogue)
-    kept += [name for name in loose if catalogue.entries[name].created >= before]
-    needed = set(catalogue.ancestry(kept))
+    young = [name for name in loose if catalogue.entries[name].created >= before]
+    needed = set(catalogue.ancestry([*young, *_wanted_by_work(catalogue, plan)]))
     plan.artefacts += [name for name in loose if name not in needed]
     plan.freed += size(*plan.work, *(catalogue.path(name) for name in plan.artefacts))
 
@@ -233,7 +228,7 @@ def render(found: Plain) -> Group:
     if not parts:
         parts.append(Text("Nothing is to go by these rules."))
     for path in found["files_left"]:
-        parts.append(Text(f"left: {path}, which the run did not put there or which has changed since"))
+        parts.append(Text(f"left: {path}, which is no result of the run or has changed since"))
     parts.append(
         Text(
             f"{frees} {amount(found['bytes_freed'])} of {amount(found['bytes_before'])}; "

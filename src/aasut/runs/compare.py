@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aasut.errors import AasutError, StoreError
-from aasut.recipe import Recipe
+from aasut.recipe import AnyTask
 from aasut.report import table
 from aasut.runs.catalogue import PREFIX, Catalogue, open_at, times, when
 from aasut.store import FinishedRun
@@ -32,6 +32,7 @@ NOT_COMPARED = ("name",)
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[Any], str]]] = {
     "teacher: accuracy": (("teacher", "accuracy"), table.percent),
     "student: accuracy": (("student", "accuracy"), table.percent),
+    "student: similarity": (("student", "similarity"), table.percent),
     "linear: accuracy": (("baselines", "linear", "accuracy"), table.percent),
     "student minus teacher, lower bound": (("verdict", "lower_bound"), _points),
     "margin": (("verdict", "margin"), table.percent),
@@ -150,14 +151,14 @@ def _right(catalogue: Catalogue, run: FinishedRun) -> Plain:
     from aasut.evaluate.verdict import Answers
 
     # The task alone: a recipe with all its defaults written out contradicts itself.
-    kind: Any = Recipe.model_fields["task"].annotation
-    task = TypeAdapter(kind).validate_python(catalogue.recipe(run)["task"]).build()
+    plain = catalogue.recipe(run)["task"]
+    task = TypeAdapter[Any](AnyTask).validate_python(plain, by_alias=True, by_name=True).build()
     test = split.load(catalogue.path(catalogue.part(run, "data").fingerprint), "test")
     evaluated = catalogue.path(catalogue.part(run, "evaluate").fingerprint)
     predictions = json.loads((evaluated / "predictions.json").read_text(encoding="utf-8"))
     answers = Answers.of(task, test, predictions)
     names = [example.id for example in answers.examples]
-    models = [model for model in predictions["probabilities"] if model != "majority"]
+    models = [model for model in answers.predicted if model != "majority"]
     return {
         "right": {model: dict(zip(names, answers.correct(model), strict=True)) for model in models},
         "groups": dict(zip(names, answers.groups, strict=True)),
