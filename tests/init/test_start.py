@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from aasut import pipeline, recipe
 from aasut.errors import AasutError, DataError, RecipeError
@@ -66,13 +67,13 @@ def test_a_labelled_csv_runs_with_a_scripted_teacher(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
-        ("a.csv", "text;label\n" + "".join(f"Gerät Nr {n} größer;{'gut' if n % 2 else 'schlecht'}\n" for n in range(60)),
+        ("a.csv", "text;label\n" + "".join(f"Gerät Nr {n} größer;{'ja' if n % 2 else 'nein'}\n" for n in range(60)),
          {"delimiter": ";", "encoding": "utf-8"}),
         ("b.csv", ("text|label\n" + "".join(f"Gerät Nr {n} größer|{'gut' if n % 2 else 'schlecht'}\n"
                                               for n in range(60))).encode("latin-1"),
          {"delimiter": "|", "encoding": "latin-1"}),
-        ("c.csv", ("\ufefftext,label\r\n" + "".join(f'"यह फ़ोन {n}\nअच्छा, है",{"हाँ" if n % 2 else "नहीं"}\r\n'
-                                                      for n in range(60))),
+        ("c.csv", "\ufefftext,label\r\n" + "".join(f'"यह फ़ोन {n}\nअच्छा, है",{"हाँ" if n % 2 else "नहीं"}\r\n'
+                                                    for n in range(60)),
          {"delimiter": ",", "encoding": "utf-8"}),
         ("d.txt", "".join(f'"a phone, number {n}",{"yes" if n % 2 else "no"}\n' for n in range(60)).encode("utf-16"),
          {"columns": ["column_1", "column_2"], "encoding": "utf-16", "format": "csv"}),
@@ -136,6 +137,22 @@ def test_a_log_of_requests_and_answers(tmp_path: Path) -> None:
     assert loaded.teacher.endpoint is not None
     assert loaded.teacher.endpoint.model == "big-1"
     assert "30 requests were written with other prompts" in text
+
+
+def test_a_log_runs_beside_a_table_of_human_answers(tmp_path: Path) -> None:
+    rows = [asked(f"Mail: {row['text']}\nTeam:", row["sentiment"]) for row in sentences(80, seed=5)]
+    (tmp_path / "log.jsonl").write_text(lines([*rows, asked("Mail: odd", "positive")]))
+    write_table(tmp_path / "table.csv", sentences(60, seed=6))
+    init(tmp_path / "log.jsonl", tmp_path / "recipe.yaml", QUIET)
+    plain = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    plain["data"]["tables"].append(
+        {"source": "table.csv", "slots": {"mail": "text"}, "label": {"column": "sentiment"}, "role": "gold"}
+    )
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plain))
+    ran = pipeline.run(recipe.load(tmp_path / "recipe.yaml", [TEACHER]), tmp_path, tmp_path / "runs", QUIET, "full")
+    rows_of = ran.facts["conservation"]["data"]
+    assert (rows_of["in"], rows_of["failed"]) == (141, {"does not match the prompt": 1})
+    assert ran.facts["ledger"]["calls_made"] > 0
 
 
 def test_a_log_of_objects_and_a_log_of_prose(tmp_path: Path) -> None:
