@@ -109,7 +109,7 @@ def test_a_table_without_answers_is_a_pool_for_which_people_are_asked(tmp_path: 
     loaded, found, text = written(tmp_path, "t.jsonl", lines([{"body": prose.sentence(12)} for _ in range(50)]))
     assert (loaded.data.tables[0].role, loaded.data.tables[0].label) == ("pool", None)
     assert found["task"] is None
-    assert "aasut gold" in text
+    assert loaded.data.gold == "gold.jsonl"
     assert "aasut gold" in found["summary"][-1]
     assert "EDIT: no column of the table tells the labels" in text
 
@@ -145,6 +145,7 @@ def test_a_log_runs_beside_a_table_of_human_answers(tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv", sentences(60, seed=6))
     init(tmp_path / "log.jsonl", tmp_path / "recipe.yaml", QUIET)
     plain = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    del plain["data"]["gold"]
     plain["data"]["tables"].append(
         {"source": "table.csv", "slots": {"mail": "text"}, "label": {"column": "sentiment"}, "role": "gold"}
     )
