@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from aasut import pipeline, recipe
 from aasut.errors import AasutError, DataError, RecipeError
@@ -66,13 +67,13 @@ def test_a_labelled_csv_runs_with_a_scripted_teacher(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "expected"),
     [
-        ("a.csv", "text;label\n" + "".join(f"Gerät Nr {n} größer;{'gut' if n % 2 else 'schlecht'}\n" for n in range(60)),
+        ("a.csv", "text;label\n" + "".join(f"Gerät Nr {n} größer;{'ja' if n % 2 else 'nein'}\n" for n in range(60)),
          {"delimiter": ";", "encoding": "utf-8"}),
         ("b.csv", ("text|label\n" + "".join(f"Gerät Nr {n} größer|{'gut' if n % 2 else 'schlecht'}\n"
                                               for n in range(60))).encode("latin-1"),
          {"delimiter": "|", "encoding": "latin-1"}),
-        ("c.csv", ("\ufefftext,label\r\n" + "".join(f'"यह फ़ोन {n}\nअच्छा, है",{"हाँ" if n % 2 else "नहीं"}\r\n'
-                                                      for n in range(60))),
+        ("c.csv", "\ufefftext,label\r\n" + "".join(f'"यह फ़ोन {n}\nअच्छा, है",{"हाँ" if n % 2 else "नहीं"}\r\n'
+                                                    for n in range(60)),
          {"delimiter": ",", "encoding": "utf-8"}),
         ("d.txt", "".join(f'"a phone, number {n}",{"yes" if n % 2 else "no"}\n' for n in range(60)).encode("utf-16"),
          {"columns": ["column_1", "column_2"], "encoding": "utf-16", "format": "csv"}),
@@ -108,7 +109,7 @@ def test_a_table_without_answers_is_a_pool_for_which_people_are_asked(tmp_path: 
     loaded, found, text = written(tmp_path, "t.jsonl", lines([{"body": prose.sentence(12)} for _ in range(50)]))
     assert (loaded.data.tables[0].role, loaded.data.tables[0].label) == ("pool", None)
     assert found["task"] is None
-    assert "aasut gold" in text
+    assert loaded.data.gold == "gold.jsonl"
     assert "aasut gold" in found["summary"][-1]
     assert "EDIT: no column of the table tells the labels" in text
 
@@ -136,6 +137,23 @@ def test_a_log_of_requests_and_answers(tmp_path: Path) -> None:
     assert loaded.teacher.endpoint is not None
     assert loaded.teacher.endpoint.model == "big-1"
     assert "30 requests were written with other prompts" in text
+
+
+def test_a_log_runs_beside_a_table_of_human_answers(tmp_path: Path) -> None:
+    rows = [asked(f"Mail: {row['text']}\nTeam:", row["sentiment"]) for row in sentences(80, seed=5)]
+    (tmp_path / "log.jsonl").write_text(lines([*rows, asked("Mail: odd", "positive")]))
+    write_table(tmp_path / "table.csv", sentences(60, seed=6))
+    init(tmp_path / "log.jsonl", tmp_path / "recipe.yaml", QUIET)
+    plain = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    del plain["data"]["gold"]
+    plain["data"]["tables"].append(
+        {"source": "table.csv", "slots": {"mail": "text"}, "label": {"column": "sentiment"}, "role": "gold"}
+    )
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plain))
+    ran = pipeline.run(recipe.load(tmp_path / "recipe.yaml", [TEACHER]), tmp_path, tmp_path / "runs", QUIET, "full")
+    rows_of = ran.facts["conservation"]["data"]
+    assert (rows_of["in"], rows_of["failed"]) == (141, {"does not match the prompt": 1})
+    assert ran.facts["ledger"]["calls_made"] > 0
 
 
 def test_a_log_of_objects_and_a_log_of_prose(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ _MOST = 1500  # features
 
 Conversation = Sequence[Message]
 Feature = tuple[int, str, str]  # number of the message; line, label, start or first; the text
-_LABEL = re.compile(r"\W{0,4}(?:[^\W:]+ ?){1,4}:(?=\s)")  # what follows it may be a slot of few values
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +73,20 @@ def _features(conversation: Conversation) -> Iterable[Feature]:
         lines = [line.strip() for line in message.content.splitlines()]
         lines = [line for line in lines if line]
         for line in lines:
-            label = _LABEL.match(line)
-            if label is not None:
-                yield number, "label", label[0]
+            label = _label(line)
+            if label:
+                yield number, "label", label
             elif len(line) <= _LONGEST:
                 yield number, "line", line
             yield number, "start", _start(line)
         if lines:
             yield number, "first", _start(lines[0])
+
+
+def _label(line: str) -> str:
+    """The label that a line begins with, such as `Language:`; what follows it may be a slot of few values."""
+    head, colon, rest = line[:80].partition(":")
+    return head + colon if colon and len(head.split()) <= 4 and rest[:1] in ("", " ", "\t") else ""
 
 
 def _start(line: str) -> str:

@@ -161,8 +161,8 @@ def _data(found: Findings, out: Path) -> list[str]:
         lines.append("      role: pool # what a model answered is no human answer")
     if table is None or table.answer is None:
         lines += [
-            "  # The proof needs human answers. `aasut gold` asks you for them; then say where they stand:",
-            "  # gold: gold.jsonl",
+            "  # The proof needs human answers: `aasut gold` asks you for them, and writes them to this file.",
+            "  gold: gold.jsonl",
         ]
     most = max_failed(found)
     if found.faults:

@@ -22,6 +22,8 @@ Conversation = tuple[Message, ...]
 MOST = 10_000
 _ATTEMPTS = 3  # at finding requests to start from that are no outliers
 _FIRST = 12  # requests that say how much of the text is fixed
+_JURY = 500  # requests that say whether the fixed text is settled
+_STRANGERS = 100  # requests without the settled text that are looked into
 _LEAST_KEPT = 0.5  # of a message's fixed words; a request that shares fewer was written with another prompt
 
 
@@ -90,14 +92,24 @@ def _aligned(
     """The fixed pieces of each message, the members that hold them, and labels that part nothing."""
     fixed = max((_started(members, draw) for _ in range(_ATTEMPTS)), key=lambda pieces: sum(map(align.words, pieces)))
     least = [_LEAST_KEPT * align.words(pieces) for pieces in fixed]
-    kept = []
-    for one in dict.fromkeys(members):  # each text once
-        narrower = [align.narrowed(pieces, message.content) for pieces, message in zip(fixed, one, strict=True)]
-        if all(align.words(pieces) >= low for pieces, low in zip(narrower, least, strict=True)):
-            fixed = narrower
-            kept.append(one)
+    different = list(dict.fromkeys(members))
+    some = different if len(different) <= _JURY else draw.sample(different, _JURY)
+    fixed, settled, merged = _settled(fixed, some)
+    kept, strangers = [], 0
+    for one in different:
+        if not _matches(fixed, one):
+            strangers += settled
+            if strangers > _STRANGERS:
+                continue
+            narrower = [align.narrowed(pieces, message.content) for pieces, message in zip(fixed, one, strict=True)]
+            pairs = list(zip(fixed, narrower, strict=True))
+            strange = any(align.words(new) < low for (_, new), low in zip(pairs, least, strict=True))
+            if strange or (settled and not all(old == new or _has_new_label(old, new) for old, new in pairs)):
+                continue
+            fixed, settled, gone = _settled(narrower, some)
+            merged |= gone
+        kept.append(one)
     result = []
-    merged: dict[str, int] = {}
     for number, pieces in enumerate(fixed):
         texts = [one[number].content for one in kept]
         pieces, gone = align.without_doubtful(align.fixed_text(texts, pieces), texts)
@@ -105,6 +117,38 @@ def _aligned(
         merged |= gone
     chosen = set(kept)
     return result, [one for one in members if one in chosen], merged
+
+
+def _matches(fixed: Sequence[align.Pieces], one: Conversation) -> bool:
+    return all(align.edges(pieces, message.content) is not None for pieces, message in zip(fixed, one, strict=True))
+
+
+def _settled(
+    fixed: list[align.Pieces], some: Sequence[Conversation]
+) -> tuple[list[align.Pieces], bool, dict[str, int]]:
+    """Is this nearly every request's fixed text? Then a request without it was written otherwise.
+
+    Pieces that inputs hold too are no fixed text: they are left out, and labels among them are told.
+    """
+    matching = [one for one in some if _matches(fixed, one)]
+    if len(some) < 20 or len(matching) < 0.95 * len(some):
+        return fixed, False, {}
+    merged: dict[str, int] = {}
+    result = []
+    for number, pieces in enumerate(fixed):
+        clear, gone = align.without_doubtful(pieces, [one[number].content for one in matching])
+        result.append(clear)
+        merged |= {piece: count * len(some) // len(matching) for piece, count in gone.items()}
+    return result, True, merged
+
+
+def _has_new_label(old: align.Pieces, new: align.Pieces) -> bool:
+    """Is there a further slot, behind a label? Then what stood there was a value that nearly all inputs share."""
+    return len(new) > len(old) and sum(map(_labelled, new[:-1])) > sum(map(_labelled, old[:-1]))
+
+
+def _labelled(before: str) -> bool:
+    return names.label_of(before) != ""
 
 
 def _started(members: Sequence[Conversation], draw: random.Random) -> list[align.Pieces]:
