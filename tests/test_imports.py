@@ -23,11 +23,17 @@ from aasut.student import initialize, losses
 from aasut.teacher import base as teachers
 
 ROOT = Path(aasut.__file__).parent
-CORE = ("types", "tasks", "errors", "recipe", "store", "progress")
+CORE = ("types", "tasks", "errors", "files", "recipe", "store", "progress")
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
           ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
-ABOVE = {"report": {"pipeline", "cli"}, "pipeline": {"cli"}, "cli": {"__main__"}}  # and who may import them
+ABOVE = {
+    "report": {"pipeline", "cli", "runs"},
+    "pipeline": {"cli"},
+    "runs": {"cli", "doctor"},
+    "doctor": {"cli"},
+    "cli": {"__main__"},
+}  # and who may import them
 HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "matplotlib", "scipy", "pyarrow", "numpy",
          "aiohttp", "uvicorn", "starlette", "tokenizers", "safetensors", "rensa")  # fmt: skip
 

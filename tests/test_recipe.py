@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ import yaml
 from aasut import recipe as recipes
 from aasut.errors import RecipeError
 from aasut.recipe import Recipe, Section, load, parse
-from aasut.tasks import Classify
+from aasut.tasks import Classify, Extract, Generate
 from small_run import recipe as small
 
 HASH = "a" * 64
 MODEL = {"address": "pypi:some-model==1.0#*.gguf", "sha256": HASH}
+MODEL_TEACHER = {"model": MODEL}
 ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 PRETRAINED = {"initialise": "pretrained", "model": MODEL}
+SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
+GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
+EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
@@ -70,7 +76,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("name", "a/b", "name: "),
     ("name", "", "name: "),
     ("seed", "seven", "seed: "),
-    ("task.kind", "poetry", "task.kind: "),
+    ("task.kind", "poetry", "task.kind: unknown, choose classify, generate or extract (given: 'poetry')"),
     ("task.labels", ["one"], "at least 2"),
     ("task.labels", [f"label {i}" for i in range(101)], "at most 100"),
     ("task.labels", ["yes", "no", "yes"], "'yes' stands there twice"),
@@ -130,7 +136,74 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("evaluate.confidence", 0.5, "evaluate.confidence: "),
     ("economics.utilisation", 0, "economics.utilisation: "),
     ("economics.api", {"name": "api"}, "economics.api.usd_per_million_input_tokens: is required"),
+    ("teacher.samples", 2, "teacher.samples is for free text: a classify task has a list of labels"),
+    ("teacher.temperature", 0.5, "teacher.temperature is for free text"),
+    ("teacher.temperature", 2.1, "teacher.temperature: "),
+    ("teacher.samples", 0, "teacher.samples: "),
+    ("task.kind", 3, "task.kind: unknown"),
+    ("task.schema", SCHEMA, "task.schema: there is no such field"),
+    ("task.max_tokens", 9, "task.max_tokens: there is no such field (given: 9)"),
+    ("task", "positive or negative", "task: "),
+    ("task", GENERATE, "a linear student cannot answer a task of kind generate: give student.model"),
+    ("task", EXTRACT, "a linear student cannot answer a task of kind extract"),
+    ("task", GENERATE | {"labels": ["a", "b"]}, "task.labels: there is no such field"),
+    ("task", GENERATE | {"schema": SCHEMA}, "task.schema: there is no such field"),
+    ("task", GENERATE | {"max_tokens": 0}, "task.max_tokens: "),
+    ("task", {"kind": "generate"}, "task.prompt: is required"),
+    ("task", {"kind": "extract", "prompt": "{text}"}, "task.schema: is required"),
+    ("task", EXTRACT | {"schema": "a string"}, "task.schema: "),
+    ("task", EXTRACT | {"schema": {}}, "task.schema: must have type: object and properties"),
+    ("task", EXTRACT | {"schema": {"type": "object"}}, "must have type: object and properties"),
+    ("task", EXTRACT | {"schema": {"type": "object", "properties": {}}}, "must have type: object and properties"),
+    ("task", EXTRACT | {"schema": SCHEMA | {"type": "array"}}, "must have type: object and properties"),
+    ("task", EXTRACT | {"schema": SCHEMA | {"type": "thing"}}, "task.schema: is no JSON Schema: 'thing' is not valid"),
+    ("task", EXTRACT | {"schema": SCHEMA | {"required": "what"}}, "is no JSON Schema: "),
+    ("task", EXTRACT | {"schema": SCHEMA | {"default": date(2020, 1, 1)}}, "task.schema: holds what JSON has not: "),
+    ("task", EXTRACT | {"schema": SCHEMA | {"default": float("nan")}}, "holds what JSON has not: "),
 ]
+
+FREE: list[tuple[dict[str, Any], str]] = [
+    (MODEL_TEACHER | {"shots": 2, "candidates": 2, "committee": 2}, "teacher.committee is for labels: a task of kind"),
+    (MODEL_TEACHER | {"calibration": "contextual"}, "teacher.calibration is for labels: a task of kind"),
+    (MODEL_TEACHER | {"samples": 2}, "teacher.samples draws the same answer each time at teacher.temperature 0"),
+    (MODEL_TEACHER | {"samples": 2, "temperature": 0}, "teacher.samples draws the same answer each time"),
+]
+
+
+@pytest.mark.parametrize("task", [GENERATE, EXTRACT], ids=["generate", "extract"])
+@pytest.mark.parametrize(("teacher", "says"), FREE, ids=range(len(FREE)))
+def test_what_is_for_labels_is_refused_for_free_text(task: dict[str, Any], teacher: dict[str, Any], says: str) -> None:
+    assert says in message(small(task=task, teacher=teacher, student=PRETRAINED))
+
+
+def test_ranges_name_labels_and_free_text_has_none() -> None:
+    plain = changed("data.tables.0.label.ranges", [{"label": "neutral"}]) | {"task": GENERATE, "student": PRETRAINED}
+    assert "ranges: 'neutral' is not in task.labels" in message(plain)
+
+
+@pytest.mark.parametrize("task", [GENERATE, EXTRACT], ids=["generate", "extract"])
+def test_free_text_can_be_drawn_several_times(task: dict[str, Any]) -> None:
+    drawn = MODEL_TEACHER | {"samples": 3, "temperature": 0.7, "shots": 2, "candidates": 2}
+    found = parse(small(task=task, teacher=drawn, student=PRETRAINED), "recipe")
+    assert (found.teacher.samples, found.teacher.temperature) == (3, 0.7)
+    plain = found.model_dump(exclude_unset=True)
+    assert plain["task"] == task
+    assert parse(plain, "recipe") == found
+
+
+def test_each_kind_builds_its_own_task() -> None:
+    made = {
+        kind: parse(small(task=task, student=PRETRAINED), "recipe").task.build()
+        for kind, task in (("generate", GENERATE), ("extract", EXTRACT), ("short", GENERATE | {"max_tokens": 7}))
+    }
+    assert isinstance(made["generate"], Generate)
+    assert isinstance(made["extract"], Extract)
+    assert [task.max_tokens for task in made.values()] == [128, 256, 7]
+    assert json.loads(made["extract"].schema) == SCHEMA
+    assert all(task.answers == () for task in made.values())
+    unsaid = changed("name", "words")
+    del unsaid["task"]["kind"]
+    assert isinstance(parse(unsaid, "recipe").task.build(), Classify)
 
 
 @pytest.mark.parametrize(("place", "value", "says"), REFUSED)
@@ -156,7 +229,10 @@ def test_every_validator_of_the_recipe_is_tested_above() -> None:
     """The sentences that validators raise, found in their source, each stand among REFUSED's words."""
     source = Path(recipes.__file__).read_text(encoding="utf-8")
     raised = re.findall(r'raise ValueError\(\s*f?"([^"]*)"', source)
-    tested = [says for _, _, says in REFUSED] + ["uses a slot that task.prompt does not have", "which data.tables"]
+    tested = [says for *_, says in [*REFUSED, *FREE]] + [
+        "uses a slot that task.prompt does not have",
+        "which data.tables",
+    ]
     for sentence in raised:
         parts = [part.strip(" :(,'") for part in re.split(r"\{\{|\}\}|\{[^}]*\}", sentence)]
         assert any(part and (part in says or says in part) for part in parts for says in tested), sentence

@@ -15,6 +15,7 @@ OTHER: dict[str, Any] = {
     "max_tokens": 65,
     "temperature": 0.5,
     "sample": 1,
+    "schema": '{"type": "object"}',
 }
 
 

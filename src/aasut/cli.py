@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from aasut import __version__
 from aasut.errors import AasutError
 from aasut.progress import Progress
+from aasut.runs import commands as runs
 
 USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
 
@@ -21,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="aasut: big model in, small model out, and the proof that it pays.",
 )
+
+app.add_typer(runs.app, name="runs")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]
@@ -51,11 +57,7 @@ def run(
     from aasut import recipe as recipes
 
     loaded = recipes.load(recipe, overrides or [])
-    try:
-        finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
-    except KeyboardInterrupt:  # typer would end here without a word
-        print("aasut: interrupted; everything done so far is kept, run the same command to go on", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
     if as_json:
         print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
     else:
@@ -116,6 +118,23 @@ def gold(
     print(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(describe(state)))
 
 
+@app.command()
+def doctor(
+    root: Root = Path("runs"),
+    network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: one line for each thing that will not work, with how to mend it."""
+    from aasut.doctor import doctor as doctors
+
+    found = doctors.examine(root, network=network)
+    if as_json:
+        print(json.dumps(doctors.plain(found)))
+    else:
+        _console().print(doctors.render(found))
+    raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
+
+
 def _student(run: str, root: Path) -> Any:
     from aasut.serve.student import ServedStudent
 
@@ -124,21 +143,52 @@ def _student(run: str, root: Path) -> Any:
 
 
 def _print_table(finished: Any) -> None:
-    from rich.console import Console
-
     from aasut.report import table
 
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    console = _console()
     console.print(table.render(finished.facts, finished.folder))
     console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
 
 
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+class _Interrupt(KeyboardInterrupt):
+    """A signal's wish to stop. After a bare KeyboardInterrupt in some imports, Python gives no exit code."""
+
+
+def _stop(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once; what is committed is kept all the same
+    raise _Interrupt
+
+
 def main() -> None:
-    """Entry point. A user's mistake is one line and exit code 1."""
+    """Entry point. A user's mistake is one line and exit code 1 or 2; SIGTERM stops as SIGINT does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its number
+            stream.reconfigure(errors="backslashreplace")
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes this of KeyboardInterrupt
+            _say("interrupted; everything done so far is kept, run the same command to go on")
     except AasutError as error:
-        print("aasut:", " ".join(str(error).split()), file=sys.stderr)  # names in it may hold line breaks
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        _say(str(error))
+        code = USER_ERROR
+    except TyperException as error:
+        if len(sys.argv) == 1:
+            print(error.format_message(), file=sys.stderr)  # the help
+        else:
+            _say(f"{error.format_message().rstrip('.')}. Try --help.")
+        code = USAGE_ERROR
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str) -> None:
+    print("aasut:", " ".join(text.split()), file=sys.stderr)  # names in it may hold line breaks

@@ -38,6 +38,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
         stages = _Stages(recipe, base, store, progress)
         try:
             done = stages.all(scale)
+            store.finished(recipe.name, done["report"])
             _publish(done, root / recipe.name, text_at(recipe, base, root / recipe.name))
             facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
             return Run(root / recipe.name, facts, stages.calls_made)
@@ -78,11 +79,11 @@ class _Stages:
         data = done["data"] = self.data()
         choose = done["choose"] = self.choose(data)
         label = done["label"] = self.label(data, choose)
-        baseline = self.linear(data, label)
-        if linear:
+        baseline = self.linear(data, label) if recipe.task.kind == "classify" else None
+        if linear and baseline is not None:
             done["train"] = baseline
         else:
-            done["linear"] = baseline
+            done |= {"linear": baseline} if baseline is not None else {}
             start = done["initialise"] = self.initialise(data)
             done["train"] = self.train(data, label, start)
         export = done["export"] = self.export(data, done["train"])
@@ -143,7 +144,8 @@ class _Stages:
             pool, labels = split.load(data.path, "pool"), labelling.load(label.path)
             return train.train(self.recipe, start.path, pool, labels, folder, self.progress)
 
-        settings = [self.recipe.student, self.recipe.task, self.recipe.seed]
+        wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s"})
+        settings = [wanted, self.recipe.task, self.recipe.seed]
         return self._stage("train", train.VERSION, settings, [data, label, start], build)
 
     def linear(self, data: Artefact, label: Artefact) -> Artefact:
@@ -169,29 +171,27 @@ class _Stages:
         return self._stage("export", export.VERSION, settings, [data, trained], build)
 
     def evaluate(
-        self, data: Artefact, label: Artefact, export: Artefact, linear: Artefact, start: Artefact | None
+        self, data: Artefact, label: Artefact, export: Artefact, linear: Artefact | None, start: Artefact | None
     ) -> Artefact:
         from aasut.data import split
         from aasut.data.panel import Panel
-        from aasut.evaluate import evaluate
+        from aasut.evaluate import candidates, evaluate
 
         def build(folder: Path) -> dict[str, Any]:
             self.store.open_split(data.facts["split_hash"]["test"], "evaluate")
             panel = Panel.from_json((label.path / "panel.json").read_text(encoding="utf-8"))
             q8_0 = export.path / "student-q8_0.gguf"
-            models = evaluate.Models(
+            models = candidates.Models(
                 student=export.path / export.facts["served"],
-                linear=linear.path,
+                linear=linear.path if linear else None,
                 untrained=start.path if start else None,
                 student_q8_0=q8_0 if q8_0.exists() else None,
             )
-            given = label.facts["answers"]
-            shares = [given[answer] / max(sum(given.values()), 1) for answer in self.recipe.task.labels]
             test = split.load(data.path, "test")
-            return evaluate.build(self.recipe, panel, self.ledger, models, test, shares, folder, self.progress)
+            return evaluate.build(self.recipe, panel, self.ledger, models, test, label.facts, folder, self.progress)
 
         settings = [self.recipe.evaluate.timing_requests, self.recipe.export.engine, self.recipe.export.precision]
-        parents = [data, label, export, linear, *([start] if start else [])]
+        parents = [data, label, export, *(one for one in (linear, start) if one is not None)]
         return self._stage("evaluate", evaluate.VERSION, settings, parents, self._counted(build))
 
     def report(self, done: dict[str, Artefact], evaluated: Artefact, scale: str, recipe: Recipe) -> Artefact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from aasut.errors import RecipeError
-from aasut.tasks import Classify, PromptTemplate, Task
+from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -23,7 +33,7 @@ Prompt = str | list[dict[str, str]]
 class Section(BaseModel):
     """A part of the recipe. Unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class ModelAddress(Section):
@@ -69,6 +79,65 @@ class ClassifyTask(Section):
 
     def build(self) -> Task:
         return Classify(tuple(self.labels), PromptTemplate.of(self.prompt))
+
+
+class GenerateTask(Section):
+    """Free text for each input."""
+
+    kind: Literal["generate"] = "generate"
+    """Kind of task."""
+    prompt: Prompt
+    """The prompt that the application sends today, with slots such as {text}; text, or a list of role and content."""
+    max_tokens: Positive = 128
+    """Tokens that an answer may have; longer answers of the teacher count as failed."""
+
+    def build(self) -> Task:
+        return Generate(PromptTemplate.of(self.prompt), self.max_tokens)
+
+
+class ExtractTask(Section):
+    """A JSON object for each input."""
+
+    kind: Literal["extract"] = "extract"
+    """Kind of task."""
+    schema_: dict[str, Any] = Field(alias="schema")
+    """JSON Schema of the answer, an object with `properties`; its fields are scored one by one too."""
+    prompt: Prompt
+    """The prompt that the application sends today, with slots such as {text}; text, or a list of role and content."""
+    max_tokens: Positive = 256
+    """Tokens that an answer may have; longer answers of the teacher count as failed."""
+
+    @field_validator("schema_")
+    @classmethod
+    def _is_an_object(cls, value: dict[str, Any]) -> dict[str, Any]:
+        import jsonschema
+
+        try:
+            jsonschema.validators.validator_for(value).check_schema(value)
+        except jsonschema.SchemaError as error:
+            raise ValueError(f"is no JSON Schema: {' '.join(error.message.split())[:200]}") from None
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"holds what JSON has not: {error}") from None
+        if value.get("type") != "object" or not value.get("properties"):
+            raise ValueError("must have type: object and properties")
+        return value
+
+    def build(self) -> Task:
+        return Extract(PromptTemplate.of(self.prompt), self.max_tokens, json.dumps(self.schema_, ensure_ascii=False))
+
+
+def _kind(value: Any) -> str:
+    return str(value.get("kind", "classify") if isinstance(value, Mapping) else getattr(value, "kind", "classify"))
+
+
+AnyTask = Annotated[
+    Annotated[ClassifyTask, Tag("classify")]
+    | Annotated[GenerateTask, Tag("generate")]
+    | Annotated[ExtractTask, Tag("extract")],
+    Discriminator(_kind),
+]
 
 
 class Range(Section):
@@ -227,6 +296,10 @@ class Teacher(Section):
     """Sets of shots to try on `tune`."""
     committee: Positive = 1
     """How many of the best sets answer together; their answers are averaged."""
+    samples: Positive = 1
+    """Answers drawn for each input, where they are free text; the student learns from all of them."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Temperature of free text."""
     calibration: Literal["none", "contextual", "prior"] = "none"
     """`contextual` divides by the answer to an empty input; `prior` shifts the answers so that their shares over the
     pool are the labels' shares in `tune`."""
@@ -287,13 +360,15 @@ class Student(Section):
     """How often in the training the validation share is looked at."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of training; `auto` is bfloat16 where the processor has it. Master weights are float32."""
+    checkpoint_s: NonNegative = 90.0
+    """Seconds between checkpoints, from which a killed training goes on; the weights are the same whatever it says."""
 
     @model_validator(mode="after")
     def _fits(self) -> Student:
         if self.initialise == "linear":
             used = self.model_fields_set & {
                 "model", "layers", "frozen_layers", "epochs", "learning_rate", "warmup", "weight_decay",
-                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt",
+                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt", "checkpoint_s",
             }  # fmt: skip
             if used:
                 raise ValueError(f"a linear student has no use for {', '.join(sorted(used))}")
@@ -367,8 +442,8 @@ class Recipe(Section):
     """Results stand in runs/<name>/."""
     seed: int = 7
     """Seed of everything drawn."""
-    task: ClassifyTask
-    """What is asked."""
+    task: AnyTask
+    """What is asked: `kind` is classify (where not given), generate or extract."""
     data: Data
     """Inputs and human answers."""
     teacher: Teacher
@@ -398,12 +473,30 @@ class Recipe(Section):
                         f"{where} uses {{{min(missing)}}}, which data.tables[{number}].slots does not fill"
                     )
             if table.label is not None:
-                strange = [r.label for r in table.label.ranges if r.label not in self.task.labels]
+                strange = [r.label for r in table.label.ranges if r.label not in task.answers]
                 if strange:
                     raise ValueError(f"data.tables[{number}].label.ranges: {strange[0]!r} is not in task.labels")
         extra = [name for name, t in templates.items() if not set(t.slots) <= set(task.prompt.slots)]
         if extra:
             raise ValueError(f"{extra[0]} uses a slot that task.prompt does not have: the server could not fill it")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> Recipe:
+        """Refuse what the kind of task has no use for."""
+        kind, teacher = self.task.kind, self.teacher
+        if kind == "classify":
+            drawn = [name for name in ("samples", "temperature") if name in teacher.model_fields_set]
+            if drawn:
+                raise ValueError(f"teacher.{drawn[0]} is for free text: a classify task has a list of labels")
+            return self
+        if self.student.initialise == "linear":
+            raise ValueError(f"a linear student cannot answer a task of kind {kind}: give student.model")
+        if teacher.committee > 1 or teacher.calibration != "none":
+            name = "committee" if teacher.committee > 1 else "calibration"
+            raise ValueError(f"teacher.{name} is for labels: a task of kind {kind} has free text")
+        if teacher.samples > 1 and not teacher.temperature:
+            raise ValueError("teacher.samples draws the same answer each time at teacher.temperature 0: raise it")
         return self
 
     def student_template(self) -> PromptTemplate:
@@ -458,7 +551,7 @@ def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
             return path
         return Path(os.path.relpath(base.resolve() / path, folder.resolve())).as_posix()
 
-    plain = recipe.model_dump(mode="json", exclude_unset=True)
+    plain = recipe.model_dump(mode="json", exclude_unset=True, by_alias=True)
     for table in plain["data"]["tables"]:
         if not table["source"].startswith("pypi-sdist:"):
             table["source"] = moved(table["source"])
@@ -489,7 +582,13 @@ def _yaml(text: str) -> Any:
 
 
 def _explain(problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    if problem["type"] == "union_tag_invalid":
+        *first, last = (tag.strip(" '") for tag in problem["ctx"]["expected_tags"].split(","))
+        return f"task.kind: unknown, choose {', '.join(first)} or {last} (given: {problem['ctx']['tag']!r})"
+    parts = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
+    if parts[:1] == ["task"] and parts[1:2] and parts[1] in ("classify", "generate", "extract"):
+        del parts[1]  # the kind is no field
+    field = ".".join(parts)
     given = problem.get("input")
     shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
     text = {"extra_forbidden": "there is no such field", "missing": "is required"}.get(problem["type"], problem["msg"])

@@ -12,22 +12,48 @@ working folder that survives a kill, and moves it into place when it is whole.
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from aasut.errors import AasutError, ConservationError, StoreError
+from aasut.errors import ConservationError, StoreError
+from aasut.files import (
+    TIMINGS,
+    connect,
+    connect_read_only,
+    digest,
+    disk_errors,
+    file_hash,
+    folder_hash,
+    plain,
+    write_atomically,
+)
 from aasut.types import Conservation
+
+__all__ = [
+    "MIGRATIONS",
+    "TIMINGS",
+    "Artefact",
+    "Attempt",
+    "Entry",
+    "FinishedRun",
+    "Store",
+    "check_conservation",
+    "connect",
+    "digest",
+    "disk_errors",
+    "file_hash",
+    "folder_hash",
+    "write_atomically",
+]
 
 # Append-only: never edit an entry, add one.
 MIGRATIONS = (
@@ -42,9 +68,13 @@ MIGRATIONS = (
     );
     CREATE TABLE opening (split TEXT NOT NULL, stage TEXT NOT NULL, at REAL NOT NULL);
     """,
+    """
+    CREATE TABLE run (name TEXT NOT NULL, report TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (name, report));
+    INSERT INTO run SELECT json_extract(settings, '$[0].name'), fingerprint, created FROM artefact
+        WHERE stage = 'report' AND json_extract(settings, '$[0].name') IS NOT NULL;
+    CREATE TABLE attempt (fingerprint TEXT PRIMARY KEY, stage TEXT NOT NULL, parents TEXT NOT NULL, at REAL NOT NULL);
+    """,
 )
-
-TIMINGS = "timings.json"  # measured times; stands outside the content hash
 
 
 @dataclass(frozen=True)
@@ -60,101 +90,123 @@ class Artefact:
     reused: bool
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of plain data in canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+@dataclass(frozen=True)
+class Entry:
+    """What the store recorded of a finished artefact. `created` is in seconds since 1970."""
+
+    fingerprint: str
+    parents: tuple[str, ...]
+    stage: str
+    version: int
+    content: str
+    created: float
+    seconds: float
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass(frozen=True)
+class Attempt:
+    """Work that was begun at `at` and is not finished."""
+
+    fingerprint: str
+    stage: str
+    parents: tuple[str, ...]
+    at: float
 
 
-def folder_hash(path: Path) -> str:
-    """One hash over the names and bytes of all files below `path`, measured times aside."""
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != TIMINGS)
-    return digest([[p.relative_to(path).as_posix(), file_hash(p)] for p in files])
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that reached its report: `report` is that artefact's fingerprint, `at` when it last did so."""
 
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with disk_errors(path):
-        with partial.open("wb") as file:
-            file.write(data.encode("utf-8") if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the system's complaint about a full disk or lost permission into one clear line."""
-    try:
-        yield
-    except AasutError:
-        raise
-    except Exception as error:
-        if _is_full(error):
-            raise StoreError(
-                f"No space left for {path}.", "Free some space and run the same command again: finished work is kept."
-            ) from error
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror}.", "Check that it is a folder, and its permissions."
-            ) from error
-        if isinstance(error, sqlite3.OperationalError):
-            raise StoreError(
-                f"{path} cannot be used: {error}.", "Check that the disk has space and may be written."
-            ) from error
-        raise
-
-
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EIO)
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
-    # Libraries that are not written in Python pass the system's words on in errors of their own.
-    return any(f"os error {number}" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    name: str
+    report: str
+    at: float
 
 
 class Store:
-    """See the module's text. Open it as a context manager: it locks the folder for one process."""
+    """See the module's text. Open it as a context manager: it locks the folder for one process.
+
+    Opened `read_only` it takes no lock, changes nothing, and works while another process runs.
+    """
 
     database: sqlite3.Connection
-    _lock: IO[str]
+    _lock: IO[str] | None = None
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self.root, self.read_only = root, read_only
 
     def __enter__(self) -> Store:
+        if self.read_only:
+            self.database = self._read()
+            return self
         with disk_errors(self.root):
             (self.root / "artefacts").mkdir(parents=True, exist_ok=True)
             (self.root / "work").mkdir(exist_ok=True)
-            self._lock = (self.root / "lock").open("w")
+            lock = (self.root / "lock").open("a+")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _lock_now(lock):
+                raise StoreError(
+                    f"Another aasut run is using {self.root}{_holder(lock)}.", "Wait for it, or run in another folder."
+                )
+            with disk_errors(self.root / "lock"):
+                lock.truncate(0)
+                os.write(lock.fileno(), f"{os.getpid()}\n".encode())  # no buffer: closing it could fail once more
             self.database = connect(self.root / "store.db", MIGRATIONS)
-        except BlockingIOError:
-            self._lock.close()
-            raise StoreError(
-                f"Another aasut run is using {self.root}.", "Wait for it, or run in another folder."
-            ) from None
         except BaseException:
-            self._lock.close()
+            lock.close()
             raise
+        self._lock = lock
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def _read(self) -> sqlite3.Connection:
+        path = self.root / "store.db"
+        if not path.is_file():
+            raise StoreError(
+                f"There are no runs in {self.root.parent}.", "Make one with aasut run RECIPE, or name its --root."
+            )
+        database = connect_read_only(path, MIGRATIONS)
+        if database is None:  # written by an older aasut
+            with Store(self.root):
+                pass
+            database = connect_read_only(path, MIGRATIONS)
+        assert database is not None
+        return database
+
+    def __exit__(self, _kind: object, error: BaseException | None, _at: object) -> None:
         self.database.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self._damaged(error) from error
+        if isinstance(error, OSError) and Path(str(error.filename)).is_relative_to(self.root):
+            with disk_errors(Path(str(error.filename))):
+                raise error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> StoreError:
+        """Names the database in this folder that the error comes from."""
+        which = self.root
+        for path in sorted(self.root.glob("*.db")):
+            try:
+                with closing(sqlite3.connect(path)) as database:
+                    whole = database.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            except sqlite3.DatabaseError:
+                whole = False
+            which = which if whole else path
+        return StoreError(
+            f"{which} is damaged: {error}.",
+            "Mend it with sqlite3's .recover, or move it away; the run then goes on without what it held.",
+        )
+
+    def in_use(self) -> str:
+        """Who holds the folder: "process 1234", or "" where no run is under way."""
+        path = self.root / "lock"
+        if not path.is_file():
+            return ""
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(lock).strip(" ()") or "another process"
+        return ""
 
     def stage(
         self,
@@ -168,7 +220,7 @@ class Store:
 
         Facts under "conservation" ({rows: Conservation}) are checked here: no stage can lose a row.
         """
-        settings = json.loads(json.dumps(settings, default=_plain))
+        settings = json.loads(json.dumps(settings, default=plain))
         fingerprint = digest([name, version, settings, [p.fingerprint for p in parents]])[:20]
         found = self.find(fingerprint)
         if found is not None:
@@ -176,11 +228,16 @@ class Store:
         work = self.root / "work" / fingerprint
         with disk_errors(work):
             work.mkdir(exist_ok=True)
+            with self.database:
+                self.database.execute(
+                    "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?)",
+                    (fingerprint, name, json.dumps([p.fingerprint for p in parents]), time.time()),
+                )
             started = time.monotonic()
             facts = build(work)
             for what, rows in facts.get("conservation", {}).items():
                 check_conservation(f"{name}: {what}", rows)
-            facts = json.loads(json.dumps(facts, default=_plain))
+            facts = json.loads(json.dumps(facts, default=plain))
             seconds = time.monotonic() - started
             content = folder_hash(work)
             final = self.root / "artefacts" / fingerprint
@@ -205,6 +262,7 @@ class Store:
                     "INSERT INTO parent VALUES (?, ?, ?)",
                     [(fingerprint, i, p.fingerprint) for i, p in enumerate(parents)],
                 )
+                self.database.execute("DELETE FROM attempt WHERE fingerprint = ?", (fingerprint,))
         return Artefact(name, fingerprint, final, content, facts, seconds, reused=False)
 
     def find(self, fingerprint: str) -> Artefact | None:
@@ -216,11 +274,52 @@ class Store:
         if row is None:
             return None
         if not path.is_dir():
-            with self.database:
-                self.database.execute("DELETE FROM artefact WHERE fingerprint = ?", (fingerprint,))
-                self.database.execute("DELETE FROM parent WHERE fingerprint = ?", (fingerprint,))
+            if not self.read_only:
+                self.forget([fingerprint])
             return None
         return Artefact(row[0], fingerprint, path, row[1], json.loads(row[2]), row[3], reused=True)
+
+    def entries(self) -> dict[str, Entry]:
+        """Every finished artefact by its fingerprint."""
+        parents: dict[str, list[str]] = {}
+        for fingerprint, parent in self.database.execute("SELECT fingerprint, parent FROM parent ORDER BY position"):
+            parents.setdefault(fingerprint, []).append(parent)
+        rows = self.database.execute("SELECT fingerprint, stage, version, content, created, seconds FROM artefact")
+        return {row[0]: Entry(row[0], tuple(parents.get(row[0], ())), *row[1:]) for row in rows}
+
+    def settings(self, fingerprint: str) -> Any:
+        """The settings, as plain data, that a finished artefact was made with."""
+        row = self.database.execute("SELECT settings FROM artefact WHERE fingerprint = ?", (fingerprint,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def finished(self, name: str, report: Artefact) -> None:
+        """Record that a run of this name reached this report."""
+        with disk_errors(self.root), self.database:
+            self.database.execute(
+                "INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (name, report.fingerprint, time.time())
+            )
+
+    def runs(self) -> list[FinishedRun]:
+        """Every finished run, the newest first; those of one name differ in their report."""
+        rows = self.database.execute("SELECT name, report, at FROM run ORDER BY at DESC, report")
+        return [FinishedRun(*row) for row in rows]
+
+    def attempts(self) -> dict[str, Attempt]:
+        """Work that was begun and is not finished, by fingerprint."""
+        rows = self.database.execute("SELECT fingerprint, stage, parents, at FROM attempt")
+        return {row[0]: Attempt(row[0], row[1], tuple(json.loads(row[2])), row[3]) for row in rows}
+
+    def forget(self, fingerprints: Collection[str], reports: Collection[str] = ()) -> None:
+        """Delete the records of artefacts, of work begun and of the runs with these reports, all at once.
+
+        Their files are left: without a record they are rubbish, which the next build or clean-up takes away.
+        """
+        with disk_errors(self.root), self.database:
+            for table in ("artefact", "parent", "attempt"):
+                self.database.executemany(
+                    f"DELETE FROM {table} WHERE fingerprint = ?", [(name,) for name in fingerprints]
+                )
+            self.database.executemany("DELETE FROM run WHERE report = ?", [(name,) for name in reports])
 
     def lineage(self, artefact: Artefact) -> list[dict[str, Any]]:
         """The artefact and all it was made from, parents before children."""
@@ -254,14 +353,18 @@ class Store:
 
     def verify(self) -> list[str]:
         """One line for each artefact whose files are missing or differ from what was recorded."""
-        problems = []
-        for fingerprint, stage, content in self.database.execute("SELECT fingerprint, stage, content FROM artefact"):
-            path = self.root / "artefacts" / fingerprint
-            if not path.is_dir():
-                problems.append(f"{stage} {fingerprint}: its folder is gone")
-            elif folder_hash(path) != content:
-                problems.append(f"{stage} {fingerprint}: its files changed")
-        return problems
+        return [problem for entry in self.entries().values() if (problem := self.problem(entry))]
+
+    def problem(self, entry: Entry) -> str:
+        """What is wrong with an artefact's files, "" where nothing is."""
+        path = self.root / "artefacts" / entry.fingerprint
+        if not path.is_dir():
+            return f"{entry.stage} {entry.fingerprint}: its folder is gone"
+        try:
+            same = folder_hash(path) == entry.content
+        except OSError as error:
+            return f"{entry.stage} {entry.fingerprint}: {error.filename} cannot be read: {error.strerror}"
+        return "" if same else f"{entry.stage} {entry.fingerprint}: its files changed"
 
     def open_split(self, split: str, stage: str) -> None:
         """Record that the held-out split of this content hash is being looked at."""
@@ -284,38 +387,19 @@ def check_conservation(what: str, rows: Conservation) -> None:
         )
 
 
-def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
-    """Open a SQLite database in WAL mode and bring it up to the last migration.
-
-    Raises StoreError where the file is no database, or was written by a newer aasut.
-    """
-    with disk_errors(path):
-        database = sqlite3.connect(path, timeout=60)
-    try:
-        with disk_errors(path):
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            have = database.execute("PRAGMA user_version").fetchone()[0]
-            if have > len(migrations):
-                raise StoreError(f"{path} was written by a newer aasut.", "Upgrade aasut, or use another folder.")
-            for number, script in enumerate(migrations[have:], have + 1):
-                database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise StoreError(f"{path} cannot be opened: {error}.", "Move it away if it is damaged.") from None
-    except StoreError:
-        database.close()
-        raise
-    return database
+def _lock_now(lock: IO[str]) -> bool:
+    """Take the lock; once more after a moment, as who only looks whether a run is under way holds it for an instant."""
+    for wait in (0.02, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(wait)
+    return False
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Conservation):
-        return value.as_dict()
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be recorded")
+def _holder(lock: IO[str]) -> str:
+    """ " (process 1234)", from what the holder wrote into the lock file."""
+    lock.seek(0)
+    said = lock.read(20).strip()
+    return f" (process {said})" if said.isdigit() else ""

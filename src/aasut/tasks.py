@@ -5,10 +5,13 @@ Stages ask the task and never its kind; another kind of task is another class he
 
 from __future__ import annotations
 
+import json
 import string
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 from aasut.errors import PromptMismatch, RecipeError
 from aasut.types import Message, Role
@@ -153,11 +156,19 @@ class Task(Protocol):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answers that can be given, in a fixed order."""
+        """The answers that can be given, in a fixed order; none where the answer is free text."""
 
     @property
     def prompt(self) -> PromptTemplate:
         """The prompt that the application sends today."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that an answer may have."""
+
+    @property
+    def schema(self) -> str:
+        """The JSON Schema of an answer as text; empty where it need not be JSON."""
 
     def parse(self, text: str) -> str | None:
         """The answer in a model's text, None where there is none."""
@@ -168,6 +179,9 @@ class Task(Protocol):
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         """Item by item: does the prediction equal the human answer?"""
 
+    def similarity(self, predicted: str, gold: str) -> float:
+        """How near a prediction is to the human answer, from 0 to 1, which it is where they are equal."""
+
 
 @dataclass(frozen=True)
 class Classify:
@@ -175,6 +189,8 @@ class Classify:
 
     answers: tuple[str, ...]
     prompt: PromptTemplate
+    max_tokens: int = 16
+    schema: str = ""
 
     def parse(self, text: str) -> str | None:
         for form in (_folded, _bare):
@@ -189,6 +205,128 @@ class Classify:
 
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         return [p == g for p, g in zip(predicted, gold, strict=True)]
+
+    def similarity(self, predicted: str, gold: str) -> float:
+        return float(predicted == gold)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Free text for each input. White space around an answer does not count; all else does."""
+
+    prompt: PromptTemplate
+    max_tokens: int
+    answers: tuple[str, ...] = ()
+    schema: str = ""
+
+    def parse(self, text: str) -> str | None:
+        return self.canonical(text)
+
+    def canonical(self, text: str) -> str | None:
+        try:
+            text.encode()  # half a surrogate pair, which some APIs send, is no text
+        except UnicodeEncodeError:
+            return None
+        return text.strip() or None
+
+    def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
+        return [p.strip() == g.strip() for p, g in zip(predicted, gold, strict=True)]
+
+    def similarity(self, predicted: str, gold: str) -> float:
+        """F1 of the words that both have, case aside (as for SQuAD, Rajpurkar et al. 2016)."""
+        said, wanted = (Counter(text.casefold().split()) for text in (predicted, gold))
+        common = sum((said & wanted).values())
+        return 2 * common / (said.total() + wanted.total()) if common else float(said == wanted)
+
+
+@dataclass(frozen=True)
+class Extract:
+    """A JSON object of a given shape for each input.
+
+    Its one written form has the fields in the schema's order, one space after commas and colons, and
+    whole numbers without a fraction; two answers are equal where these forms are.
+    """
+
+    prompt: PromptTemplate
+    max_tokens: int
+    schema: str
+    answers: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> str | None:
+        """Also where other text, or the fence of a code block, stands around the object."""
+        begin, end = text.find("{"), text.rfind("}")
+        return self.canonical(text[begin : end + 1]) if 0 <= begin < end else None
+
+    def canonical(self, text: str) -> str | None:
+        try:
+            value, schema = json.loads(text), json.loads(self.schema)
+            written = json.dumps(_ordered(value, schema, schema), ensure_ascii=False, allow_nan=False)
+            written.encode()  # escapes can name half a surrogate pair
+        except (ValueError, RecursionError):
+            return None
+        return written if _validator(self.schema).is_valid(value) else None
+
+    def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
+        return [p == g for p, g in zip(predicted, gold, strict=True)]
+
+    def similarity(self, predicted: str, gold: str) -> float:
+        """Share of the fields that either has in which both are equal."""
+        said, wanted = fields(predicted), fields(gold)
+        names = said.keys() | wanted.keys()
+        return sum(said.get(n) == wanted.get(n) for n in names) / len(names) if names else 1.0
+
+
+def make(kind: str, prompt: PromptTemplate, answers: tuple[str, ...], max_tokens: int, schema: str) -> Task:
+    """A task by its kind: classify, generate or extract."""
+    if kind == "classify":
+        return Classify(answers, prompt)
+    return Extract(prompt, max_tokens, schema) if kind == "extract" else Generate(prompt, max_tokens)
+
+
+def fields(answer: str) -> dict[str, str]:
+    """The fields of an answer in its one written form, each value in its own; none of an empty answer."""
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in json.loads(answer or "{}").items()}
+
+
+def _ordered(value: Any, schema: Any, root: Any) -> Any:
+    """The value with the fields of objects in the order of the schema, unknown ones after them by name."""
+    parts = list(_parts(schema, root))
+    if isinstance(value, dict):
+        known: dict[str, Any] = {}
+        for part in parts:
+            for name, inner in (part.get("properties") or {}).items():
+                known.setdefault(name, inner)
+        names = [name for name in known if name in value] + sorted(name for name in value if name not in known)
+        return {name: _ordered(value[name], known.get(name), root) for name in names}
+    if isinstance(value, list):
+        items = next((part["items"] for part in parts if "items" in part), None)
+        return [_ordered(item, items, root) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _parts(schema: Any, root: Any) -> Iterator[dict[str, Any]]:
+    """A schema, and those that it points to inside the document `root` or is put together from."""
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    if str(schema.get("$ref", "")).startswith("#/"):
+        target = root
+        for name in schema["$ref"].removeprefix("#/").split("/"):
+            target = target.get(name) if isinstance(target, dict) else None
+        yield from _parts(target, root)
+    for key in ("allOf", "anyOf", "oneOf"):
+        for part in schema.get(key) or ():
+            yield from _parts(part, root)
+
+
+@lru_cache(maxsize=32)
+def _validator(schema: str) -> Any:
+    import jsonschema
+
+    plain = json.loads(schema)
+    return jsonschema.validators.validator_for(plain)(plain)
 
 
 def _folded(text: str) -> str:

@@ -51,8 +51,8 @@ class Usage:
 class Request:
     """What a teacher is asked: a conversation that ends with the user's turn.
 
-    `choices` lists the only answers allowed, empty for free text. `sample` tells repeated draws of
-    the same request apart.
+    `choices` lists the only answers allowed, empty for free text. `schema`, a JSON Schema as text, says
+    what JSON the answer must be; empty for none. `sample` tells repeated draws of the same request apart.
     """
 
     messages: tuple[Message, ...]
@@ -60,6 +60,7 @@ class Request:
     max_tokens: int = 64
     temperature: float = 0.0
     sample: int = 0
+    schema: str = ""
 
     def body(self) -> dict[str, Any]:
         """The request as plain data; its hash is the request's identity in the ledger."""
@@ -69,7 +70,7 @@ class Request:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "sample": self.sample,
-        }
+        } | ({"schema": self.schema} if self.schema else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,15 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A teacher's answer to one example: a distribution over the task's answers that sums to 1."""
+    """A teacher's answer to one example.
+
+    `probabilities` over the task's answers, summing to 1; or, where a task has no list of answers,
+    `texts`: one or several drawn answers.
+    """
 
     id: str
-    probabilities: tuple[float, ...]
+    probabilities: tuple[float, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def confidence(self) -> float:

@@ -15,7 +15,7 @@ from aasut.data.panel import Panel, Shot
 from aasut.engine import base
 from aasut.errors import TeacherError
 from aasut.evaluate import evaluate
-from aasut.evaluate.evaluate import Models
+from aasut.evaluate.candidates import Models
 from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.student import linear
@@ -27,6 +27,7 @@ from aasut.types import Conservation, Example
 
 QUIET = Progress(quiet=True)
 SHARES = [0.4, 0.6]
+LABELLED = {"answers": {"negative": 8, "positive": 12}}  # what the teacher answered to the pool
 RULES = {"no 7": "maybe", "no 9": "it depends", **small_run.RULES}  # two answers that are not in the list
 SHOTS = (Shot({"text": "great phone"}, "positive"), Shot({"text": "awful phone"}, "negative"))
 
@@ -66,7 +67,7 @@ def done(models: Models, split: list[Example], tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("evaluated")
     ledger = Ledger(ScriptedTeacher(RULES), folder / "ledger.db")
     panel = Panel.plain([()], 2)
-    facts = evaluate.build(recipe(), panel, ledger, models, split, SHARES, folder, QUIET)
+    facts = evaluate.build(recipe(), panel, ledger, models, split, LABELLED, folder, QUIET)
     ledger.close()
     return folder, facts
 
@@ -93,7 +94,7 @@ def test_texts_too_long_for_the_student_are_counted_and_not_cut(
 ) -> None:
     ledger = Ledger(ScriptedTeacher(small_run.RULES), tmp_path / "ledger.db")
     long = Example("long", {"text": "zq" * 300}, "long", "positive")
-    facts = evaluate.build(recipe(), Panel.plain([()], 2), ledger, models, [*split, long], SHARES, tmp_path, QUIET)
+    facts = evaluate.build(recipe(), Panel.plain([()], 2), ledger, models, [*split, long], LABELLED, tmp_path, QUIET)
     ledger.close()
     assert facts["conservation"]["evaluate"] == Conservation(31, 30, failed={"longer than the student's context": 1})
     assert "long" not in predictions(tmp_path)["ids"]
@@ -103,7 +104,7 @@ def test_too_many_unusable_answers_stop_the_run(models: Models, split: list[Exam
     ledger = Ledger(ScriptedTeacher(RULES), tmp_path / "ledger.db")
     for wanted, share in ((recipe(max_failed=0.06), split), (recipe(), [split[7]])):
         with pytest.raises(TeacherError, match="the answer is not in the list"):
-            evaluate.build(wanted, Panel.plain([()], 2), ledger, models, share, SHARES, tmp_path, QUIET)
+            evaluate.build(wanted, Panel.plain([()], 2), ledger, models, share, LABELLED, tmp_path, QUIET)
     ledger.close()
     assert not (tmp_path / "predictions.json").exists()
 
@@ -159,7 +160,7 @@ def test_a_local_teacher_is_timed_with_its_prefix_cache_and_without(
     teacher = LocalTeacher(base.load("torch", tiny_llama, precision="float32"), "rev")
     ledger = Ledger(teacher, tmp_path / "ledger.db")
     panel = Panel.plain([SHOTS, SHOTS[::-1]], 2)
-    facts = evaluate.build(recipe(), panel, ledger, models, split, SHARES, tmp_path, QUIET)
+    facts = evaluate.build(recipe(), panel, ledger, models, split, LABELLED, tmp_path, QUIET)
     made = ledger.calls_made
     assert made == 2 * len(split)  # measuring asks the teacher itself, not the ledger
     assert facts["parameters"]["teacher"] == teacher.engine.parameters
@@ -177,7 +178,7 @@ def test_a_linear_student_is_its_own_linear_baseline(models: Models, split: list
     only = Models(student=models.linear, linear=models.linear, untrained=None, student_q8_0=None)
     ledger = Ledger(ScriptedTeacher(small_run.RULES), tmp_path / "ledger.db")
     wanted = recipe({"initialise": "linear"})
-    facts = evaluate.build(wanted, Panel.plain([()], 2), ledger, only, split, SHARES, tmp_path, QUIET)
+    facts = evaluate.build(wanted, Panel.plain([()], 2), ledger, only, split, LABELLED, tmp_path, QUIET)
     ledger.close()
     assert set(predictions(tmp_path)["probabilities"]) == {"teacher", "student", "majority"}
     assert facts["engines"] == {"student": "linear-float32"}

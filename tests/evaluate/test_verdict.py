@@ -46,7 +46,7 @@ def test_predictions_meet_their_examples_by_id() -> None:
     found = Answers.of(TASK, examples(), turned)
     assert found.gold == ["neutral", "negative"]
     assert found.groups == ["g1", "g0"]
-    assert found.predicted("student") == ["neutral", "positive"]
+    assert found.predicted["student"] == ["neutral", "positive"]
     assert found.correct("student") == [True, False]
 
 

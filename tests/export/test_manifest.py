@@ -96,7 +96,7 @@ def test_a_missing_run_without_any_other_says_how_to_make_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"kind": "generate"}, "kind"),
+        ({"kind": "poetry"}, "kind"),
         ({"answers": "positive"}, "answers"),
         ({"tokens": 3}, "tokens"),
         ({"student_prompt": [{"role": "robot", "content": "{text}"}]}, r"student_prompt\.0\.role"),

@@ -20,10 +20,11 @@ import pytest
 import uvicorn
 from openai.types.chat import ChatCompletionMessageParam
 
-from aasut.engine.base import Scores
+from aasut.engine.base import Prompt, Scores
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError
 from aasut.serve import api
+from aasut.serve.batch import batcher
 from aasut.serve.student import Answer, ServedStudent
 from aasut.tasks import Classify, PromptTemplate
 
@@ -257,22 +258,27 @@ def test_what_waits_is_scored_in_full_batches_in_order() -> None:
     engine = Gated()
 
     async def feed() -> list[str]:
-        batcher = api.Batcher(student(engine), largest=32, waiting=100)
+        waiter = batcher(student(engine), largest=32, room=100)
+
+        async def answer(text: str) -> Any:
+            (said,) = [said async for said in waiter.ask(Prompt(text, 1))]
+            return said
+
         engine.gate.clear()
-        first = asyncio.create_task(batcher.answer("<50> ="))
+        first = asyncio.create_task(answer("<50> ="))
         await asyncio.to_thread(wait_until, lambda: engine.sizes == [1])
-        rest = [asyncio.create_task(batcher.answer(f"<{n}> =")) for n in range(50)]
+        rest = [asyncio.create_task(answer(f"<{n}> =")) for n in range(50)]
         await asyncio.sleep(0)
         rest[3].cancel()  # nobody waits for this one any more
         engine.gate.set()
         answers = await asyncio.gather(first, *rest, return_exceptions=True)
-        batcher.close()
+        waiter.close()
         return [a.label if isinstance(a, Answer) else type(a).__name__ for a in answers]
 
     expected = ["label-50", *LABELS[:50]]
     expected[4] = "CancelledError"
     assert asyncio.run(feed()) == expected
-    assert engine.sizes == [1, 31, 18]
+    assert engine.sizes == [1, 32, 17]
 
 
 def test_a_bad_prompt_fails_alone_among_its_neighbours() -> None:
@@ -424,6 +430,7 @@ SCRIPT = """
 import sys, time
 from aasut.engine.scripted import ScriptedEngine
 from aasut.serve import api
+from aasut.serve.batch import batcher
 from aasut.serve.student import ServedStudent
 from aasut.tasks import Classify, PromptTemplate
 

@@ -1,20 +1,30 @@
 from __future__ import annotations
 
 import json
-import math
 import typing
 from typing import Any
 
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from aasut.serve import protocol
 from aasut.serve.protocol import ChatRequest, Refusal
-from aasut.serve.student import Answer
-from aasut.types import Message, Usage
+from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
+from aasut.types import Message
 
 MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+PROMPT = PromptTemplate.of("Text: {text}")
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+LABELS = Classify(("neg", "pos"), PROMPT)
+TEXT = Generate(PROMPT, 40)
+FIELDS = Extract(PROMPT, 60, json.dumps(SCHEMA))
+OBJECT = {"type": "json_object"}
+
+
+def bound(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": schema}}
 
 
 def parse(**fields: Any) -> ChatRequest:
@@ -37,7 +47,7 @@ def test_every_field_of_openai_is_handled_explicitly() -> None:
     assert set(protocol.MESSAGE_NEUTRAL) | {"role", "content"} == set(protocol.ChatMessage.model_fields)
     # A field of any kind would be read and forgotten, unless a rule is set for it.
     free = {name for name, field in ChatRequest.model_fields.items() if field.annotation is Any}
-    assert free == set(protocol.NEUTRAL) | {"stop"}
+    assert free == set(protocol.NEUTRAL) | {"stop", "response_format"}
 
 
 @pytest.mark.parametrize("field", [*sorted(protocol.NEUTRAL), "stop", "user", "metadata", "temperature", "seed"])
@@ -70,8 +80,6 @@ def test_what_is_honoured_or_asks_for_nothing_is_accepted(fields: dict[str, Any]
         ("presence_penalty", 0.1),
         ("frequency_penalty", -1),
         ("logit_bias", {"50256": -100}),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("store", True),
@@ -179,67 +187,54 @@ def test_a_text_part_with_a_field_that_is_not_honoured_is_refused() -> None:
 
 @pytest.mark.parametrize("stop", [None, "", [], ["\n", "###"], "\n", "NEG"])
 def test_stop_that_could_not_cut_a_label_is_accepted(stop: Any) -> None:
-    parse(stop=stop).check_stop(("neg", "pos"))
+    parse(stop=stop).check(LABELS)
 
 
 @pytest.mark.parametrize("stop", ["e", ["\n", "pos"], 3, ["a", 1], ["1", "2", "3", "4", "5"], {}])
 def test_stop_that_would_cut_a_label_is_refused(stop: Any) -> None:
     with pytest.raises(Refusal) as caught:
-        parse(stop=stop).check_stop(("neg", "pos"))
+        parse(stop=stop).check(LABELS)
     assert caught.value.body["error"]["param"] == "stop"
 
 
-ANSWER = Answer("été", {"été": math.log(0.9), "hiver": math.log(0.1), "printemps": -math.inf}, Usage(7, 2))
+@pytest.mark.parametrize(
+    ("task", "value", "good"),
+    [
+        (LABELS, {"type": "text"}, True),
+        (LABELS, OBJECT, False),
+        (TEXT, None, True),
+        (TEXT, OBJECT, False),
+        (TEXT, bound(SCHEMA), False),
+        (FIELDS, {"type": "text"}, True),
+        (FIELDS, OBJECT, True),
+        (FIELDS, bound(SCHEMA), True),
+        (FIELDS, bound({"type": "object", "properties": {"town": {"type": "string"}}}), False),
+        (FIELDS, {"type": "json_schema"}, False),
+        (FIELDS, {"type": "yaml"}, False),
+        (FIELDS, "json", False),
+        (FIELDS, [], False),
+    ],
+)
+def test_a_format_is_accepted_where_the_task_has_it(task: Task, value: Any, good: bool) -> None:
+    request = parse(response_format=value)
+    if good:
+        request.check(task)
+        return
+    with pytest.raises(Refusal) as caught:
+        request.check(task)
+    error = caught.value.body["error"]
+    assert (error["param"], error["code"]) == ("response_format", "unsupported_value")
 
 
-def test_a_completion_has_openais_shape() -> None:
-    request = parse(logprobs=True, top_logprobs=3, service_tier="auto")
-    made = protocol.completion(request, "m", "fp_1", ANSWER, "hiver")
-    read = ChatCompletion.model_validate(json.loads(json.dumps(made, allow_nan=False)), strict=True)
-    assert set(made) <= set(ChatCompletion.model_fields)
-    assert read.service_tier == "default"
-    assert read.choices[0].message.content == "hiver"
-    assert read.choices[0].finish_reason == "stop"
-    assert read.usage is not None
-    assert (read.usage.prompt_tokens, read.usage.completion_tokens, read.usage.total_tokens) == (7, 2, 9)
-    logprobs = read.choices[0].logprobs
-    assert logprobs is not None
-    assert logprobs.content is not None
-    (token,) = logprobs.content
-    assert (token.token, token.logprob, token.bytes) == ("hiver", math.log(0.1), list(b"hiver"))
-    assert [(t.token, t.logprob) for t in token.top_logprobs] == [
-        ("été", math.log(0.9)),
-        ("hiver", math.log(0.1)),
-        ("printemps", -9999.0),
-    ]
-    assert bytes(token.top_logprobs[0].bytes or []).decode() == "été"
+def test_text_has_no_logprobs_and_labels_have() -> None:
+    parse(logprobs=True).check(LABELS)
+    with pytest.raises(Refusal, match="logprobs"):
+        parse(logprobs=True).check(TEXT)
 
 
-def test_logprobs_are_given_only_where_asked_for() -> None:
-    assert protocol.completion(parse(), "m", "fp", ANSWER, "été")["choices"][0]["logprobs"] is None
-    one = protocol.completion(parse(logprobs=True), "m", "fp", ANSWER, "été")
-    assert one["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
-    assert "service_tier" not in one
-
-
-def test_chunks_have_openais_shape_and_order() -> None:
-    request = parse(stream=True, stream_options={"include_usage": True}, logprobs=True, top_logprobs=1)
-    events = list(protocol.chunks(request, "m", "fp", ANSWER, "été"))
-    assert events.pop() == "data: [DONE]\n\n"
-    assert all(event.startswith("data: ") and event.endswith("\n\n") and event.count("\n") == 2 for event in events)
-    plain = [json.loads(event[6:]) for event in events]
-    read = [ChatCompletionChunk.model_validate(chunk, strict=True) for chunk in plain]
-    assert len({chunk.id for chunk in read}) == 1
-    assert [c.choices[0].delta.content if c.choices else None for c in read] == ["", "été", None, None]
-    assert [c.choices[0].finish_reason if c.choices else None for c in read] == [None, None, "stop", None]
-    assert read[0].choices[0].delta.role == "assistant"
-    assert read[1].choices[0].logprobs is not None
-    assert [chunk["usage"] for chunk in plain[:3]] == [None] * 3
-    assert plain[3]["choices"] == []
-    assert plain[3]["usage"]["total_tokens"] == 9
-
-
-def test_chunks_have_no_usage_unless_asked_for() -> None:
-    events = list(protocol.chunks(parse(stream=True), "m", "fp", ANSWER, "été"))
-    assert len(events) == 4
-    assert not any("usage" in event for event in events)
+def test_a_text_may_be_stopped_anywhere_and_has_the_tasks_length_unless_told() -> None:
+    request = parse(stop=["neg", ""], max_tokens=9)
+    request.check(TEXT)
+    assert (request.stops(), request.most_tokens(TEXT)) == (["neg"], 9)
+    assert parse().most_tokens(TEXT) == 40
+    assert parse(max_tokens=50, max_completion_tokens=45).most_tokens(TEXT) == 45

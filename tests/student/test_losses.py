@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aasut.errors import RecipeError
-from aasut.student.losses import cross_entropy, entropy, get
+from aasut.student.losses import BLOCK_ROWS, cross_entropy, entropy, get
 
 
 def case(seed: int = 0, rows: int = 7, width: int = 16, columns: int = 5) -> tuple[torch.Tensor, ...]:
@@ -132,3 +132,68 @@ def test_losses_have_names() -> None:
     assert get("cross_entropy") is cross_entropy
     with pytest.raises(RecipeError, match=r"'mse'.*cross_entropy"):
         get("mse")
+
+
+def one_right(rows: int, columns: int = 37, width: int = 24) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Hidden states, output weight, the right column of each row: the first and the last occur."""
+    random = torch.Generator().manual_seed(rows)
+    hidden = torch.randn(rows, width, generator=random)
+    weight = torch.randn(columns, width, generator=random)
+    target = torch.randint(columns, (rows,), generator=random)
+    target[: min(rows, 2)] = torch.tensor([0, columns - 1])[: min(rows, 2)]
+    return hidden, weight, target
+
+
+@pytest.mark.parametrize("rows", [1, 2, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, 2 * BLOCK_ROWS, 2 * BLOCK_ROWS + 5])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_one_right_column_a_row_is_torchs_own_cross_entropy(rows: int, scale: float) -> None:
+    hidden, weight, target = one_right(rows)
+    ours, theirs = (hidden * scale).requires_grad_(True), (hidden * scale).requires_grad_(True)
+    found = cross_entropy(ours, weight, target)
+    expected = torch.nn.functional.cross_entropy(theirs @ weight.T, target, reduction="sum")
+    (found / 3).backward()  # what the caller divides by goes into the gradient
+    (expected / 3).backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert float((ours.grad - theirs.grad).norm()) < 1e-4 * float(theirs.grad.norm())
+
+
+def test_one_right_column_is_the_same_as_all_mass_on_it() -> None:
+    hidden, weight, target = one_right(9)
+    dense = torch.nn.functional.one_hot(target, len(weight)).float()
+    assert float(cross_entropy(hidden, weight, target)) == pytest.approx(float(cross_entropy(hidden, weight, dense)))
+
+
+def test_one_right_column_in_bfloat16_is_computed_in_float32() -> None:
+    hidden, weight, target = one_right(BLOCK_ROWS + 30, width=96)
+    hidden, weight = hidden.bfloat16(), weight.bfloat16()
+    ours, exact = hidden.clone().requires_grad_(True), hidden.float().requires_grad_(True)
+    found = cross_entropy(ours, weight, target)
+    expected = torch.nn.functional.cross_entropy(exact @ weight.float().T, target, reduction="sum")
+    found.backward()
+    expected.backward()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert ours.grad is not None
+    assert exact.grad is not None
+    assert torch.allclose(ours.grad.float(), exact.grad, rtol=2**-8, atol=1e-5)  # rounded once, at the end
+
+
+def test_the_weight_of_one_right_column_gets_no_gradient() -> None:
+    """The output projection is never trained, so none is made for it."""
+    hidden, weight, target = one_right(5)
+    hidden.requires_grad_(True)
+    weight.requires_grad_(True)
+    cross_entropy(hidden, weight, target).backward()
+    assert hidden.grad is not None
+    assert weight.grad is None
+
+
+def test_a_row_that_is_surely_right_or_surely_wrong_gives_finite_numbers() -> None:
+    hidden = torch.tensor([[500.0, -500.0], [500.0, -500.0]]).requires_grad_(True)
+    loss = cross_entropy(hidden, torch.eye(2), torch.tensor([0, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1000)
+    assert hidden.grad is not None
+    assert hidden.grad.tolist() == [[0.0, 0.0], [1.0, -1.0]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -19,11 +20,13 @@ import reference
 from aasut.engine.torch import TorchEngine, load_model
 from aasut.engine.tree import build
 from aasut.errors import ModelError, RecipeError
+from aasut.formats.safetensors import metadata
 from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress, Step
 from aasut.recipe import ModelAddress, Student
 from aasut.student.losses import cross_entropy
-from aasut.student.trainer import Report, Row, Trainer, learning_rate, schedule
+from aasut.student.objective import Labels, Row
+from aasut.student.trainer import Report, Trainer, learning_rate, schedule
 
 QUIET = Progress(quiet=True)
 TWO = [" negative", " positive"]
@@ -47,7 +50,8 @@ def settings(**changes: Any) -> Student:
 def trainer(folder: Path, answers: Sequence[str] = TWO, dtype: torch.dtype = torch.float32, **changes: Any) -> Trainer:
     tokenizer = Tokenizer.load(folder)
     tree = build([tokenizer.encode(answer) for answer in answers], tokenizer.eos_id)
-    return Trainer(load_model(folder, dtype), tree, settings(**changes), cross_entropy, seed=5)
+    model = load_model(folder, dtype)
+    return Trainer(model, Labels(model, tree, cross_entropy), settings(**changes), seed=5)
 
 
 def texts(count: int, classes: int, seed: int = 0) -> list[str]:
@@ -215,14 +219,14 @@ class Killing(Progress):
 def long_training(
     model: Path, folder: Path, progress: Progress, *, worsens: bool = False
 ) -> tuple[dict[str, torch.Tensor], Report]:
-    """12 steps with 4 looks at validation, each with a checkpoint; validation is like the rows, or likes the start."""
+    """12 steps, each with a checkpoint, and 4 looks at validation, which is like the rows, or likes the start."""
     torch.set_num_threads(1)
-    made = trainer(model, SEVERAL, epochs=3, checks=4)
+    made = trainer(model, SEVERAL, epochs=3, checks=4, checkpoint_s=0)
     held = examples(model, 8, 4, seed=1)
     if worsens:
         own = TorchEngine(made.model, Tokenizer.load(model)).score(texts(8, 4, seed=1), SEVERAL).logprobs
         held = [Row(row.ids, q.tolist()) for row, q in zip(held, np.exp(own), strict=True)]
-    report = made.fit(examples(model, 32, 4), held, folder, progress, micro=150, checkpoint_s=0)
+    report = made.fit(examples(model, 32, 4), held, folder, progress, micro=150)
     return weights(made), report
 
 
@@ -234,12 +238,12 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_weights(
     expected, told = long_training(tiny_llama, tmp_path / "whole", QUIET, worsens=worsens)
     assert told.steps == 12
     assert (told.best_step == 3) is worsens  # the best weights may be those of the first checkpoint
-    for after in (2, 3, 8):  # before the first checkpoint, right at one, between two
+    for after in (1, 2, 3, 8):  # before the first look at validation, right at one, between two
         folder = tmp_path / f"after-{after}"
         folder.mkdir()
         with pytest.raises(KeyboardInterrupt):
             long_training(tiny_llama, folder, Killing(after), worsens=worsens)
-        assert (folder / "checkpoint.safetensors").exists() is (after >= 3)
+        assert int(json.loads(metadata(folder / "checkpoint.safetensors")["facts"])["step"]) == after
         (folder / "checkpoint.partial").write_bytes(b"cut off")
         found, report = long_training(tiny_llama, folder, QUIET, worsens=worsens)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -261,7 +265,7 @@ def test_a_resumed_training_does_not_begin_anew(tiny_llama: Path, tmp_path: Path
         long_training(tiny_llama, tmp_path, Killing(11))
     watching = Watching(quiet=True)
     long_training(tiny_llama, tmp_path, watching)
-    assert (watching.step.done, watching.step.resumed) == (12, 9)
+    assert (watching.step.done, watching.step.resumed) == (12, 11)
 
 
 def test_a_training_whose_process_is_killed_goes_on_too(tiny_llama: Path, tmp_path: Path) -> None:
@@ -350,7 +354,7 @@ def test_two_classes_are_learned(tiny_llama: Path, tmp_path: Path) -> None:
     assert report.floor < report.best_loss < report.floor + 0.1 < before
     assert report.curve[-1]["train_loss"] < report.floor + 0.1 < report.curve[0]["train_loss"]
     assert (report.examples, report.steps) == (64, 96)
-    assert report.tokens == 12 * sum(len(row.ids) + len(made.tree.nodes) for row in rows)
+    assert report.tokens == 12 * sum(len(row.ids) + len(made.objective.tree.nodes) for row in rows)
     assert 0 < report.padding_share < 0.3
 
 
@@ -374,7 +378,7 @@ def test_a_student_that_agrees_with_its_teacher_has_the_least_loss_and_no_gradie
     rows = [Row(engine.tokenizer.encode(p), q.tolist()) for p, q in zip(prompts, own, strict=True)]
     made = one_step(tiny_llama, rows, tmp_path, 150, answers)
     other = one_step(tiny_llama, [Row(r.ids, r.probabilities[::-1]) for r in rows], tmp_path, 150, answers)
-    floor = made._floor(rows)
+    floor = made.objective.floor(rows) / len(rows)
     assert trainer(tiny_llama, answers).evaluate(rows) == pytest.approx(floor, abs=1e-5)
     assert floor == pytest.approx(float(-(own * np.log(own)).sum(axis=1).mean()))
     assert _length(gradient(made)) < 1e-3 * _length(gradient(other))

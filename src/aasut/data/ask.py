@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 
 from aasut.data.choose import BATCH
 from aasut.data.panel import Panel
@@ -30,9 +29,8 @@ def ask(
     answers: list[list[Completion]] = [[] for _ in examples]
     with progress.steps(what, len(examples) * len(panel.members)) as step:
         for member in range(len(panel.members)):
-            one = replace(panel, members=(panel.members[member],), reference=(panel.reference[member],))
             for batch in batches:
-                requests = [one.requests(template, task, examples[i].slots)[0] for i in batch]
+                requests = [panel.request(template, task, examples[i].slots, member) for i in batch]
                 made = teacher.calls_made
                 for i, completion in zip(batch, teacher.complete(requests), strict=True):
                     answers[i].append(completion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
     """Write panel.json, uncalibrated: the `committee` best of `candidates` sets of shots.
 
     A set is judged by the likelihood of the other human answers in `tune`, after a shift to the
-    labels' shares there and the best temperature; teachers that give text only, by their accuracy.
+    labels' shares there and the best temperature; teachers that give text only, by their accuracy; free
+    text, by its similarity.
     """
     task, wanted = recipe.task.build(), recipe.teacher
     if wanted.shots == 0:
-        panel = Panel.plain([()], len(task.answers))
+        panel = _panel(recipe, [()])
         write_atomically(folder / "panel.json", panel.to_json())
         return {"candidates": []}
     used = {shot_key(shot.slots) for c in range(wanted.candidates) for shot in _shots(recipe, tune, c)}
@@ -43,15 +45,15 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
     losses: list[float] = []
     with progress.steps("choosing shots on tune", wanted.candidates * max(len(judges), 1)) as step:
         for candidate in range(wanted.candidates if wanted.candidates > 1 else 0):
-            panel = Panel.plain([_shots(recipe, tune, candidate)], len(task.answers))
+            panel = _panel(recipe, [_shots(recipe, tune, candidate)]).first()
             completions: list[Completion] = []
-            requests = [panel.requests(recipe.teacher_template(), task, e.slots)[0] for e in judges]
+            requests = [panel.request(recipe.teacher_template(), task, e.slots, 0) for e in judges]
             for start in range(0, len(requests), BATCH):
                 completions += teacher.complete(requests[start : start + BATCH])
                 step.advance(len(requests[start : start + BATCH]))
             losses.append(_loss(task, judges, completions))
     order = sorted(range(len(losses)), key=lambda c: (losses[c], c))[: wanted.committee] or [0]
-    panel = Panel.plain([_shots(recipe, tune, candidate) for candidate in order], len(task.answers))
+    panel = _panel(recipe, [_shots(recipe, tune, candidate) for candidate in order])
     write_atomically(folder / "panel.json", panel.to_json())
     return {
         "candidates": [
@@ -59,6 +61,12 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
         ],
         "judged_on": len(judges),
     }
+
+
+def _panel(recipe: Recipe, members: Sequence[tuple[Shot, ...]]) -> Panel:
+    """An uncalibrated panel; where answers are free text, its one member answers `samples` times."""
+    panel = Panel.plain(list(members) * recipe.teacher.samples, len(recipe.task.build().answers))
+    return replace(panel, sampling=recipe.teacher.temperature)
 
 
 def shot_key(slots: Any) -> tuple[tuple[str, str], ...]:
@@ -74,6 +82,8 @@ def _loss(task: Task, judges: Sequence[Example], completions: Sequence[Completio
     usable = [(e, c) for e, c in zip(judges, completions, strict=True) if not c.failure]
     if not usable:
         return float("inf")
+    if not task.answers:
+        return 1.0 - float(np.mean([task.similarity(task.parse(c.text) or "", str(e.answer)) for e, c in usable]))
     gold = np.array([task.answers.index(str(e.answer)) for e, _ in usable])
     if any(c.choice_logprobs is None for _, c in usable):
         return 1.0 - float(np.mean([task.parse(c.text) == e.answer for e, c in usable]))

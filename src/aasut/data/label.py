@@ -34,13 +34,13 @@ def build(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write labels.jsonl (id and probabilities) and panel.json (calibrated).
+    """Write labels.jsonl (ids with probabilities, or with texts) and panel.json (calibrated).
 
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
     completions = ask(recipe, panel, pool, teacher, progress, "teacher labels the pool")
-    failed = Counter(failure for answers in completions if (failure := panel.combine(task, answers)[1]))
+    failed = Counter(failure for answers in completions if (failure := _failure(panel, task, answers)))
     if sum(failed.values()) > recipe.teacher.max_failed * len(pool):
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.most_common())
         raise TeacherError(
@@ -48,39 +48,61 @@ def build(
             "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
         )
     panel = calibrate(recipe, panel, completions, tune, teacher, progress)
-    labels = [
-        Label(example.id, tuple(float(p) for p in probabilities))
-        for example, answers in zip(pool, completions, strict=True)
-        if (probabilities := panel.combine(task, answers)[0]) is not None
-    ]
-    _check_answers(task, labels)
-    lines = [json.dumps({"id": label.id, "probabilities": label.probabilities}) for label in labels]
-    write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
-    write_atomically(folder / "panel.json", panel.to_json())
-    given = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
-    return {
-        "conservation": {"label": Conservation(len(pool), len(labels), failed=dict(failed))},
-        "answers": {answer: given[answer] for answer in task.answers},
-        "mean_confidence": float(np.mean([label.confidence for label in labels])),
-        "temperature": panel.temperature,
-    }
-
-
-def _check_answers(task: Task, labels: Sequence[Label]) -> None:
-    mass = np.array([label.probabilities for label in labels]).max(axis=0)
-    given = [answer for answer, most in zip(task.answers, mass, strict=True) if most > 1e-6]
+    found = [_label(panel, task, example.id, answers) for example, answers in zip(pool, completions, strict=True)]
+    labels = [label for label in found if label is not None]
+    given = _given(task, labels)
     if len(given) == 1:
         raise TeacherError(
-            f"The teacher gave the same answer, {given[0]!r}, to all {len(labels)} inputs: nothing can be learned.",
+            f"The teacher gave the same answer, {next(iter(given))!r}, to all {len(labels)} inputs: "
+            "nothing can be learned.",
             "Mend the prompt, or add inputs that have other answers.",
         )
+    lines = [json.dumps({"id": label.id} | _plain(label)) for label in labels]
+    write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
+    write_atomically(folder / "panel.json", panel.to_json())
+    facts: dict[str, Any] = {
+        "conservation": {"label": Conservation(len(pool), len(labels), failed=dict(failed))},
+        "temperature": panel.temperature,
+    }
+    if task.answers:
+        likeliest = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
+        facts["answers"] = {answer: likeliest[answer] for answer in task.answers}
+        facts["mean_confidence"] = float(np.mean([label.confidence for label in labels]))
+    else:
+        facts["texts"] = sum(len(label.texts) for label in labels)
+        facts["commonest"] = given.most_common(1)[0][0]
+    return facts
+
+
+def _failure(panel: Panel, task: Task, answers: Sequence[Completion]) -> str:
+    return panel.combine(task, answers)[1] if task.answers else panel.texts(task, answers)[1]
+
+
+def _label(panel: Panel, task: Task, name: str, answers: Sequence[Completion]) -> Label | None:
+    if not task.answers:
+        texts = panel.texts(task, answers)[0]
+        return Label(name, texts=texts) if texts else None
+    probabilities = panel.combine(task, answers)[0]
+    return None if probabilities is None else Label(name, tuple(float(p) for p in probabilities))
+
+
+def _given(task: Task, labels: Sequence[Label]) -> Counter[str]:
+    """How often each answer has any mass."""
+    if not task.answers:
+        return Counter(text for label in labels for text in label.texts)
+    mass = (np.array([label.probabilities for label in labels]) > 1e-6).sum(axis=0)
+    return Counter({answer: int(times) for answer, times in zip(task.answers, mass, strict=True) if times})
+
+
+def _plain(label: Label) -> dict[str, Any]:
+    return {"texts": label.texts} if label.texts else {"probabilities": label.probabilities}
 
 
 def load(folder: Path) -> list[Label]:
     """The labels of a finished stage."""
     with (folder / "labels.jsonl").open(encoding="utf-8") as file:
         plain = [json.loads(line) for line in file]
-    return [Label(row["id"], tuple(row["probabilities"])) for row in plain]
+    return [Label(row["id"], tuple(row.get("probabilities", ())), tuple(row.get("texts", ()))) for row in plain]
 
 
 def calibrate(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,15 @@ class Panel:
     """Members differ by their shots. `bias` [answers] and `temperature` turn mean log-probabilities into answers.
 
     p = softmax((mean over members of (log p_member - reference_member) + bias) / temperature), where
-    `reference` [members, answers] is the answer to an empty input, or zero.
+    `reference` [members, answers] is the answer to an empty input, or zero. Where answers are free text,
+    members are draws of the same question, at the temperature `sampling`.
     """
 
     members: tuple[tuple[Shot, ...], ...]
     reference: tuple[tuple[float, ...], ...]
     bias: tuple[float, ...]
     temperature: float = 1.0
+    sampling: float = 0.0
 
     @classmethod
     def plain(cls, members: Sequence[tuple[Shot, ...]], answers: int) -> Panel:
@@ -48,14 +50,41 @@ class Panel:
         return cls(tuple(members), (zero,) * len(members), zero)
 
     def requests(self, template: PromptTemplate, task: Task, slots: Mapping[str, str]) -> list[Request]:
-        """One request a member for one input: the system message, the worked examples, the question."""
+        """One request a member for one input."""
+        return [self.request(template, task, slots, member) for member in range(len(self.members))]
+
+    def request(self, template: PromptTemplate, task: Task, slots: Mapping[str, str], member: int) -> Request:
+        """A member's request for one input: the system message, the worked examples, the question."""
         rendered = template.render(slots)
         system = [m for m in rendered if m.role == "system"]
         question = [m for m in rendered if m.role != "system"]
-        return [
-            Request((*system, *worked(template, shots), *question), choices=task.answers, max_tokens=16)
-            for shots in self.members
-        ]
+        return Request(
+            (*system, *worked(template, self.members[member]), *question),
+            choices=task.answers,
+            max_tokens=task.max_tokens,
+            temperature=self.sampling,
+            sample=0 if task.answers else member,
+            schema=task.schema,
+        )
+
+    def first(self) -> Panel:
+        """The panel of the first member alone."""
+        return replace(self, members=self.members[:1], reference=self.reference[:1])
+
+    def texts(self, task: Task, completions: Sequence[Completion]) -> tuple[tuple[str, ...], str]:
+        """(the usable answers of free text, "") from one completion a draw, or ((), why none is usable)."""
+        found, failure = [], ""
+        for completion in completions:
+            answer = None if completion.failure else task.parse(completion.text)
+            if completion.failure:
+                failure = completion.failure
+            elif completion.finish_reason == "length":
+                failure = "the answer is longer than task.max_tokens"
+            elif answer is None:
+                failure = "the answer does not fit the task"
+            else:
+                found.append(answer)
+        return tuple(found), "" if found else failure
 
     def combine(self, task: Task, completions: Sequence[Completion]) -> tuple[Floats | None, str]:
         """(probabilities [answers], "") from one completion a member, or (None, why this row is unusable)."""
@@ -88,7 +117,13 @@ class Panel:
     def from_json(cls, text: str) -> Panel:
         plain = json.loads(text)
         members = tuple(tuple(Shot(**shot) for shot in shots) for shots in plain["members"])
-        return cls(members, tuple(map(tuple, plain["reference"])), tuple(plain["bias"]), plain["temperature"])
+        return cls(
+            members,
+            tuple(map(tuple, plain["reference"])),
+            tuple(plain["bias"]),
+            plain["temperature"],
+            plain["sampling"],
+        )
 
 
 def worked(template: PromptTemplate, shots: Sequence[Shot]) -> list[Message]:
@@ -103,6 +138,8 @@ def worked(template: PromptTemplate, shots: Sequence[Shot]) -> list[Message]:
 def draw_shots(examples: Sequence[Example], answers: Sequence[str], count: int, seed: int) -> tuple[Shot, ...]:
     """`count` examples with human answers, as even over the answers as they go, in mixed order.
 
+    `answers` are the labels; without them all answers count alike.
+
     Raises DataError where there are fewer examples than `count`.
     """
     if len(examples) < count:
@@ -111,7 +148,7 @@ def draw_shots(examples: Sequence[Example], answers: Sequence[str], count: int, 
             "Lower teacher.shots, or give `tune` a larger share in data.split.",
         )
     random = np.random.default_rng(seed)
-    by_answer = [[e for e in examples if e.answer == answer] for answer in answers]
+    by_answer = [[e for e in examples if e.answer == answer] for answer in answers] or [list(examples)]
     piles = [[pile[i] for i in random.permutation(len(pile))] for pile in by_answer if pile]
     chosen: list[Example] = []
     while len(chosen) < count:

@@ -54,15 +54,15 @@ Parts = dict[str, list[_Row]]
 
 def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     """All that `build` depends on, the content of all files included: what identifies its result."""
-    by_hand = gold.path_of(recipe, base)
+    task, by_hand = recipe.task.build(), gold.path_of(recipe, base)
     data = recipe.data.model_dump(mode="json", exclude={"gold"})
     for table in data["tables"]:
         if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
             table["source"] = PurePath(table["source"]).name
     return {
         "data": data,
-        "task": recipe.task.model_dump(mode="json", exclude={"prompt"}),
-        "slots": recipe.task.build().prompt.slots,
+        "answers": [recipe.task.kind, task.answers, task.schema],
+        "slots": task.prompt.slots,
         "seed": recipe.seed,
         "content": [tables.content(table, base=base) for table in recipe.data.tables],
         "gold": file_hash(by_hand) if by_hand is not None and by_hand.is_file() else None,
@@ -73,9 +73,9 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     """Read the recipe's tables, part their rows and write pool.jsonl, tune.jsonl, calibrate.jsonl, test.jsonl.
 
     Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
-    split); `answers` (by gold split and label, for tasks that have labels); `split_hash` (SHA-256 by
-    gold split); `failed_first` (by table, the first line of each reason); `gold_refused_lines` (of
-    answers by hand, by reason). Raises DataError where a file or the parting cannot be used.
+    split); `answers` (by gold split and label); `split_hash` (SHA-256 by gold split); by reason,
+    `failed_first` (by table, the first line) and `gold_refused_lines` (of answers by hand). Raises
+    DataError where a file or the parting cannot be used.
     """
     dropped: Counter[str] = Counter()
     rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
@@ -84,16 +84,15 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
     parts = _limited(parts, recipe, dropped)
-    labels = recipe.task.build().answers
-    _check(parts, rows_in, dropped, told_apart=bool(labels))
+    _check(parts, rows_in, dropped)
     for split in SPLITS:
         _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
     kept = sum(len(part) for part in parts.values())
-    rows_of_tables = Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)
+    conservation = {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)}
     return {
-        "conservation": {"data": rows_of_tables} | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
+        "conservation": conservation | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
         "counts": {split: len(parts[split]) for split in SPLITS},
-        "answers": {split: _counted(parts[split]) if labels else {} for split in GOLD},
+        "answers": {split: _counted(_answers(parts[split]), recipe) for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
         "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
         "failed_first": failed_first,
@@ -111,17 +110,16 @@ class Open:
 
 
 def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
-    """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
+    """The pool, less rows with an answer in their table, as if none were given by hand and data.limit were unset.
 
-    No two repeat each other. The same whatever was answered so far. Raises what `build` raises for the tables.
+    No two repeat each other. Raises what `build` raises for the tables.
     """
     dropped: Counter[str] = Counter()
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
     parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
     asked = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
-    split_of = _splits_of_groups([*rows, *asked], recipe)
-    counts = {split: len(parts[split]) for split in GOLD}
-    return Open([replace(row.example, answer=None) for row in asked], split_of, counts)
+    examples = [replace(row.example, answer=None) for row in asked]
+    return Open(examples, _splits_of_groups([*rows, *asked], recipe), {split: len(parts[split]) for split in GOLD})
 
 
 def load(folder: Path, split: str) -> list[Example]:
@@ -261,37 +259,40 @@ def _limited(parts: Parts, recipe: Recipe, dropped: Counter[str]) -> Parts:
     return result
 
 
-def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart: bool) -> None:
+def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
     reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items())) or "none dropped"
     if not parts[TEST]:
         raise DataError(
             f"There are no human answers in test: {rows_in} rows came in ({reasons}).",
-            "Answer some by hand (set data.gold: gold.jsonl, then: aasut gold RECIPE), or add a table with label and "
-            "role gold or both; check label.ranges, and give data.split.test a weight.",
+            "Give some by hand (data.gold: gold.jsonl, then: aasut gold RECIPE), or check label and data.split.test.",
         )
     if not parts[POOL]:
         raise DataError(
             f"The pool is empty: {rows_in} rows came in ({reasons}).",
             "Add a table with role: pool, or raise data.split.pool for tables with role: both.",
         )
-    found = sorted({answer for split in GOLD for answer in _counted(parts[split])})
-    if told_apart and len(found) == 1:
+    found = sorted({answer for split in GOLD for answer in _answers(parts[split])})
+    if len(found) == 1:
         raise DataError(
             f"All human answers are {found[0]!r}: nothing can be told apart.",
             "Add rows with other answers, or check label.column and label.ranges.",
         )
 
 
-def _counted(rows: Iterable[_Row]) -> dict[str, int]:
-    return dict(sorted(Counter(row.example.answer for row in rows if row.example.answer is not None).items()))
+def _counted(answers: list[str], recipe: Recipe) -> dict[str, int]:
+    """Human answers by label; all together where they are free text."""
+    return dict(sorted(Counter(answers).items())) if recipe.task.build().answers else {"answers": len(answers)}
+
+
+def _answers(rows: Iterable[_Row]) -> list[str]:
+    return [row.example.answer for row in rows if row.example.answer is not None]
 
 
 def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
         with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                example = row.example
+            for example in (row.example for row in rows):
                 plain: dict[str, Any] = {"id": example.id, "group": example.group, "slots": dict(example.slots)}
                 if answers:
                     plain["answer"] = example.answer

@@ -1,13 +1,14 @@
 """Stage `evaluate`: teacher, student and baselines answer `test`; speeds are measured. `test` is opened here alone.
 
-Writes predictions.json (probabilities of every model for every test example) and timings.json.
+Writes predictions.json (every model's answer to every test example) and timings.json.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,19 @@ import numpy as np
 
 from aasut.data.ask import ask
 from aasut.data.panel import Panel
-from aasut.engine.base import Engine, load
 from aasut.errors import TeacherError
+from aasut.evaluate.candidates import Answered, Candidate, Models, candidates
 from aasut.evaluate.timing import Ask, Speed, measure
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, write_atomically
-from aasut.student.train import answer_texts, linear_prompt, prompts_of
+from aasut.tasks import Task
 from aasut.teacher.ledger import Ledger
 from aasut.teacher.local import LocalTeacher
 from aasut.types import Completion, Conservation, Example, Usage
 
-VERSION = 1
+VERSION = 2
 BATCH = 256
-ANSWER_TOKENS = 16  # of one label, at most
-
-
-@dataclass(frozen=True)
-class Models:
-    """Folders and files of what is compared with the teacher; None where there is no such model."""
-
-    student: Path
-    linear: Path
-    untrained: Path | None
-    student_q8_0: Path | None
 
 
 def build(
@@ -47,60 +37,48 @@ def build(
     teacher: Ledger,
     models: Models,
     test: Sequence[Example],
-    shares: Sequence[float],
+    labelled: dict[str, Any],
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Probabilities and speeds of every model. `shares` are the labels' shares in the teacher's answers.
+    """Answers and speeds of every model. `labelled`: facts of the stage `label`.
 
     Raises TeacherError where more than `max_failed` of the examples cannot be used.
     """
     task = recipe.task.build()
+    panel = panel if task.answers else panel.first()
     completions = ask(recipe, panel, test, teacher, progress, "teacher answers test")
-    engines = _engines(recipe, models)
-    failed: dict[str, int] = {}
-    answered: list[Example] = []
-    probabilities: dict[str, list[list[float]]] = {"teacher": []}
-    for example, answers in zip(test, completions, strict=True):
-        row, failure = panel.combine(task, answers)
-        if _too_long(recipe, engines, example):
-            row, failure = None, "longer than the student's context"
-        if row is None:
-            failed[failure] = failed.get(failure, 0) + 1
-        else:
-            answered.append(example)
-            probabilities["teacher"].append([float(p) for p in row])
+    tested = candidates(recipe, models)
+    answered, answers, failed = _by_teacher(task, panel, test, completions, tested)
     if not answered or sum(failed.values()) > recipe.teacher.max_failed * len(test):
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
         raise TeacherError(
             f"{sum(failed.values())} of {len(test)} examples in `test` cannot be used ({reasons}).",
             "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
         )
-    with progress.steps("student answers test", len(answered) * len(engines)) as step:
-        for name, engine in engines.items():
-            probabilities[name] = []
+    found = {"teacher": answers}
+    with progress.steps("student answers test", len(answered) * len(tested)) as step:
+        for name, candidate in tested.items():
+            found[name] = Answered()
             for start in range(0, len(answered), BATCH):
                 part = answered[start : start + BATCH]
-                probabilities[name] += np.exp(_score(recipe, name, engine, part)[0]).tolist()
+                found[name].add(candidate.answer(part))
                 step.advance(len(part))
-    probabilities["majority"] = [[float(share) for share in shares]] * len(answered)
-    write_atomically(
-        folder / "predictions.json",
-        json.dumps({"ids": [e.id for e in answered], "probabilities": probabilities}, ensure_ascii=False),
-    )
-    speeds = _speeds(recipe, panel, teacher, engines, answered, progress)
+    found["majority"] = _commonest(task, labelled, len(answered))
+    write_atomically(folder / "predictions.json", _predictions(task, answered, found))
+    speeds = _speeds(recipe, panel, teacher, tested, answered, progress)
     write_atomically(folder / TIMINGS, json.dumps(speeds, indent=1))
-    sizes = {name: engine.parameters for name, engine in engines.items()}
-    names = {name: engine.name for name, engine in engines.items()}
+    sizes = {name: candidate.engine.parameters for name, candidate in tested.items()}
+    names = {name: candidate.engine.name for name, candidate in tested.items()}
     inner = teacher.teacher
     if isinstance(inner, LocalTeacher):
         sizes["teacher"], names["teacher"] = inner.engine.parameters, inner.engine.name
     rendered = ["\n".join(m.content for m in task.prompt.render(e.slots)) for e in answered]
-    task_tokens = float(np.mean([engines["student"].count_tokens(text) for text in rendered]))
-    for engine in engines.values():
-        engine.close()
+    task_tokens = float(np.mean([tested["student"].engine.count_tokens(text) for text in rendered]))
+    for candidate in tested.values():
+        candidate.engine.close()
     return {
-        "conservation": {"evaluate": Conservation(len(test), len(answered), failed=failed)},
+        "conservation": {"evaluate": Conservation(len(test), len(answered), failed=dict(failed))},
         "parameters": sizes,
         "engines": names,
         "teacher_tokens": _mean_usage(completions),
@@ -108,14 +86,51 @@ def build(
     }
 
 
-def _too_long(recipe: Recipe, engines: dict[str, Engine], example: Example) -> bool:
-    """Is an example beyond what a model can read, the answer included?"""
-    prompt = prompts_of(recipe, [example])[0]
-    room = ANSWER_TOKENS * len(recipe.task.labels)
-    most = min(engine.context for engine in engines.values()) - room
-    if len(prompt.encode("utf-8", "replace")) < most:
-        return False  # a token is a byte at least
-    return any(engine.count_tokens(prompt) > engine.context - room for engine in engines.values())
+def _by_teacher(
+    task: Task,
+    panel: Panel,
+    test: Sequence[Example],
+    completions: Sequence[Sequence[Completion]],
+    tested: dict[str, Candidate],
+) -> tuple[list[Example], Answered, Counter[str]]:
+    """(examples that can be compared, the teacher's answers to them, how many cannot be by reason).
+
+    A text of the teacher's that is no answer to the task is wrong, and no reason to leave an example out.
+    """
+    failed: Counter[str] = Counter()
+    kept: list[Example] = []
+    answers = Answered()
+    for example, given in zip(test, completions, strict=True):
+        broken = next((completion.failure for completion in given if completion.failure), "")
+        row, failure = panel.combine(task, given) if task.answers and not broken else (None, broken)
+        if not all(candidate.fits(example) for candidate in tested.values()):
+            failure = "longer than the student's context"
+        if failure:
+            failed[failure] += 1
+            continue
+        kept.append(example)
+        if row is None:
+            answers.texts.append(next(iter(panel.texts(task, given)[0]), ""))
+        else:
+            answers.probabilities.append([float(p) for p in row])
+    return kept, answers, failed
+
+
+def _commonest(task: Task, labelled: dict[str, Any], rows: int) -> Answered:
+    """The baseline that gives every input the teacher's commonest answer."""
+    if not task.answers:
+        return Answered(texts=[str(labelled["commonest"])] * rows)
+    given = labelled["answers"]
+    total = max(sum(given.values()), 1)
+    return Answered([[given[answer] / total for answer in task.answers]] * rows)
+
+
+def _predictions(task: Task, examples: Sequence[Example], found: dict[str, Answered]) -> str:
+    if task.answers:
+        body: dict[str, Any] = {"probabilities": {name: answered.probabilities for name, answered in found.items()}}
+    else:
+        body = {"texts": {name: answered.texts for name, answered in found.items()}}
+    return json.dumps({"ids": [example.id for example in examples]} | body, ensure_ascii=False)
 
 
 def _mean_usage(completions: Sequence[Sequence[Completion]]) -> dict[str, float]:
@@ -127,31 +142,11 @@ def _mean_usage(completions: Sequence[Sequence[Completion]]) -> dict[str, float]
     }
 
 
-def _engines(recipe: Recipe, models: Models) -> dict[str, Engine]:
-    wanted, precision = recipe.export.engine, recipe.export.precision
-    linear = recipe.student.initialise == "linear"
-    engines = {"student": load("linear" if linear else wanted, models.student, precision=precision)}
-    if not linear:
-        engines["linear"] = load("linear", models.linear)
-    if models.untrained is not None:
-        engines["untrained"] = load("torch", models.untrained, precision=precision)
-    if models.student_q8_0 is not None:
-        engines["student_q8_0"] = load(wanted, models.student_q8_0, precision=precision)
-    return engines
-
-
-def _score(recipe: Recipe, name: str, engine: Engine, examples: Sequence[Example]) -> tuple[Any, Usage]:
-    linear = name == "linear" or recipe.student.initialise == "linear"
-    prompts = [linear_prompt(recipe, e) for e in examples] if linear else prompts_of(recipe, examples)
-    scores = engine.score(prompts, answer_texts(recipe))
-    return scores.logprobs, scores.usage
-
-
 def _speeds(
     recipe: Recipe,
     panel: Panel,
     teacher: Ledger,
-    engines: dict[str, Engine],
+    tested: dict[str, Candidate],
     examples: Sequence[Example],
     progress: Progress,
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -161,19 +156,20 @@ def _speeds(
 
     def ask_teacher(numbers: Sequence[int]) -> Usage:
         total = Usage()
-        asked = [panel.requests(template, task, examples[i].slots) for i in numbers]
         for member in range(len(panel.members)):
-            for completion in inner.complete([requests[member] for requests in asked]):
+            asked = [panel.request(template, task, examples[i].slots, member) for i in numbers]
+            for completion in inner.complete(asked):
                 total = total + completion.usage
         return total
 
-    def ask_engine(name: str) -> Ask:
-        return lambda numbers: _score(recipe, name, engines[name], [examples[i] for i in numbers])[1]
+    def ask_candidate(candidate: Candidate) -> Ask:
+        return lambda numbers: candidate.answer([examples[i] for i in numbers]).usage
 
-    timed: dict[str, Ask] = {name: ask_engine(name) for name in engines if name != "untrained"}
+    timed: dict[str, Ask] = {name: ask_candidate(c) for name, c in tested.items() if name != "untrained"}
     if isinstance(inner, LocalTeacher):
         timed["teacher"] = ask_teacher
-    local = [*engines.values(), *([inner.engine] if isinstance(inner, LocalTeacher) else [])]
+    local = [candidate.engine for candidate in tested.values()]
+    local += [inner.engine] if isinstance(inner, LocalTeacher) else []
     requests = min(recipe.evaluate.timing_requests, len(examples))
     progress.say(f"measuring speed on {requests} requests, with the prefix cache and without")
     speeds: dict[str, dict[str, Speed]] = {"cached": measure(timed, requests)}

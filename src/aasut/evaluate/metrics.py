@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aasut.errors import DataError
+from aasut.tasks import fields
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -174,6 +175,16 @@ def macro_f1(matrix: Counts) -> float:
     if not total.any():
         raise DataError("There are no answers to score.", "Give human-labelled examples.")
     return float((2 * np.diag(matrix)[total > 0] / total[total > 0]).mean())
+
+
+def field_accuracy(predicted: Sequence[str], gold: Sequence[str]) -> dict[str, float]:
+    """Share of the items in which a field equals the human answer's, by field; JSON in its one written form.
+
+    A field that the human answer lacks must be lacking in the prediction too. "", no answer, has no field right.
+    """
+    pairs = [(fields(p), fields(g)) for p, g in zip(predicted, gold, strict=True) if p]
+    names = dict.fromkeys(name for answer in gold for name in fields(answer))
+    return {name: sum(said.get(name) == wanted.get(name) for said, wanted in pairs) / len(gold) for name in names}
 
 
 def calibration(confidence: Sequence[float], correct: Sequence[bool], bins: int = 10) -> Calibration:

@@ -17,10 +17,15 @@ WORST = 20
 
 @dataclass(frozen=True)
 class Answers:
-    """The test examples that the teacher answered, and each model's probabilities [examples, answers]."""
+    """The test examples that the teacher answered, and each model's answers.
+
+    `predicted` by model, one a test example, "" for a text that is no answer. `probabilities`
+    [examples, answers] by model, empty where answers are free text.
+    """
 
     task: Task
     examples: Sequence[Example]
+    predicted: dict[str, list[str]]
     probabilities: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
 
     @classmethod
@@ -28,8 +33,11 @@ class Answers:
         """From predictions.json."""
         by_id = {example.id: example for example in test}
         examples = [by_id[name] for name in predictions["ids"]]
+        if not task.answers:
+            return cls(task, examples, predictions["texts"], {})
         rows = {name: np.array(values, np.float64) for name, values in predictions["probabilities"].items()}
-        return cls(task, examples, rows)
+        likeliest = {name: [task.answers[int(i)] for i in row.argmax(axis=1)] for name, row in rows.items()}
+        return cls(task, examples, likeliest, rows)
 
     @property
     def gold(self) -> list[str]:
@@ -39,28 +47,39 @@ class Answers:
     def groups(self) -> list[str]:
         return [example.group for example in self.examples]
 
-    def predicted(self, model: str) -> list[str]:
-        """Each example's likeliest answer."""
-        return [self.task.answers[int(i)] for i in self.probabilities[model].argmax(axis=1)]
-
     def correct(self, model: str) -> list[bool]:
-        return self.task.correct(self.predicted(model), self.gold)
+        return self.task.correct(self.predicted[model], self.gold)
+
+    def confidence(self, model: str) -> list[float] | None:
+        """Probability of each answer given, None for free text."""
+        return self.probabilities[model].max(axis=1).tolist() if model in self.probabilities else None
 
 
 def result(answers: Answers, model: str, confidence: float) -> dict[str, Any]:
-    """Accuracy with its interval, macro-F1, confusion matrix and calibration of one model."""
+    """Accuracy with its interval; then for labels macro-F1, confusion matrix and calibration, for text how near it is.
+
+    Accuracy is the share of answers that equal the human one (exact match).
+    """
     correct = answers.correct(model)
     accuracy = metrics.accuracy(correct, answers.groups, confidence)
-    predicted = answers.predicted(model)
+    found = {"accuracy": accuracy.value, "ci95": [accuracy.lower, accuracy.upper]}
+    predicted, stated = answers.predicted[model], answers.confidence(model)
+    if stated is None:
+        near = [answers.task.similarity(p, g) for p, g in zip(predicted, answers.gold, strict=True)]
+        return found | {
+            "similarity": float(np.mean(near)),
+            "fields": metrics.field_accuracy(predicted, answers.gold) if answers.task.schema else {},
+            "unusable": sum(not text for text in predicted),
+            "macro_f1": None,
+            "confusion": None,
+            "calibration_error": None,
+        }
     matrix = metrics.confusion(answers.gold, predicted, answers.task.answers)
-    calibration = metrics.calibration(answers.probabilities[model].max(axis=1).tolist(), correct)
-    return {
-        "accuracy": accuracy.value,
-        "ci95": [accuracy.lower, accuracy.upper],
+    return found | {
         "macro_f1": metrics.macro_f1(matrix),
         "per_class": [score.as_dict() for score in metrics.per_class(matrix, answers.task.answers)],
         "confusion": matrix.tolist(),
-        **calibration.as_dict(),
+        **metrics.calibration(stated, correct).as_dict(),
     }
 
 
@@ -70,28 +89,33 @@ def against_teacher(answers: Answers, model: str, margin: float, confidence: flo
 
 
 def against_linear(answers: Answers, confidence: float) -> paired.Comparison | None:
-    """Student minus linear model, None where the student is the linear model."""
-    if "linear" not in answers.probabilities:
+    """Student minus linear model, None where there is none, or the student is it."""
+    if "linear" not in answers.predicted:
         return None
     return paired.compare(answers.correct("student"), answers.correct("linear"), answers.groups, confidence)
 
 
 def disagreements(answers: Answers) -> list[dict[str, Any]]:
     """The worst disagreements of student and teacher: those where the student is wrong first, the surest first."""
-    teacher, student = answers.predicted("teacher"), answers.predicted("student")
-    sure = answers.probabilities["student"].max(axis=1)
-    rows: list[dict[str, Any]] = [
+    teacher, student = answers.predicted["teacher"], answers.predicted["student"]
+    wrong = [not right for right in answers.correct("student")]
+    sure = {model: answers.confidence(model) for model in ("teacher", "student")}
+
+    def stated(model: str, i: int) -> float | None:
+        found = sure[model]
+        return None if found is None else float(found[i])
+
+    differ = [i for i, (one, other) in enumerate(zip(teacher, student, strict=True)) if one != other]
+    differ.sort(key=lambda i: (not wrong[i], -(stated("student", i) or 0.0), answers.examples[i].id))
+    return [
         {
-            "id": example.id,
-            "text": "\n".join(example.slots.values()),
-            "human": str(example.answer),
+            "id": answers.examples[i].id,
+            "text": "\n".join(answers.examples[i].slots.values()),
+            "human": answers.gold[i],
             "teacher": teacher[i],
             "student": student[i],
-            "teacher_confidence": float(answers.probabilities["teacher"][i].max()),
-            "student_confidence": float(sure[i]),
+            "teacher_confidence": stated("teacher", i),
+            "student_confidence": stated("student", i),
         }
-        for i, example in enumerate(answers.examples)
-        if teacher[i] != student[i]
+        for i in differ[:WORST]
     ]
-    rows.sort(key=lambda row: (row["student"] == row["human"], -row["student_confidence"], row["id"]))
-    return rows[:WORST]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from aasut.recipe import Recipe
+from aasut.tasks import Task
 
 
 def render(recipe: Recipe, facts: dict[str, Any], licences: list[dict[str, Any]], licence: str) -> str:
@@ -15,11 +16,11 @@ def render(recipe: Recipe, facts: dict[str, Any], licences: list[dict[str, Any]]
         "---",
         f"license: {licence or 'unknown'}",
         "library_name: transformers" if recipe.student.initialise != "linear" else "library_name: sklearn",
-        "tags: [distillation, aasut, text-classification]",
+        f"tags: [distillation, aasut, text-{'classification' if recipe.task.kind == 'classify' else 'generation'}]",
         "---",
         f"# {recipe.name}",
         "",
-        f"A student that answers one of: {', '.join(recipe.task.labels)}.",
+        _what(recipe.task.build()),
         "",
         "## Prompt",
         "",
@@ -49,3 +50,11 @@ def render(recipe: Recipe, facts: dict[str, Any], licences: list[dict[str, Any]]
         "",
     ]
     return "\n".join(lines)
+
+
+def _what(task: Task) -> str:
+    if task.answers:
+        return f"A student that answers one of: {', '.join(task.answers)}."
+    if task.schema:
+        return f"A student that answers with JSON of this schema: `{task.schema}`."
+    return f"A student that answers with text of up to {task.max_tokens} tokens."

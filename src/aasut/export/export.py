@@ -49,11 +49,14 @@ def build(
 
 def describe(recipe: Recipe, served: str, sha256: str) -> StudentCard:
     """What the server needs to know."""
+    task = recipe.task.build()
     return StudentCard(
         name=recipe.name,
         kind=recipe.task.kind,
-        answers=tuple(recipe.task.labels),
-        task_prompt=recipe.task.build().prompt.messages,
+        answers=task.answers,
+        max_tokens=task.max_tokens,
+        schema=task.schema,
+        task_prompt=task.prompt.messages,
         student_prompt=recipe.student_template().messages,
         file=served,
         engine="linear" if recipe.student.initialise == "linear" else recipe.export.engine,

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from aasut.errors import ModelError
 from aasut.store import file_hash, folder_hash, write_atomically
-from aasut.tasks import Classify, PromptTemplate, Task
+from aasut.tasks import PromptTemplate, Task, make
 from aasut.types import Message
 
 CARD = "student.json"
@@ -26,7 +26,7 @@ class StudentCard:
     """All that is needed to serve a student. `sha256` is `content_hash` of the served file or folder."""
 
     name: str
-    kind: Literal["classify"]
+    kind: Literal["classify", "generate", "extract"]
     answers: tuple[str, ...]
     task_prompt: tuple[Message, ...]
     student_prompt: tuple[Message, ...]
@@ -34,6 +34,8 @@ class StudentCard:
     engine: str
     precision: str
     sha256: str
+    max_tokens: int = 16
+    schema: str = ""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -83,7 +85,7 @@ class StudentCard:
 
     def task(self) -> Task:
         """The task that the student was made for."""
-        return Classify(self.answers, PromptTemplate(self.task_prompt))
+        return make(self.kind, PromptTemplate(self.task_prompt), self.answers, self.max_tokens, self.schema)
 
 
 _ADAPTER = TypeAdapter(StudentCard)

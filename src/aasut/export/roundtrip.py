@@ -19,6 +19,7 @@ from aasut.formats.tokenizer import Tokenizer
 from aasut.types import Message
 
 GREEDY_TOKENS = 4  # of free text
+TEXT_TOKENS = 16  # of free text where that is the answer
 GREEDY_PROMPTS = 4  # that get free text where labels are compared already
 
 REMEDY = "The student is not exported. This is a defect of aasut; please report it with the model's address."
@@ -27,7 +28,8 @@ REMEDY = "The student is not exported. This is a defect of aasut; please report 
 def prove(start: Path, folder: Path, file: Path, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
     """Compare the safetensors `folder` with the bfloat16 GGUF `file` on `prompts`, both computed in float32.
 
-    `answers` are the labels that the student chooses from, none where it writes free text. `start` is the folder that the student was trained with. Raises RoundTripError at the first difference.
+    `answers` are the labels that the student chooses from, none where it writes free text. `start` is the
+    folder that the student was trained with. Raises RoundTripError at the first difference.
     """
     tokenizers = {
         "training": Tokenizer.load(start),
@@ -71,7 +73,7 @@ def same_weights(folder: Path, other: Path) -> None:
 def _greedy(folder: Path, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
     engine = torch_engine.load(folder, precision="float32")
     texts = [answers[int(row.argmax())] for row in engine.score(prompts, answers).logprobs] if answers else []
-    free = prompts[:GREEDY_PROMPTS] if answers else prompts
-    texts += [answer.text for answer in write(engine, [Prompt(text, GREEDY_TOKENS) for text in free])]
+    free, tokens = (prompts[:GREEDY_PROMPTS], GREEDY_TOKENS) if answers else (prompts, TEXT_TOKENS)
+    texts += [answer.text for answer in write(engine, [Prompt(text, tokens) for text in free])]
     engine.close()
     return texts

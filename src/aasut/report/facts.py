@@ -29,7 +29,7 @@ def gather(
     speeds = json.loads((evaluated.path / TIMINGS).read_text())
     results = {
         model: verdict.result(answers, model, confidence) | _size_and_speed(recipe, evaluated.facts, speeds, model)
-        for model in answers.probabilities
+        for model in answers.predicted
     }
     names = _names(recipe)
     for model, found in results.items():
@@ -54,7 +54,7 @@ def gather(
     facts: Plain = {
         "name": recipe.name,
         "scale": scale,
-        "task": {"kind": recipe.task.kind, "answers": list(task.answers), "prompt": _text(recipe)},
+        "task": _task(recipe),
         "data": {key: data[key] for key in ("counts", "groups")}
         | {"answers": {f"{a} in {s}": n for s, given in data["answers"].items() for a, n in given.items()}},
         "teacher": results.pop("teacher"),
@@ -80,6 +80,17 @@ def gather(
     }
     facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
     return facts
+
+
+def _task(recipe: Recipe) -> Plain:
+    task = recipe.task.build()
+    return {
+        "kind": recipe.task.kind,
+        "answers": list(task.answers),
+        "schema": json.loads(task.schema) if task.schema else None,
+        "max_tokens": task.max_tokens,
+        "prompt": _text(recipe),
+    }
 
 
 def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:

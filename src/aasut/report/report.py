@@ -84,6 +84,8 @@ def html(facts: Facts) -> str:
         facts=facts,
         models=table.models(facts),
         cheaper=table.cheaper,
+        scores=table.score_names(facts),
+        finer=table.finer,
         result_name=table.RESULTS[facts["verdict"]["result"]],
         linear_first=table.linear_first(facts),
         economics_sentences=table.economics_sentences(facts),

@@ -53,6 +53,20 @@ def parameters(value: float | None) -> str:
     return f"{value:.0f}"
 
 
+SCORES = {"classify": ("accuracy", "Macro-F1"), "generate": ("exact", "Word F1"), "extract": ("exact", "fields right")}
+
+
+def score_names(facts: Facts) -> tuple[str, str]:
+    """Names of the two scores: the share of right answers, and the finer one beside it."""
+    return SCORES[facts["task"]["kind"]]
+
+
+def finer(result: Facts) -> float | None:
+    """The finer score of a model: macro-F1 of labels, similarity of texts."""
+    value = result.get("similarity", result.get("macro_f1"))
+    return None if value is None else float(value)
+
+
 def number(value: float | None) -> str:
     """A speed or a count: 9120 is "9,120", 43.21 is "43.2"."""
     return NONE if value is None else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -115,10 +129,13 @@ def _results(facts: Facts) -> Table:
     confidence = f"{facts['verdict']['confidence'] * 100:g} %"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left")
     table.add_column(str(facts["name"]), no_wrap=True)
+    exact, near = score_names(facts)
+    text = facts["task"]["kind"] != "classify"
     for head in (
         "parameters",
-        "accuracy",
+        exact,
         f"{confidence} interval",
+        *([near] if text else []),
         "requests/s",
         "tokens/req",
         "$/million",
@@ -131,6 +148,7 @@ def _results(facts: Facts) -> Table:
             parameters(result["parameters_total"]),
             percent(result["accuracy"]),
             interval(result["ci95"]),
+            *([percent(finer(result))] if text else []),
             number(result["requests_per_s"]),
             number(result["tokens_per_request"]),
             money(result["usd_per_million_requests"]),

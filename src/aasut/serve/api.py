@@ -6,18 +6,17 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import secrets
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,59 +25,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from aasut.engine.base import Piece, Prompt
 from aasut.errors import AasutError, DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
 from aasut.serve import protocol
+from aasut.serve.batch import Batcher, batcher
 from aasut.serve.protocol import ChatRequest, Refusal
+from aasut.serve.reply import Reply
 from aasut.serve.student import Answer, ServedStudent, draw
+from aasut.store import digest
+from aasut.types import Usage
 
 BODY_LIMIT = 1_000_000  # bytes
 _STOP_S = 10  # seconds that requests under way have to end in when the server is stopped
 
 
-class Batcher:
-    """Scores prompts on one thread, up to `largest` in one call; all that wait go into the next call."""
-
-    def __init__(self, student: ServedStudent, largest: int, waiting: int) -> None:
-        self.student, self.largest, self.room = student, largest, waiting
-        self._queue: deque[tuple[str, asyncio.Future[Answer]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._worker: asyncio.Task[None] | None = None
-
-    async def answer(self, prompt: str) -> Answer:
-        """The student's answer, or what scoring this prompt raised; Refusal 503 where too many wait."""
-        if len(self._queue) >= self.room:
-            raise Refusal("Too many requests wait. Try again soon.", status=503, kind="server_error", code="overloaded")
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.append((prompt, future))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        while self._queue:
-            batch = [self._queue.popleft() for _ in range(min(self.largest, len(self._queue)))]
-            batch = [(prompt, future) for prompt, future in batch if not future.cancelled()]
-            prompts = [prompt for prompt, _ in batch]
-            results: list[Answer | Exception]
-            try:
-                results = await asyncio.get_running_loop().run_in_executor(self._thread, self.student.score, prompts)
-            except Exception as error:
-                results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-
-    def close(self) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-
 class _Api:
-    def __init__(self, student: ServedStudent, batcher: Batcher) -> None:
+    def __init__(self, student: ServedStudent, batcher: Batcher[Prompt]) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
         self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
@@ -101,16 +64,42 @@ class _Api:
 
     async def _complete(self, request: ChatRequest) -> Response:
         self._check_model(request.model)
-        request.check_stop(self.student.task.answers)
+        request.check(self.student.task)
         prompt = self.student.read(request.conversation())
-        answer = await self.batcher.answer(prompt)
+        reply = Reply(request, self.student.name, self.fingerprint)
+        return await (self._label if self.student.task.answers else self._text)(request, prompt, reply)
+
+    async def _label(self, request: ChatRequest, prompt: str, reply: Reply) -> Response:
+        said = [one async for one in self.batcher.ask(Prompt(prompt, 1))]
+        answer = said[0]
+        assert isinstance(answer, Answer)
         key = None if request.seed is None else f"{request.seed} {prompt}"
         temperature, top_p = request.temperature or 0.0, 1.0 if request.top_p is None else request.top_p
         label = draw(answer, temperature=temperature, top_p=top_p, key=key)
         if request.stream:
-            events = protocol.chunks(request, self.student.name, self.fingerprint, answer, label)
-            return StreamingResponse(_each(events), media_type="text/event-stream")
-        return JSONResponse(protocol.completion(request, self.student.name, self.fingerprint, answer, label))
+            return StreamingResponse(_each(reply.label_events(answer, label)), media_type="text/event-stream")
+        return JSONResponse(reply.label(answer, label))
+
+    async def _text(self, request: ChatRequest, text: str, reply: Reply) -> Response:
+        student = self.student
+        seed = secrets.randbits(60) if request.seed is None else int(digest([request.seed, text])[:15], 16)
+        prompt = Prompt(
+            text,
+            request.most_tokens(student.task),
+            temperature=request.temperature or 0.0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            seed=seed,
+            stop=tuple(request.stops()),
+            schema=student.task.schema,
+        )
+        asked = student.engine.count_tokens(text)
+        pieces = _shown(self.batcher.ask(prompt))
+        first = await anext(pieces)  # what is refused is refused before a stream begins
+        if request.stream:
+            return StreamingResponse(_events(reply, first, pieces, asked), media_type="text/event-stream")
+        found = [first] + [piece async for piece in pieces]
+        written = "".join(piece.text for piece in found)
+        return JSONResponse(reply.text(written, found[-1].finish, Usage(asked, found[-1].tokens)))
 
     async def models(self, _: Request) -> Response:
         return JSONResponse({"object": "list", "data": [self.model]})
@@ -137,13 +126,13 @@ class _Api:
 
 def build(student: ServedStudent, *, largest_batch: int = 32, waiting: int = 1024) -> Starlette:
     """The application. At most `waiting` requests wait for the engine, which takes `largest_batch` at once."""
-    batcher = Batcher(student, largest_batch, waiting)
-    api = _Api(student, batcher)
+    waiter = batcher(student, largest_batch, waiting)
+    api = _Api(student, waiter)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        batcher.close()
+        waiter.close()
 
     app = Starlette(
         routes=[
@@ -244,6 +233,30 @@ async def _body(http: Request) -> bytes:
 
 async def _each(events: Iterator[str]) -> AsyncIterator[str]:
     for event in events:
+        yield event
+
+
+async def _shown(said: AsyncIterator[Piece | Answer]) -> AsyncIterator[Piece]:
+    """The pieces of a written answer, without the space that stands between a prompt and its answer."""
+    begun = False
+    async for piece in said:
+        assert isinstance(piece, Piece)
+        text = piece.text if begun else piece.text.lstrip()
+        begun = begun or bool(text)
+        if text or piece.finish:
+            yield replace(piece, text=text)
+
+
+async def _events(reply: Reply, first: Piece, rest: AsyncIterator[Piece], asked: int) -> AsyncIterator[str]:
+    yield reply.first()
+    last = first
+    if first.text:
+        yield reply.piece(first.text)
+    if not first.finish:
+        async for last in rest:
+            if last.text:
+                yield reply.piece(last.text)
+    for event in reply.last(last.finish, Usage(asked, last.tokens)):
         yield event
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from aasut.engine.base import Written
 from aasut.errors import AasutError, DataError
 from aasut.serve.student import Answer, ServedStudent
 
@@ -30,7 +31,8 @@ def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bo
     shown = not as_json  # JSON stays clean of prompts
     if shown:
         what = student.slots[0] if len(student.slots) == 1 else ", then ".join(student.slots)
-        _write(stdout, f"{student.name} answers: {', '.join(student.task.answers)}\n")
+        answers = ", ".join(student.task.answers) or ("JSON" if student.task.schema else "in its own words")
+        _write(stdout, f"{student.name} answers: {answers}\n")
         _write(stdout, f"Type the {what}. An empty line or Ctrl-D ends.\n")
     try:
         while True:
@@ -98,11 +100,23 @@ def _reply(student: ServedStudent, slots: Mapping[str, str], as_json: bool) -> t
             except UnicodeEncodeError:
                 raise DataError(f"The {name} is not UTF-8.", "Type it again, or convert it.") from None
         started = time.perf_counter()
-        answer = student.answer_prompt(student.render(slots))
+        prompt = student.render(slots)
+        answer = student.answer_prompt(prompt) if student.task.answers else student.write_prompt(prompt)
         milliseconds = (time.perf_counter() - started) * 1000
     except AasutError as error:
         return _complaint(error, as_json), False
+    if isinstance(answer, Written):
+        return _text(answer, milliseconds, as_json), True
     return _line(answer, milliseconds, as_json), True
+
+
+def _text(answer: Written, milliseconds: float, as_json: bool) -> str:
+    """A written answer on one line; one that was cut says so."""
+    text = answer.text.strip()
+    if as_json:
+        record = {"text": text, "finish": answer.finish, "tokens": answer.tokens}
+        return json.dumps(record | {"milliseconds": round(milliseconds, 1)}, ensure_ascii=False)
+    return " ".join(text.splitlines()) + (" […]" if answer.finish == "length" else "")
 
 
 def _line(answer: Answer, milliseconds: float, as_json: bool) -> str:

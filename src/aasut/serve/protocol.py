@@ -1,32 +1,38 @@
-"""OpenAI's chat-completions protocol, as far as a student that answers with labels can honour it.
+"""Requests of OpenAI's chat-completions protocol, as far as a student can honour them.
 
 Every field is honoured, or accepted at the values that change nothing, or refused by name:
 
     messages              text, as a string or a list of text parts; `developer` is read as `system`
     model                 the student's name
     stream, stream_options.include_usage
-    logprobs, top_logprobs  the label's whole text is one token; top_logprobs lists the likeliest labels
-    temperature, top_p    labels are drawn from the student's probabilities; 0, and so the likeliest
-                          label, where temperature is absent
-    seed                  the same seed and the same text draw the same label
-    max_tokens, max_completion_tokens   at least 1; a label is always given whole
-    stop                  accepted where no label contains it, and so could not be cut by it
+    temperature, top_p    answers are drawn from the student's probabilities; the likeliest at 0, and where
+                          temperature is absent
+    seed                  the same seed and the same text draw the same answer
     n                     1
     user, safety_identifier, prompt_cache_key, metadata   accepted; nothing is stored
     all others            see NEUTRAL
+
+A student that answers with labels:
+
+    logprobs, top_logprobs  the label's whole text is one token; top_logprobs lists the likeliest labels
+    max_tokens, max_completion_tokens   at least 1; a label is always given whole
+    stop                  accepted where no label contains it, and so could not be cut by it
+
+A student that writes text:
+
+    max_tokens, max_completion_tokens   the task's max_tokens where absent
+    stop                  up to 4 texts; the answer ends before the first
+    response_format       for a student that extracts: json_object, or json_schema with the task's own schema
 """
 
 from __future__ import annotations
 
 import json
-import time
-import uuid
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aasut.serve.student import Answer
+from aasut.tasks import Task
 from aasut.types import Message, Role
 
 # Fields that a student cannot honour, with the values at which they ask for nothing; null is one always.
@@ -45,7 +51,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "tool_choice": (),
@@ -62,7 +67,7 @@ MESSAGE_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "refusal": (),
     "tool_calls": (),
 }
-LEAST_LOGPROB = -9999.0  # stands for minus infinity, as OpenAI has it
+UNKNOWN = "unsupported_parameter"
 
 
 class Refusal(Exception):
@@ -155,12 +160,15 @@ class ChatRequest(_Strict):
             turns.append(Message(role, _text(message.content, f"messages[{number}].content")))
         return tuple(turns)
 
-    def check_stop(self, labels: Sequence[str]) -> None:
-        """Refuse stop sequences that would cut a label."""
-        stops = [self.stop] if isinstance(self.stop, str) else ([] if self.stop is None else self.stop)
-        if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops) or len(stops) > 4:
-            raise Refusal("stop: give one text or a list of up to 4.", param="stop", code="invalid_value")
+    def check(self, task: Task) -> None:
+        """Refuse what depends on the task: stop texts that would cut a label, formats and logprobs that it has not."""
+        stops = self.stops()
+        if self.logprobs and not task.answers:
+            raise Refusal("logprobs are not given by this model, which writes text.", param="logprobs", code=UNKNOWN)
+        if self.response_format not in (None, {"type": "text"}, *_formats(task)):
+            self._check_format(task)
         for stop in stops:
+            labels = task.answers
             cut = next((label for label in labels if stop and stop in label), None)
             if cut is not None:
                 raise Refusal(
@@ -168,6 +176,35 @@ class ChatRequest(_Strict):
                     param="stop",
                     code="unsupported_value",
                 )
+
+    def stops(self) -> list[str]:
+        """The texts that end an answer; Refusal where `stop` is anything else."""
+        stops = [self.stop] if isinstance(self.stop, str) else ([] if self.stop is None else self.stop)
+        if not isinstance(stops, list) or not all(isinstance(s, str) for s in stops) or len(stops) > 4:
+            raise Refusal("stop: give one text or a list of up to 4.", param="stop", code="invalid_value")
+        return [stop for stop in stops if stop]
+
+    def most_tokens(self, task: Task) -> int:
+        """Tokens that the answer may have."""
+        given = [count for count in (self.max_completion_tokens, self.max_tokens) if count is not None]
+        return min(given, default=task.max_tokens)
+
+    def _check_format(self, task: Task) -> None:
+        given = self.response_format
+        kind = given.get("type") if isinstance(given, dict) else None
+        if kind == "json_schema" and task.schema:
+            wanted = given.get("json_schema")
+            if isinstance(wanted, dict) and wanted.get("schema") == json.loads(task.schema):
+                return
+            message = "response_format: this model was made for another schema, the one that its recipe gives."
+        else:
+            accepted = ", ".join(json.dumps(one) for one in [{"type": "text"}, *_formats(task)])
+            message = f"response_format at this value is not supported by this model; accepted: {accepted}."
+        raise Refusal(message, param="response_format", code="unsupported_value")
+
+
+def _formats(task: Task) -> list[dict[str, str]]:
+    return [{"type": "json_object"}] if task.schema else []
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -184,72 +221,6 @@ def parse(body: bytes) -> ChatRequest:
     if request.stream_options is not None and not request.stream:
         raise Refusal("stream_options is given, so stream must be true.", param="stream_options", code="invalid_value")
     return request
-
-
-def completion(request: ChatRequest, model: str, fingerprint: str, answer: Answer, label: str) -> dict[str, Any]:
-    """The answer as one `chat.completion`. `label` is the one to give, drawn or the likeliest."""
-    return _head(request, model, fingerprint, "chat.completion") | {
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": label, "refusal": None},
-                "logprobs": _logprobs(request, answer, label),
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": _usage(answer),
-    }
-
-
-def chunks(request: ChatRequest, model: str, fingerprint: str, answer: Answer, label: str) -> Iterator[str]:
-    """The answer as server-sent events: role, content, finish, usage where it is asked for, [DONE]."""
-    counted = request.stream_options is not None and bool(request.stream_options.include_usage)
-    head = _head(request, model, fingerprint, "chat.completion.chunk") | ({"usage": None} if counted else {})
-    steps: list[tuple[dict[str, Any], dict[str, Any] | None, str | None]] = [
-        ({"role": "assistant", "content": "", "refusal": None}, None, None),
-        ({"content": label}, _logprobs(request, answer, label), None),
-        ({}, None, "stop"),
-    ]
-    for delta, logprobs, finish in steps:
-        yield _event(head | {"choices": [{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]})
-    if counted:
-        yield _event(head | {"choices": [], "usage": _usage(answer)})
-    yield "data: [DONE]\n\n"
-
-
-def _head(request: ChatRequest, model: str, fingerprint: str, kind: str) -> dict[str, Any]:
-    head: dict[str, Any] = {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": model,
-        "system_fingerprint": fingerprint,
-    }
-    return head | ({"service_tier": "default"} if request.service_tier is not None else {})
-
-
-def _logprobs(request: ChatRequest, answer: Answer, label: str) -> dict[str, Any] | None:
-    if not request.logprobs:
-        return None
-    entries = {
-        name: {"token": name, "logprob": max(logprob, LEAST_LOGPROB), "bytes": list(name.encode())}
-        for name, logprob in answer.logprobs.items()
-    }
-    top = list(entries.values())[: request.top_logprobs or 0]
-    return {"content": [entries[label] | {"top_logprobs": top}], "refusal": None}
-
-
-def _usage(answer: Answer) -> dict[str, int]:
-    used = answer.usage
-    return {
-        "prompt_tokens": used.prompt_tokens,
-        "completion_tokens": used.completion_tokens,
-        "total_tokens": used.prompt_tokens + used.completion_tokens,
-    }
-
-
-def _event(chunk: dict[str, Any]) -> str:
-    return f"data: {json.dumps(chunk, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def _text(content: Any, where: str) -> str:
@@ -286,9 +257,9 @@ def _check_neutral(model: BaseModel, neutral: dict[str, tuple[Any, ...]], where:
             continue
         accepted = f"; accepted: {', '.join(json.dumps(v) for v in values)}" if values else ""
         raise Refusal(
-            f"{where}{field} at this value is not supported by this model, which answers with a label{accepted}.",
+            f"{where}{field} at this value is not supported by this model{accepted}.",
             param=f"{where}{field}",
-            code="unsupported_value" if values else "unsupported_parameter",
+            code="unsupported_value" if values else UNKNOWN,
         )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aasut import tasks
 from aasut.engine import base
-from aasut.engine.base import Engine
+from aasut.engine.base import Engine, Piece, Prompt, Written, write
 from aasut.errors import AasutError, EngineError, PromptMismatch, RecipeError
 from aasut.export.manifest import StudentCard
 from aasut.types import Message, Usage
@@ -102,6 +102,31 @@ class ServedStudent:
         texts = [tasks.answer_text(template, answer) for answer in self.task.answers]
         return self._score(prompts, texts) if prompts else []
 
+    def write(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Piece | Exception]]:
+        """(number of the prompt, a further piece of its answer, or why there is none), as the engine writes.
+
+        One bad prompt spoils no other: what fails together is written one by one.
+        """
+        begun: set[int] = set()
+        try:
+            for piece in self.engine.generate(prompts):
+                begun.add(piece.row)
+                yield piece.row, piece
+        except Exception as error:
+            if begun or len(prompts) == 1:
+                yield from ((row, error) for row in range(len(prompts)))
+                return
+            for row, prompt in enumerate(prompts):
+                yield from ((row, _moved(piece, row)) for _, piece in self.write([prompt]))
+
+    def write_prompt(self, prompt: str) -> Written:
+        """The whole answer to one plain prompt; raises what the engine raises."""
+        return write(self.engine, [self.prompt_of(prompt)])[0]
+
+    def prompt_of(self, prompt: str) -> Prompt:
+        """A plain prompt with the task's settings; a text's first space is not part of the answer."""
+        return Prompt(prompt, self.task.max_tokens, schema=self.task.schema)
+
     def close(self) -> None:
         """Give the engine's memory back."""
         self.engine.close()
@@ -128,6 +153,10 @@ class ServedStudent:
             return error
         labels = self.task.answers
         return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage)
+
+
+def _moved(piece: Piece | Exception, row: int) -> Piece | Exception:
+    return piece if isinstance(piece, Exception) else replace(piece, row=row)
 
 
 def draw(answer: Answer, *, temperature: float, top_p: float, key: str | None) -> str:

@@ -47,9 +47,9 @@ class TableRows:
 def read(table: Table, *, task: Task, base: Path, progress: Progress, cache: Path | None = None) -> TableRows:
     """Read a table; paths are relative to `base`, packages are kept below `cache` ($XDG_CACHE_HOME or ~/.cache).
 
-    A human answer is what `task` takes for one, or None where the value is empty or in no range. Raises DataError for a table that cannot be used and for a label that is not in the
-    list, RecipeError for settings that do not fit the format, HashMismatch for another file than
-    the pinned one.
+    A human answer is what `task` takes for one, or None where the value is empty or in no range. Raises
+    DataError for a table that cannot be used and for a label that is not in the list, RecipeError for
+    settings that do not fit the format, HashMismatch for another file than the pinned one.
     """
     kind = _format(table)
     path = locate(table, base=base, cache=cache)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +17,12 @@ from aasut.recipe import Recipe
 from aasut.tasks import answer_text
 from aasut.types import Conservation, Example, Label
 
+if TYPE_CHECKING:
+    from aasut.formats.tokenizer import Tokenizer
+    from aasut.student.objective import Objective, Row
+
 VERSION = 1
+TOO_LONG = "longer than the student's context"
 
 
 def prompts_of(recipe: Recipe, examples: Sequence[Example]) -> list[str]:
@@ -26,7 +32,10 @@ def prompts_of(recipe: Recipe, examples: Sequence[Example]) -> list[str]:
 
 
 def answer_texts(recipe: Recipe) -> list[str]:
-    """The answers as they continue the student's prompt: the same for every input, whatever its slots end with."""
+    """The labels as they continue the student's prompt: the same for every input, whatever its slots end with.
+
+    None where answers are free text.
+    """
     prompt = recipe.student_template().messages[-1].content
     return [answer_text(prompt, answer) for answer in recipe.task.build().answers]
 
@@ -86,43 +95,37 @@ def train(
 ) -> dict[str, Any]:
     """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16.
 
-    Raises DataError where no input fits the student's context.
+    Raises DataError where nothing fits the student's context.
     """
     import torch
 
-    from aasut.engine.common import begin
     from aasut.engine.torch import choose_precision, load_model
-    from aasut.engine.tree import build as build_tree
     from aasut.formats import safetensors
     from aasut.formats.tokenizer import Tokenizer
-    from aasut.student import losses
     from aasut.student.initialize import copy_model
-    from aasut.student.trainer import Row, Trainer
+    from aasut.student.trainer import Trainer
 
     settings = recipe.student
-    by_id = {label.id: label.probabilities for label in labels}
+    by_id = {label.id: label for label in labels}
     examples = [example for example in pool if example.id in by_id]
-    prompts = prompts_of(recipe, examples)
     tokenizer = Tokenizer.load(start)
     torch.manual_seed(recipe.seed)
     model = load_model(start, choose_precision(settings.precision))
     if torch.cuda.is_available():
         model = model.to("cuda")
-    tree = build_tree([tokenizer.encode(text) for text in answer_texts(recipe)], tokenizer.eos_id)
-    ids = [begin(tokenizer, prompt) for prompt in prompts]
-    room = int(model.config.max_position_embeddings) - len(tree.nodes)
-    fits = [i for i, row in enumerate(ids) if len(row) <= room]
-    if not fits:
+    objective, rows, failed = _rows(recipe, model, tokenizer, examples, by_id)
+    kept = [i for i, found in enumerate(rows) if found]
+    if not kept:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
         raise DataError(
-            f"All {len(ids)} inputs are longer than the student's context of {room} tokens.",
-            "Take a student with a longer context, or shorten the inputs or the prompt.",
+            f"None of the {len(examples)} inputs can be learned from ({reasons}).",
+            "Take a student with a longer context, or shorten the inputs, the prompt or the answers.",
         )
-    held = validation_rows([examples[i].group for i in fits], settings.validation, recipe.seed)
-    rows = [Row(ids[i], by_id[examples[i].id]) for i in fits]
-    outside = set(held)
-    trainer = Trainer(model, tree, settings, losses.get("cross_entropy"), recipe.seed)
+    held = set(validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
+    validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
+    trainer = Trainer(model, objective, settings, recipe.seed)
     report = trainer.fit(
-        [row for i, row in enumerate(rows) if i not in outside], [rows[i] for i in held], folder, progress
+        [row for place, i in enumerate(kept) if place not in held for row in rows[i]], validation, folder, progress
     )
     copy_model(start, folder, weights=False)
     safetensors.save(model.state_dict(), folder / "model.safetensors")
@@ -132,9 +135,38 @@ def train(
         "epochs": settings.epochs,
         "validation_examples": len(held),
         "precision": str(model.dtype).removeprefix("torch."),
-        "conservation": {
-            "train": Conservation(
-                len(labels), len(fits), failed={"longer than the student's context": len(ids) - len(fits)}
-            )
-        },
+        "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed))},
     }
+
+
+def _rows(
+    recipe: Recipe, model: Any, tokenizer: Tokenizer, examples: Sequence[Example], by_id: Mapping[str, Label]
+) -> tuple[Objective, list[list[Row]], Counter[str]]:
+    """(objective, rows of each example, none where it cannot be learned from, how many of these by reason)."""
+    from aasut.engine.common import begin
+    from aasut.engine.tree import build as build_tree
+    from aasut.student import losses
+    from aasut.student.objective import Labels, Row, Text
+
+    task, loss = recipe.task.build(), losses.get("cross_entropy")
+    context = int(model.config.max_position_embeddings)
+    failed: Counter[str] = Counter()
+    rows: list[list[Row]] = []
+    prompts = [begin(tokenizer, prompt) for prompt in prompts_of(recipe, examples)]
+    if task.answers:
+        tree = build_tree([tokenizer.encode(text) for text in answer_texts(recipe)], tokenizer.eos_id)
+        for example, ids in zip(examples, prompts, strict=True):
+            fits = len(ids) + len(tree.nodes) <= context
+            rows.append([Row(ids, by_id[example.id].probabilities)] if fits else [])
+            failed[TOO_LONG] += not fits
+        return Labels(model, tree, loss), rows, +failed
+    before = recipe.student_template().messages[-1].content
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    for example, ids in zip(examples, prompts, strict=True):
+        texts = [tokenizer.encode(answer_text(before, text)) for text in by_id[example.id].texts]
+        short = [text for text in texts if len(text) <= task.max_tokens]
+        fits = len(ids) + task.max_tokens <= context
+        rows.append([Row([*ids, *text, *end], answer=len(text + end)) for text in short] if fits else [])
+        if not rows[-1]:
+            failed["answer longer than task.max_tokens" if fits else TOO_LONG] += 1
+    return Text(model, loss), rows, failed

@@ -1,6 +1,6 @@
-"""The training loop: soft answers at the answer's positions, bfloat16 arithmetic, float32 master weights.
+"""The training loop: bfloat16 arithmetic, float32 master weights, and any objective.
 
-A step's gradient is the sum over its examples divided once by their number, so it does not depend
+A step's gradient is the sum over its targets divided once by their number, so it does not depend
 on micro-batches. Everything is a fixed function of the examples and the seed; a killed training
 goes on from its last checkpoint and ends in the same weights.
 """
@@ -16,37 +16,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from aasut.engine.layout import Batch, lay_out
-from aasut.engine.torch import hidden_states
 from aasut.engine.tree import TokenTree
 from aasut.errors import ModelError, RecipeError
 from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.recipe import Student
 from aasut.store import disk_errors
-from aasut.student.losses import Loss, entropy
+from aasut.student.objective import Objective, Row
 
 MICRO_TOKENS = 2048  # tokens of a micro-batch, padding counted
 WINDOW = 32  # batches whose examples are sorted by length together: little padding, still mixed
-CHECKPOINT_S = 90.0  # seconds between checkpoints
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training example: the prompt's token ids and the answers' probabilities."""
-
-    ids: Sequence[int]
-    probabilities: Sequence[float]
 
 
 @dataclass
 class Report:
-    """What happened in training. Losses are cross-entropies in nats an example; `floor` is their least value."""
+    """What happened in training.
+
+    Losses are cross-entropies in nats a target, which is a label or a token; `floor` is their least value.
+    """
 
     steps: int
     examples: int
@@ -61,24 +52,6 @@ class Report:
     def padding_share(self) -> float:
         """Share of computed positions that held no token."""
         return 1 - self.tokens / self.positions if self.positions else 0.0
-
-
-class Targets:
-    """The tree's decisions as dense arrays: `allowed` [1 + nodes, columns], targets [rows, 1 + nodes, columns]."""
-
-    def __init__(self, tree: TokenTree) -> None:
-        self.tree = tree
-        self.columns = {token: column for column, token in enumerate(tree.columns)}
-        self.allowed = np.zeros((1 + len(tree.nodes), len(self.columns)), bool)
-        for branch in tree.branches:
-            self.allowed[branch.node, [self.columns[t] for t in branch.tokens]] = True
-
-    def of(self, probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
-        """From [rows, answers]: the mass that flows through each decision."""
-        target = np.zeros((len(probabilities), *self.allowed.shape), np.float32)
-        for branch, mass in zip(self.tree.branches, self.tree.branch_targets(probabilities), strict=True):
-            target[:, branch.node, [self.columns[t] for t in branch.tokens]] = mass
-        return target
 
 
 def schedule(lengths: Sequence[int], epochs: int, batch: int, seed: int) -> list[list[int]]:
@@ -108,9 +81,8 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
 class Trainer:
     """Trains `model` in place. The embeddings, and with them a tied output projection, stay as they are."""
 
-    def __init__(self, model: Any, tree: TokenTree, settings: Student, loss: Loss, seed: int) -> None:
-        self.model, self.tree, self.settings, self.loss, self.seed = model, tree, settings, loss, seed
-        self.targets = Targets(tree)
+    def __init__(self, model: Any, objective: Objective, settings: Student, seed: int) -> None:
+        self.model, self.objective, self.settings, self.seed = model, objective, settings, seed
         model.get_input_embeddings().requires_grad_(False)
         model.get_output_embeddings().requires_grad_(False)
         layers = model.model.layers
@@ -134,7 +106,6 @@ class Trainer:
             betas=(0.9, 0.98),
             fused=True,
         )
-        self.weight = model.get_output_embeddings().weight.detach()[list(tree.columns)].float()
         self.best: list[torch.Tensor] = []
 
     def fit(
@@ -144,19 +115,16 @@ class Trainer:
         folder: Path,
         progress: Progress,
         micro: int = MICRO_TOKENS,
-        checkpoint_s: float = CHECKPOINT_S,
     ) -> Report:
         """Train on `rows`, and leave the model with the weights that were best on `validation`.
 
-        Goes on from the checkpoint in `folder`, where a killed training left one at most `checkpoint_s`
-        seconds, and the time to the next look at `validation`, before. Raises ModelError where the loss
-        is no number.
+        Goes on from the checkpoint in `folder`, where a killed training left one at most
+        `settings.checkpoint_s` seconds and a step before. Raises ModelError where the loss is no number.
         """
         steps = schedule([len(row.ids) for row in rows], self.settings.epochs, self.settings.batch_examples, self.seed)
         every = max(1, len(steps) // self.settings.checks)
-        report, start = self._resume(folder, Report(len(steps), len(rows)))
-        report.floor = self._floor(validation)
-        recent: list[float] = []
+        report, start, recent = self._resume(folder, Report(len(steps), len(rows)))
+        report.floor = self.objective.floor(validation) / max(self.objective.targets(validation), 1)
         saved = time.monotonic()
         self.model.train()
         with progress.steps("student learns", len(steps)) as shown:
@@ -166,9 +134,9 @@ class Trainer:
                 if (step + 1) % every == 0 or step + 1 == len(steps):
                     self._check(validation, step + 1, recent, report)
                     recent = []
-                    if time.monotonic() - saved >= checkpoint_s:
-                        self._save(folder, step + 1, report)
-                        saved = time.monotonic()
+                if step + 1 < len(steps) and time.monotonic() - saved >= self.settings.checkpoint_s:
+                    self._save(folder, step + 1, report, recent)
+                    saved = time.monotonic()
                 shown.advance(note=f"validation loss {report.best_loss:.4f} (least possible {report.floor:.4f})")
         with torch.no_grad():
             for parameter, best in zip(self.parameters, self.best, strict=True):
@@ -181,8 +149,9 @@ class Trainer:
         self, rows: Sequence[Row], chosen: Sequence[int], step: int, steps: int, report: Report, micro: int
     ) -> float:
         total = 0.0
-        for batch in micro_batches([row.ids for row in rows], chosen, self.tree, micro):
-            loss = self._loss(rows, batch) / len(chosen)
+        targets = self.objective.targets([rows[i] for i in chosen])
+        for batch in micro_batches([row.ids for row in rows], chosen, self.objective.tree, micro):
+            loss = self.objective.loss(self.model, rows, batch) / targets
             torch.autograd.backward(loss)
             self._collect()
             total += float(loss.detach())
@@ -213,32 +182,17 @@ class Trainer:
                     weight.grad += parameter.grad
                 parameter.grad = None
 
-    def _loss(self, rows: Sequence[Row], batch: Batch) -> torch.Tensor:
-        device = self.weight.device
-        within = None if batch.mask is None else torch.from_numpy(batch.mask).to(device)
-        ids, positions = torch.from_numpy(batch.ids).to(device), torch.from_numpy(batch.positions).to(device)
-        hidden = hidden_states(self.model, ids, positions, within, None)
-        decide = torch.from_numpy(batch.decide).to(device)
-        chosen = hidden.gather(1, decide[:, :, None].expand(-1, -1, hidden.shape[2]))
-        probabilities = np.array([rows[i].probabilities for i in batch.rows], np.float64)
-        target = torch.from_numpy(self.targets.of(probabilities)).to(device)
-        allowed = torch.from_numpy(self.targets.allowed).to(device)
-        branching = allowed.any(dim=1)
-        flat = chosen[:, branching].flatten(0, 1)
-        every = allowed[branching].repeat(len(batch.rows), 1)
-        return self.loss(flat, self.weight, target[:, branching].flatten(0, 1), every)
-
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> float:
-        """Mean loss an example."""
+        """Mean loss a target."""
         if not rows:
             return math.inf
         self.model.eval()
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-        parts = micro_batches([row.ids for row in rows], order, self.tree, MICRO_TOKENS)
-        total = sum(float(self._loss(rows, batch)) for batch in parts)
+        parts = micro_batches([row.ids for row in rows], order, self.objective.tree, MICRO_TOKENS)
+        total = sum(float(self.objective.loss(self.model, rows, batch)) for batch in parts)
         self.model.train()
-        return total / len(rows)
+        return total / self.objective.targets(rows)
 
     def _check(self, validation: Sequence[Row], step: int, recent: Sequence[float], report: Report) -> None:
         loss = self.evaluate(validation)
@@ -247,30 +201,25 @@ class Trainer:
             report.best_loss, report.best_step = loss, step
             self.best = [p.detach().clone() for p in self.parameters]
 
-    @staticmethod
-    def _floor(rows: Sequence[Row]) -> float:
-        target = torch.tensor(np.array([row.probabilities for row in rows], np.float64))
-        return float(entropy(target)) / max(len(rows), 1)
-
-    def _save(self, folder: Path, step: int, report: Report) -> None:
-        """A checkpoint: master weights, moments, best weights and the report so far."""
+    def _save(self, folder: Path, step: int, report: Report, recent: Sequence[float]) -> None:
+        """A checkpoint: master weights, moments, best weights if any, the report so far, losses since the last look."""
         tensors: dict[str, torch.Tensor] = {}
-        for name, weight, best in zip(self.names, self.master, self.best, strict=True):
+        for name, weight in zip(self.names, self.master, strict=True):
             state = self.optimiser.state[weight]
             tensors[f"master.{name}"] = weight.detach()
             tensors[f"mean.{name}"] = state["exp_avg"]
             tensors[f"square.{name}"] = state["exp_avg_sq"]
-            tensors[f"best.{name}"] = best
-        facts = {"step": step, "report": vars(report)}
+        tensors |= {f"best.{name}": best for name, best in zip(self.names, self.best, strict=False)}
+        facts = {"step": step, "report": vars(report), "recent": list(recent)}
         with disk_errors(folder):
             partial = folder / "checkpoint.partial"
             save_file(tensors, partial, {"facts": json.dumps(facts)})
             partial.replace(folder / "checkpoint.safetensors")
 
-    def _resume(self, folder: Path, fresh: Report) -> tuple[Report, int]:
+    def _resume(self, folder: Path, fresh: Report) -> tuple[Report, int, list[float]]:
         path = folder / "checkpoint.safetensors"
         if not path.exists():
-            return fresh, 0
+            return fresh, 0, []
         facts = json.loads(safetensors.metadata(path)["facts"])
         tensors = safetensors.load(path)
         with torch.no_grad():
@@ -282,8 +231,8 @@ class Trainer:
                     "exp_avg": tensors[f"mean.{name}"],
                     "exp_avg_sq": tensors[f"square.{name}"],
                 }
-        self.best = [tensors[f"best.{name}"] for name in self.names]
-        return Report(**facts["report"]), int(facts["step"])
+        self.best = [tensors[key] for name in self.names if (key := f"best.{name}") in tensors]
+        return Report(**facts["report"]), int(facts["step"]), list(facts.get("recent", []))
 
 
 def micro_batches(ids: Sequence[Sequence[int]], chosen: Sequence[int], tree: TokenTree, most: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""A teacher on a local engine: the conversation becomes plain text, the choices are scored.
+"""A teacher on a local engine: the conversation becomes plain text, the choices are scored, or text is written.
 
 Worked examples before the question are shared by many requests; the engine computes them once.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aasut.engine.base import Engine, load
+from aasut.engine.base import Engine, Prompt, load, write
 from aasut.errors import ModelError
 from aasut.recipe import Teacher as TeacherSettings
+from aasut.store import digest
 from aasut.tasks import answer_text
 from aasut.teacher.base import Keep
 from aasut.types import Completion, Message, Request, Usage
@@ -30,6 +31,11 @@ def plain_text(messages: Sequence[Message]) -> tuple[str, str]:
     return before, messages[-1].content
 
 
+def _seed(text: str, sample: int) -> int:
+    """Draws differ from text to text, and are the same in every run."""
+    return int(digest([text, sample])[:15], 16)
+
+
 class LocalTeacher:
     """See `teacher.base.Teacher`. `revision` is the hash of the model's file."""
 
@@ -46,16 +52,17 @@ class LocalTeacher:
             answers = tuple(answer_text("".join(texts[number]), choice) for choice in request.choices)
             most = self._tokens_of(answers) if answers else request.max_tokens
             spare = self._spare(texts[number], most)
-            if spare > most and answers:
+            if spare > most or (spare == most and not answers):
                 groups.setdefault((texts[number][0], request.choices, answers), []).append(number)
-            elif spare > most:
-                done[number] = self._free(request, "".join(texts[number]))
             elif spare >= 0 and answers:
                 done[number] = self._tight(texts[number], request.choices, answers)
             else:
                 done[number] = Completion("", failure=TOO_LONG)
         for (prefix, choices, answers), members in groups.items():
-            found = self._bound(prefix, choices, answers, [texts[m][1] for m in members])
+            if answers:
+                found = self._bound(prefix, choices, answers, [texts[m][1] for m in members])
+            else:
+                found = self._free(prefix, [requests[m] for m in members], [texts[m][1] for m in members])
             done |= zip(members, found, strict=True)
         completions = [done[number] for number in range(len(requests))]
         if keep is not None:
@@ -93,22 +100,28 @@ class LocalTeacher:
             for row in scores.logprobs
         ]
 
-    def _free(self, request: Request, prompt: str) -> Completion:
-        pieces = list(
-            self.engine.generate(
-                prompt,
-                max_tokens=request.max_tokens,
+    def _free(self, prefix: str, requests: Sequence[Request], questions: Sequence[str]) -> list[Completion]:
+        prompts = [
+            Prompt(
+                prefix + question,
+                request.max_tokens,
                 temperature=request.temperature,
-                seed=request.sample,
-                stop=[SEPARATOR],
+                seed=_seed(prefix + question, request.sample),
+                stop=(SEPARATOR,),
+                schema=request.schema,
             )
-        )
-        text = "".join(pieces)
-        tokens = self.engine.count_tokens(text) if text else 0
-        full = tokens >= request.max_tokens
-        return Completion(
-            text.strip(), Usage(self.engine.count_tokens(prompt), tokens), finish_reason="length" if full else "stop"
-        )
+            for request, question in zip(requests, questions, strict=True)
+        ]
+        count = self.engine.count_tokens
+        cached = count(prefix) if prefix and self.engine.prefix_cache else 0
+        return [
+            Completion(
+                answer.text.strip(),
+                Usage(count(prompt.text), answer.tokens, cached),
+                finish_reason=answer.finish,
+            )
+            for prompt, answer in zip(prompts, write(self.engine, prompts, prefix=prefix), strict=True)
+        ]
 
     def price(self, usage: Usage) -> float:
         return 0.0

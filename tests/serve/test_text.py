@@ -1,0 +1,150 @@
+"""Students that write text, behind the API and in the chat: a random Llama on a real engine, over a real socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import uvicorn
+
+from aasut.engine.base import Engine, Prompt, load, write
+from aasut.serve import api
+from aasut.serve.chat import chat
+from aasut.serve.student import ServedStudent
+from aasut.tasks import Extract, Generate, PromptTemplate, Task
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Goa", "Pune"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["city", "n"],
+    "additionalProperties": False,
+}
+PROMPT = PromptTemplate.of("Please read this.\nText: {text}\nAnswer:")
+SHORT = PromptTemplate.of("{text} =")
+TASKS: dict[str, Task] = {
+    "writer": Generate(PROMPT, 12),
+    "reader": Extract(PROMPT, 60, json.dumps(SCHEMA)),
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_llama: Path) -> Engine:
+    return load("torch", tiny_llama, precision="float32")
+
+
+@pytest.fixture(scope="module", params=list(TASKS))
+def student(request: pytest.FixtureRequest, engine: Engine) -> ServedStudent:
+    return ServedStudent(TASKS[request.param], SHORT, engine, request.param, "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def client(student: ServedStudent) -> Iterator[openai.OpenAI]:
+    with api._listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(api.build(student), log_config=None, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        port = listener.getsockname()[1]
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
+            yield client
+        server.should_exit = True
+        thread.join(20)
+
+
+def ask(text: str) -> list[openai.types.chat.ChatCompletionMessageParam]:
+    return [{"role": "user", "content": f"Please read this.\nText: {text}\nAnswer:"}]
+
+
+def test_the_long_prompt_is_answered_by_the_short_one(client: openai.OpenAI, student: ServedStudent) -> None:
+    made = client.chat.completions.create(model=student.name, messages=ask("good"))
+    expected = write(student.engine, [student.prompt_of("good =")])[0]
+    assert made.choices[0].message.content == expected.text.lstrip()
+    assert made.choices[0].finish_reason == expected.finish
+    assert made.usage is not None
+    assert made.usage.completion_tokens == expected.tokens
+    assert made.usage.prompt_tokens == student.engine.count_tokens("good =")
+
+
+def test_a_stream_gives_the_same_text_in_several_pieces(client: openai.OpenAI, student: ServedStudent) -> None:
+    whole = client.chat.completions.create(model=student.name, messages=ask("good"))
+    chunks = list(client.chat.completions.create(model=student.name, messages=ask("good"), stream=True))
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert len(pieces) > 2
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_limits_stops_and_draws_are_honoured(client: openai.OpenAI, student: ServedStudent) -> None:
+    def text(**fields: object) -> tuple[str, str]:
+        made = client.chat.completions.create(model=student.name, messages=ask("good"), **fields)  # type: ignore[call-overload]
+        return made.choices[0].message.content, made.choices[0].finish_reason
+
+    whole, _ = text(max_tokens=8)
+    assert text(max_tokens=2) == (text(max_tokens=2)[0], "length")
+    assert whole.startswith(text(max_tokens=2)[0])
+    stop = whole[3]
+    assert text(max_tokens=8, stop=stop) == (whole[: whole.index(stop)], "stop")
+    assert text(temperature=1.5, seed=3) == text(temperature=1.5, seed=3)
+    assert len({text(temperature=1.5)[0] for _ in range(6)}) > 1
+    assert text(temperature=1.5, top_p=0.0, seed=4) == text()
+
+
+def test_what_a_writer_cannot_do_is_refused(client: openai.OpenAI, student: ServedStudent) -> None:
+    for fields in ({"logprobs": True}, {"n": 2}, {"max_tokens": 600}, {"stop": ["a"] * 5}):
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model=student.name, messages=ask("good"), **fields)  # type: ignore[call-overload]
+        with pytest.raises(openai.BadRequestError):
+            client.chat.completions.create(model=student.name, messages=ask("good"), stream=True, **fields)  # type: ignore[call-overload]
+
+
+def test_an_extractors_answer_is_json_of_its_schema(client: openai.OpenAI, student: ServedStudent) -> None:
+    if not student.task.schema:
+        with pytest.raises(openai.BadRequestError, match="response_format"):
+            client.chat.completions.create(
+                model=student.name, messages=ask("x"), response_format={"type": "json_object"}
+            )
+        return
+    for number in range(5):
+        made = client.chat.completions.create(
+            model=student.name,
+            messages=ask(f"text {number}"),
+            temperature=1.0,
+            seed=number,
+            response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}},
+        )
+        found = json.loads(made.choices[0].message.content or "")
+        assert found["city"] in ("Goa", "Pune")
+        assert 0 <= found["n"] <= 99
+        assert made.choices[0].finish_reason == "stop"
+
+
+def test_one_prompt_that_is_too_long_spoils_no_other(student: ServedStudent) -> None:
+    prompts = [student.prompt_of(text) for text in ("a =", "zq" * 300, "b =")]
+    texts, errors = ["", "", ""], {}
+    for row, piece in student.write(prompts):
+        if isinstance(piece, Exception):
+            errors[row] = str(piece)
+        else:
+            texts[row] += piece.text
+    assert list(errors) == [1]
+    assert "context" in errors[1]
+    alone = [write(student.engine, [Prompt(p.text, p.max_tokens, schema=p.schema)])[0].text for p in prompts[::2]]
+    assert texts[::2] == alone
+
+
+def test_the_chat_writes_each_answer_on_a_line(student: ServedStudent) -> None:
+    out = io.StringIO()
+    assert chat(student, io.StringIO("good\nbad\n"), out, as_json=True) == 0
+    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [record["text"] for record in records] == [
+        student.write_prompt(f"{text} =").text.strip() for text in ("good", "bad")
+    ]
+    assert all(record["finish"] in ("stop", "length") for record in records)
+    plain = io.StringIO()
+    assert chat(student, io.StringIO("good\n"), plain) == 0
+    assert plain.getvalue().endswith("[…]\n" if records[0]["finish"] == "length" else "\n")
+    assert plain.getvalue().count("\n") == 1
