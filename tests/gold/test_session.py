@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,30 +11,19 @@ from aasut.data import gold
 from aasut.data.gold import Line
 from aasut.errors import DataError, RecipeError
 from aasut.gold.session import Item, Session, pace
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
 from aasut.types import Example
 
 LABELS = Classify(("negative", "neutral", "positive"), PromptTemplate.of("{text}"))
 
 
-@dataclass(frozen=True)
-class Objects(Classify):
-    """Answers that are JSON objects, as a task without labels has them."""
-
-    def canonical(self, text: str) -> str | None:
-        try:
-            found = json.loads(text)
-        except ValueError:
-            return None
-        return json.dumps(found) if isinstance(found, dict) else None
-
-
-FREE = Objects((), PromptTemplate.of("{text}"))
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0}}, "required": ["a"]}
+FREE = Extract(PromptTemplate.of("{text}"), 64, json.dumps(SCHEMA))
 ROWS = [Example(f"0:{i}", {"text": f"text {i}"}, f"g{i // 2}") for i in range(12)]
 
 
 def session(
-    folder: Path, task: Classify = LABELS, rater: str = "ann", double: float = 1.0, adjudicate: bool = False
+    folder: Path, task: Task = LABELS, rater: str = "ann", double: float = 1.0, adjudicate: bool = False
 ) -> Session:
     path = folder / "gold.jsonl"
     return Session(task, path, ROWS, rater=rater, double=double, seed=7, adjudicate=adjudicate)
@@ -162,9 +150,20 @@ def test_an_answer_is_kept_in_its_one_form_and_others_are_refused(tmp_path: Path
     ann.answer(key, " NEUTRAL ")
     assert gold.read(tmp_path / "gold.jsonl")[0].text == "neutral"
     free = session(tmp_path, FREE, rater="bob")
-    for text, why in (("", "it is empty"), ("{", "as JSON"), ("[]", "not of the task's form")):
+    for text, why in (
+        ("", "it is empty"), ("{", "no JSON"), ("[]", "not of type 'object'"), ('{"a": -1}', "a: -1 is less than"),
+        ("{}", "'a' is a required property"), ("[" * 9999, "nested too deeply"), ('{"a": NaN}', "a: nan is"),
+    ):  # fmt: skip
         with pytest.raises(DataError, match=why):
             free.answer(asked(free).key, text)
+
+
+def test_free_text_is_kept_without_the_space_around_it(tmp_path: Path) -> None:
+    ann = session(tmp_path, Generate(PromptTemplate.of("{text}"), 64))
+    with pytest.raises(DataError, match="it is empty"):
+        ann.answer(asked(ann).key, " \n ")
+    ann.answer(asked(ann).key, "  दो दिन\nचलती है ")
+    assert gold.read(tmp_path / "gold.jsonl")[0].text == "दो दिन\nचलती है"
 
 
 def test_answers_to_another_text_are_asked_again(tmp_path: Path) -> None:

@@ -180,11 +180,13 @@ def test_what_cannot_be_asked_is_one_clear_line(tmp_path: Path) -> None:
 def test_free_text_goes_over_several_lines_and_is_checked(tmp_path: Path) -> None:
     asked = session(tmp_path, FREE)
     out = io.StringIO()
-    given = '{"a"\n{"a": \\\n 1}\n[3]\n:u\n{"a": 2}\n:s\n2\n:q\nnever read\n'
+    given = '{"a"\n{"a": \\\n 1}\n{"a": "x"}\n:u\n{"a": 2}\n:s\n2\n:q\nnever read\n'
     sit(asked, io.StringIO(given), out)
     kept = [line.get("answer", line.get("skip", "")) for line in written(tmp_path)]
     assert kept == ['{"a": 1}', "", '{"a": 2}', "more than one answer fits"]
-    assert "the task does not take it (as JSON: Expecting" in out.getvalue()
+    assert "This is no answer: it is no JSON (Expecting" in out.getvalue()
+    assert "This is no answer: a: 'x' is not of type 'integer'" in out.getvalue()
+    assert "The answer is JSON: a (integer)" in out.getvalue()
     assert "Type the answer; a line that ends in \\ goes on." in out.getvalue()
 
 

@@ -6,7 +6,6 @@ the answers that differ are shown without names, in drawn order.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from aasut.data import gold
 from aasut.data.deal import share_of
 from aasut.data.gold import Kind, Line, Round
 from aasut.errors import DataError, RecipeError
-from aasut.gold import plan
+from aasut.gold import form, plan
 from aasut.store import digest
 from aasut.tasks import Task
 from aasut.types import Example
@@ -185,11 +184,7 @@ class Session:
             return f"the answers are {', '.join(self.task.answers)}"
         if not text.strip():
             return "it is empty"
-        try:
-            json.loads(text)
-        except ValueError as error:
-            return f"the task does not take it (as JSON: {error})"
-        return "the task does not take it (it is JSON, but not of the task's form)"
+        return form.fault(text, self.task.schema) if self.task.schema else "the task does not take it"
 
 
 def pace(lines: Sequence[Line]) -> float | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from aasut.errors import DataError
+from aasut.gold import form
 from aasut.gold.session import Item, Session, Tally
 
 SKIP_REASONS = ("I cannot tell", "more than one answer fits")
@@ -73,6 +74,8 @@ class _Sitting:
     def _introduce(self) -> None:
         prompt = "\n".join(message.content for message in self.session.task.prompt.messages)
         self._print(f"What the application asks:\n{_indented(prompt)}\n")
+        if fields := form.hint(self.session.task.schema):
+            self._print(f"The answer is JSON: {visible(fields)}\n")
 
     def _show(self, item: Item, tally: Tally) -> None:
         left = "" if tally.seconds_left is None else f", about {clock(tally.seconds_left)} left"
