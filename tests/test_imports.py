@@ -32,6 +32,7 @@ ABOVE = {
     "pipeline": {"cli"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},
+    "init": {"cli"},
     "cli": {"__main__"},
 }  # and who may import them
 HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "matplotlib", "scipy", "pyarrow", "numpy",

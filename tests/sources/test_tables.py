@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -292,3 +293,20 @@ def test_a_real_table_out_of_a_source_distribution(tmp_path: Path, monkeypatch: 
     cached.write_bytes(cached.read_bytes()[:1000])  # a damaged cache is not believed
     with pytest.raises(AasutError):
         read(tmp_path, source, **fields)
+
+
+@pytest.mark.parametrize("delimiter", [";", "|", "\t"])
+def test_a_csv_with_another_delimiter(tmp_path: Path, delimiter: str) -> None:
+    data = f'id{delimiter}text\r\n1{delimiter}"a{delimiter}b,\nc"\r\n'
+    assert texts(read(tmp_path, "t.csv", data, delimiter=delimiter)) == [f"a{delimiter}b,\nc"]
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "T.CSV.GZ", "t.tsv.gz", "t.jsonl.gz"])
+def test_a_packed_table(tmp_path: Path, name: str) -> None:
+    plain = json.dumps({"text": HINDI}) if "jsonl" in name else f"text\n{HINDI}"
+    assert texts(read(tmp_path, name, gzip.compress(plain.encode()))) == [HINDI]
+
+
+def test_a_packed_table_that_is_cut_off(tmp_path: Path) -> None:
+    whole = gzip.compress("\n".join(["text", *(str(n**3) for n in range(9999))]).encode())
+    fails(tmp_path, DataError, r"t\.csv\.gz is a broken gzip file", "t.csv.gz", whole[: len(whole) // 2])

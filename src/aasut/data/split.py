@@ -73,9 +73,9 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     """Read the recipe's tables, part their rows and write pool.jsonl, tune.jsonl, calibrate.jsonl, test.jsonl.
 
     Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
-    split); `answers` (by gold split and label); `split_hash` (SHA-256 by gold split); by reason,
-    `failed_first` (by table, the first line) and `gold_refused_lines` (of answers by hand). Raises
-    DataError where a file or the parting cannot be used.
+    split); `answers` (by gold split and label, for tasks that have labels); `split_hash` (SHA-256 by
+    gold split); `failed_first` (by table, the first line of each reason); `gold_refused_lines` (of
+    answers by hand, by reason). Raises DataError where a file or the parting cannot be used.
     """
     dropped: Counter[str] = Counter()
     rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
@@ -84,15 +84,16 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
     parts = _limited(parts, recipe, dropped)
-    _check(parts, rows_in, dropped)
+    labels = recipe.task.build().answers
+    _check(parts, rows_in, dropped, told_apart=bool(labels))
     for split in SPLITS:
         _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
     kept = sum(len(part) for part in parts.values())
-    conservation = {"data": Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)}
+    rows_of_tables = Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)
     return {
-        "conservation": conservation | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
+        "conservation": {"data": rows_of_tables} | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
         "counts": {split: len(parts[split]) for split in SPLITS},
-        "answers": {split: _counted(_answers(parts[split]), recipe) for split in GOLD},
+        "answers": {split: _counted(parts[split], bool(labels)) for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
         "split_hash": {split: file_hash(folder / f"{split}.jsonl") for split in GOLD},
         "failed_first": failed_first,
@@ -110,9 +111,9 @@ class Open:
 
 
 def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
-    """The pool, less rows with an answer in their table, as if none were given by hand and data.limit were unset.
+    """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
 
-    No two repeat each other. Raises what `build` raises for the tables.
+    No two repeat each other. The same whatever was answered so far. Raises what `build` raises for the tables.
     """
     dropped: Counter[str] = Counter()
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
@@ -259,7 +260,7 @@ def _limited(parts: Parts, recipe: Recipe, dropped: Counter[str]) -> Parts:
     return result
 
 
-def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
+def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart: bool) -> None:
     reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items())) or "none dropped"
     if not parts[TEST]:
         raise DataError(
@@ -271,21 +272,18 @@ def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int]) -> None:
             f"The pool is empty: {rows_in} rows came in ({reasons}).",
             "Add a table with role: pool, or raise data.split.pool for tables with role: both.",
         )
-    found = sorted({answer for split in GOLD for answer in _answers(parts[split])})
-    if len(found) == 1:
+    found = sorted({answer for split in GOLD for answer in _counted(parts[split], True)})
+    if told_apart and len(found) == 1:
         raise DataError(
             f"All human answers are {found[0]!r}: nothing can be told apart.",
             "Add rows with other answers, or check label.column and label.ranges.",
         )
 
 
-def _counted(answers: list[str], recipe: Recipe) -> dict[str, int]:
+def _counted(rows: Iterable[_Row], labels: bool) -> dict[str, int]:
     """Human answers by label; all together where they are free text."""
-    return dict(sorted(Counter(answers).items())) if recipe.task.build().answers else {"answers": len(answers)}
-
-
-def _answers(rows: Iterable[_Row]) -> list[str]:
-    return [row.example.answer for row in rows if row.example.answer is not None]
+    answers = [row.example.answer for row in rows if row.example.answer is not None]
+    return dict(sorted(Counter(answers).items())) if labels else {"answers": len(answers)}
 
 
 def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSONL and Parquet files, one at a time, with their line numbers.
+"""Rows of CSV, TSV, JSONL, chat and Parquet files, one at a time, with their line numbers.
 
 Bytes that the encoding does not know become lone surrogates (PEP 383), so that one bad row does
 not end the reading; whoever uses a row looks for them.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from aasut.errors import DataError, RecipeError
 from aasut.progress import Step
 from aasut.recipe import Table
 
 LARGEST_FIELD = 1 << 26  # characters of one CSV field; beyond, its quote is taken to be unclosed
+GZIP_MARK = b"\x1f\x8b"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -38,7 +41,7 @@ class Row:
 
 
 def rows(kind: str, path: Path, name: str, table: Table, needed: Sequence[str], step: Step) -> Iterator[Row]:
-    """Rows of a file of this kind (csv, tsv, jsonl, parquet); `step` advances by the bytes read.
+    """Rows of a file of this kind (csv, tsv, jsonl, chat, parquet); `step` advances by the bytes read.
 
     Raises DataError where a needed column is missing or the file as a whole is not of its kind.
     """
@@ -50,7 +53,7 @@ def _csv(path: Path, name: str, table: Table, needed: Sequence[str], step: Step)
     try:
         with _text(path, name, table.encoding, step, newline="") as text:
             # strict: text after a closing quote is a fault of the row instead of a guess.
-            lines = csv.reader(text, strict=True)
+            lines = csv.reader(text, strict=True, delimiter=table.delimiter)
             columns = _given(name, table.columns, needed)
             while True:
                 start = lines.line_num + 1
@@ -147,6 +150,7 @@ _READERS: dict[str, Callable[[Path, str, Table, Sequence[str], Step], Iterator[R
     "csv": _csv,
     "tsv": _tsv,
     "jsonl": _jsonl,
+    "chat": _jsonl,
     "parquet": _parquet,
 }
 
@@ -162,6 +166,24 @@ class _Watched(io.FileIO):
         return count
 
 
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds. Raises DataError where it is broken or cut off."""
+
+    def __init__(self, packed: IO[bytes], name: str) -> None:
+        self.inner, self.name = gzip.GzipFile(fileobj=packed), name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return self.inner.readinto(buffer)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{self.name} is a broken gzip file: {error}.", "Fetch or write it again; it may have been cut off."
+            ) from None
+
+
 @contextmanager
 def _text(path: Path, name: str, encoding: str, step: Step, *, newline: str) -> Iterator[TextIO]:
     """The file as text. Raises RecipeError for an unknown encoding, DataError for UTF-16 read as something else."""
@@ -174,7 +196,9 @@ def _text(path: Path, name: str, encoding: str, step: Step, *, newline: str) -> 
         ) from None
     with _Watched(path) as raw:
         raw.step = step
-        buffered = io.BufferedReader(raw, 1 << 16)
+        packed = io.BufferedReader(raw, 1 << 16)
+        zipped = packed.peek(2)[:2] == GZIP_MARK
+        buffered: Any = io.BufferedReader(_Unpacked(packed, name), 1 << 16) if zipped else packed
         head = buffered.peek(4096)[:4096]
         if not codec.startswith(("utf-16", "utf-32")) and (head.startswith(_UTF16_MARKS) or b"\0" in head):
             raise DataError(

@@ -1,4 +1,4 @@
-"""Tables of inputs and human answers: CSV, TSV, JSONL and Parquet, from files and source distributions.
+"""Tables of inputs and human answers: CSV, TSV, JSONL, Parquet and logs of chat, from files and source distributions.
 
 A row that cannot be used is counted by reason and the reading goes on; what makes the whole table
 unusable raises DataError. Text is taken as it stands: nothing is trimmed, mended or cut.
@@ -7,18 +7,20 @@ unusable raises DataError. Text is taken as it stands: nothing is trimmed, mende
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aasut.errors import DataError, HashMismatch, RecipeError
+from aasut.errors import DataError, HashMismatch, PromptMismatch, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import Table
-from aasut.sources import archives
+from aasut.sources import archives, logs
 from aasut.sources.rows import Row, RowFault, rows
 from aasut.store import disk_errors, file_hash, write_atomically
 from aasut.tasks import Task
@@ -132,13 +134,17 @@ def _name(table: Table) -> str:
 
 def _format(table: Table) -> str:
     name = _name(table)
-    kind = _ENDINGS.get(PurePosixPath(name).suffix.lower(), "") if table.format == "auto" else table.format
+    ending = PurePosixPath(name.lower().removesuffix(".gz")).suffix
+    kind = _ENDINGS.get(ending, "") if table.format == "auto" else table.format
     if not kind:
         raise RecipeError(
-            f"The format of {name} is not known by its ending.", "Set the table's format: csv, tsv, jsonl or parquet."
+            f"The format of {name} is not known by its ending.",
+            "Set the table's format: csv, tsv, jsonl, chat or parquet.",
         )
-    if table.columns is not None and kind in ("jsonl", "parquet"):
+    if table.columns is not None and kind not in ("csv", "tsv"):
         raise RecipeError(f"{name}: columns are for CSV and TSV without a header, not for {kind}.", "Take columns out.")
+    if table.delimiter != "," and kind != "csv":
+        raise RecipeError(f"{name}: delimiter is for CSV, not for {kind}.", "Take delimiter out, or set format: csv.")
     if table.encoding != "utf-8" and kind == "parquet":
         raise RecipeError(f"{name}: Parquet holds UTF-8 by itself.", "Take the table's encoding out.")
     return kind
@@ -156,14 +162,24 @@ class _Collector:
         self.table, self.name, self.task = table, name, task
         self.group_pattern = re.compile(table.group.pattern) if table.group else None
         others = [table.id, table.group and table.group.column, table.label and table.label.column]
+        self.chat = table.format == "chat"
+        if self.chat and table.label is not None and table.label.column in logs.ANSWER_KEYS:
+            raise RecipeError(
+                f"{name}: {table.label.column} holds what a model answered, which is no human answer.",
+                "Take label out and set role: pool.",
+            )
         self.needed = list(dict.fromkeys([*table.slots.values(), *(column for column in others if column)]))
         self.examples: list[Example] = []
         self.ids: set[str] = set()
         self.rows_in = self.control_bytes = 0
         self.failed: dict[str, int] = {}
         self.first: dict[str, int] = {}
+        self.asked: set[str] = set()
+        self.strange = ""
 
     def add(self, row: Row) -> None:
+        if self.chat and logs.answers_a_batch(row.values) and str(row.values["custom_id"]) in self.asked:
+            return  # the other half of a row that was read before
         self.rows_in += 1
         try:
             if row.fault:
@@ -189,6 +205,11 @@ class _Collector:
                 f"the first in line {self.first[self._not_valid]}.",
                 f"Set the table's encoding; try {guess}.",
             )
+        if self.failed.get("no chat request", 0) == self.rows_in:
+            raise DataError(
+                f"{self.name} holds no chat requests; its first line is {self.strange}.",
+                "Set another format, or export it as OpenAI's chat requests: one object a line with messages in it.",
+            )
         return TableRows(self.examples, self.rows_in, self.failed, self.first)
 
     @property
@@ -196,12 +217,9 @@ class _Collector:
         return f"not valid {self.table.encoding}"
 
     def _example(self, row: Row) -> Example:
-        for value in row.values.values():
-            if isinstance(value, str) and (found := _SURROGATE.search(value)):
-                # Bytes 80 to 9f are letters in windows-1252 and control characters in latin-1.
-                self.control_bytes += "\udc80" <= found[0] <= "\udc9f"
-                raise RowFault(self._not_valid)
-        slots = {slot: self._text(row, column) for slot, column in self.table.slots.items()}
+        self._check_valid(row.values.values())
+        slots = self._from_log(row) if self.chat else {s: self._text(row, c) for s, c in self.table.slots.items()}
+        self._check_valid(slots.values())
         if not any(text.strip() for text in slots.values()):
             raise RowFault("empty input")
         row_id = str(self.rows_in) if self.table.id is None else self._text(row, self.table.id)
@@ -210,6 +228,25 @@ class _Collector:
         if row_id in self.ids:
             raise RowFault("id used before")
         return Example(row_id, slots, self._group(row, row_id), self._answer(row))
+
+    def _check_valid(self, values: Iterable[Any]) -> None:
+        for value in values:
+            if isinstance(value, str) and (found := _SURROGATE.search(value)):
+                # Bytes 80 to 9f are letters in windows-1252 and control characters in latin-1.
+                self.control_bytes += "\udc80" <= found[0] <= "\udc9f"
+                raise RowFault(self._not_valid)
+
+    def _from_log(self, row: Row) -> dict[str, str]:
+        """The slots of a logged request, read as the server would read them."""
+        self.asked.add(str(row.values.get("custom_id")))
+        try:
+            return self.task.prompt.read(logs.logged(row.values).messages)
+        except logs.UnknownShape as fault:
+            self.strange = self.strange or fault.found
+            raise
+        except PromptMismatch as mismatch:
+            twofold = "more than one way" in mismatch.message
+            raise RowFault("ambiguous slots" if twofold else "does not match the prompt") from None
 
     def _text(self, row: Row, column: str) -> str:
         value = _plain(row.values.get(column))
@@ -238,6 +275,8 @@ class _Collector:
         if self.table.label is None:
             return None
         value = _plain(row.values.get(self.table.label.column))
+        if isinstance(value, (dict, list)):
+            value = json.dumps(value, ensure_ascii=False)
         text = "" if value is None else str(value).strip()
         if not text:
             return None
