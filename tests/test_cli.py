@@ -237,9 +237,9 @@ def test_a_teacher_that_refuses(tmp_path: Path, aasut: Command, reply: Reply) ->
 def test_a_spending_cap_stops_with_one_line(tmp_path: Path, aasut: Command) -> None:
     with ChatServer(lambda *_: completion("positive", tokens=(1, 0))) as server:
         endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "usd_per_million_input_tokens": 1e6}
-        plain = edited(teacher={"endpoint": endpoint, "max_usd": 200})
+        plain = edited(teacher={"endpoint": endpoint, "max_usd": 80})
         path = small_run.write_recipe(tmp_path, plain)
-        refused(aasut("run", path, "--root", tmp_path / "runs"), "could pass the cap of $200.0000", tmp_path)
+        refused(aasut("run", path, "--root", tmp_path / "runs"), "could pass the cap of $80.0000", tmp_path)
 
 
 @pytest.mark.parametrize(

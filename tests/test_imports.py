@@ -29,9 +29,10 @@ LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
-    "pipeline": {"cli"},
+    "pipeline": {"cli", "forecast"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},
+    "forecast": {"cli"},
     "init": {"cli"},
     "cli": {"__main__"},
 }  # and who may import them

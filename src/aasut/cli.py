@@ -50,13 +50,30 @@ def run(
     root: Root = Path("runs"),
     require: Annotated[bool, typer.Option("--require", help="Exit with 3 unless the verdict is non_inferior.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run will take, and begin nothing that costs.")
+    ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="With --dry-run: try the models for some seconds, or guess.")
+    ] = True,
+    latency_s: Annotated[
+        float | None,
+        typer.Option("--latency-s", min=0, help="With --dry-run: seconds that a call to the endpoint takes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a teacher into a student: label, train, export, prove and price it."""
     from aasut import pipeline
     from aasut import recipe as recipes
 
+    if not dry_run and (not probe or latency_s is not None):
+        raise typer.BadParameter("--no-probe and --latency-s go with --dry-run.")
     loaded = recipes.load(recipe, overrides or [])
+    if dry_run:
+        from aasut.forecast import command
+
+        command.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale, probe, latency_s, as_json)
+        return
     finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
     if as_json:
         print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
@@ -149,6 +166,32 @@ def gold(
     screen = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
     state = answering.run(recipe, root, wishes, sys.stdin, screen, Progress())
     print(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(describe(state)))
+
+
+@app.command()
+def teacher(
+    rules: Annotated[
+        Path, typer.Argument(metavar="RULES", help="YAML or JSON: a word of the input to its answer; '' for the rest.")
+    ],
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN",
+            help="YAML or JSON, e.g. {seed: 1, latency_s: 0.1, most_at_once: 8, faults: [{fault: 429, share: 0.1, "
+            "retry_after_s: 2}, {fault: stall, at: [3]}, {fault: 500, first: 90, last: 99}]}.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8001,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a teacher that answers by rule, and fails as planned, to try an endpoint out for nothing."""
+    from aasut.teacher import server
+
+    progress = Progress()
+    progress.terminal = progress.terminal and not as_json
+    stats = server.run(rules, faults, host, port, progress)
+    print(json.dumps(stats) if as_json else "\n".join(f"{name}: {value}" for name, value in stats.items()))
 
 
 def _student(run: str, root: Path) -> Any:

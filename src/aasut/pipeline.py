@@ -35,7 +35,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
     """
     recipe = scaled(recipe, scale)
     with Store(root / ".store") as store:
-        stages = _Stages(recipe, base, store, progress)
+        stages = Stages(recipe, base, store, progress)
         try:
             done = stages.all(scale)
             store.finished(recipe.name, done["report"])
@@ -65,7 +65,7 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
     return Recipe.model_validate(plain)
 
 
-class _Stages:
+class Stages:
     """The stages of one run. Models and the teacher are fetched and loaded when a stage first needs them."""
 
     def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress) -> None:

@@ -27,6 +27,7 @@ from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Prompt = str | list[dict[str, str]]
 
 
@@ -258,7 +259,7 @@ class Data(Section):
 class Endpoint(Section):
     """An OpenAI-compatible chat-completions API."""
 
-    base_url: str = Field(pattern=r"^https?://\S+$")
+    base_url: str = Field(pattern=r"^https?://[^\s@?#]+$")
     """For example https://api.openai.com/v1"""
     model: str
     """Model name that the API knows."""
@@ -268,12 +269,24 @@ class Endpoint(Section):
     """Environment variable that holds the key; empty for none."""
     logprobs: bool = False
     """Ask for the answers' log-probabilities."""
+    top_logprobs: Annotated[int, Field(ge=1, le=20)] = 20
+    """How many alternatives to each token to ask for."""
+    send_schema: bool = True
+    """Send an extract task's JSON Schema along, as `response_format`, so that the endpoint keeps to it."""
     concurrency: Positive = 16
-    """Calls in flight at most."""
-    timeout_s: float = Field(default=60, gt=0)
-    """Seconds to wait for one answer."""
-    retries: Annotated[int, Field(ge=0)] = 5
+    """Calls in flight at most; fewer where the endpoint bears fewer."""
+    connect_timeout_s: Timeout = 10
+    """Seconds to wait for a connection."""
+    first_byte_timeout_s: Timeout = 60
+    """Seconds to wait for the beginning of an answer, once the call is sent."""
+    stall_timeout_s: Timeout = 30
+    """Seconds to wait for more of an answer that has begun."""
+    timeout_s: Timeout = 300
+    """Seconds for one call in all."""
+    retries: Annotated[int, Field(ge=0)] = 8
     """Further attempts after a refused or broken call."""
+    patience_s: Timeout = 120
+    """Seconds without any answer, of calls that failed, from which the run stops; also the longest Retry-After."""
     usd_per_million_input_tokens: NonNegative = 0.0
     """Price of prompt tokens."""
     usd_per_million_output_tokens: NonNegative = 0.0

@@ -103,6 +103,12 @@ class Entry:
     seconds: float
 
 
+def fingerprint_of(name: str, version: int, settings: Any, parents: Sequence[Artefact]) -> str:
+    """What identifies a stage's result: the hash of its name, version and settings, and its parents' fingerprints."""
+    flat = json.loads(json.dumps(settings, default=plain))
+    return digest([name, version, flat, [parent.fingerprint for parent in parents]])[:20]
+
+
 @dataclass(frozen=True)
 class Attempt:
     """Work that was begun at `at` and is not finished."""
@@ -221,7 +227,7 @@ class Store:
         Facts under "conservation" ({rows: Conservation}) are checked here: no stage can lose a row.
         """
         settings = json.loads(json.dumps(settings, default=plain))
-        fingerprint = digest([name, version, settings, [p.fingerprint for p in parents]])[:20]
+        fingerprint = fingerprint_of(name, version, settings, parents)
         found = self.find(fingerprint)
         if found is not None:
             return found

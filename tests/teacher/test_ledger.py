@@ -30,7 +30,9 @@ class Counted(ScriptedTeacher):
     def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
         self.asked += requests
         answers = [
-            replace(self._answer(request), usage=Usage(10, 2, 3), choice_logprobs=(-0.1, -2.35), finish_reason="length")
+            replace(
+                self._answer(request), usage=Usage(10, 2, 3), choice_logprobs=(-0.1, -2.35), finish_reason="tool_calls"
+            )
             for request in requests
         ]
         if keep is not None:
@@ -69,7 +71,7 @@ def test_answers_come_back_whole_in_another_process_life(tmp_path: Path) -> None
     teacher = Counted({"": "a \ud83d"})
     again = Ledger(teacher, tmp_path / "ledger.db")
     assert again.complete([request("नमस्ते\n\"'\ud83d")]) == first
-    assert first[0] == Completion("a \ud83d", Usage(10, 2, 3), (-0.1, -2.35), "length")
+    assert first[0] == Completion("a \ud83d", Usage(10, 2, 3), (-0.1, -2.35), "tool_calls")
     assert (teacher.asked, again.calls_made, again.calls_reused, again.usd_spent) == ([], 0, 1, 0.0)
     again.complete([request("नमस्ते\n\"'\ud83d"), request("new"), request("new")])
     again.complete([request("new")])

@@ -57,6 +57,35 @@ def pypi_sdist(name_version: str, folder: Path) -> Path:
     return _pip_download(name_version, folder, "--no-binary", "source distribution", DataError)
 
 
+def wheel_bytes(name_version: str) -> int | None:
+    """Size of a pinned wheel as the index states it, without downloading it; None where nothing says.
+
+    A package that has several wheels of this version is as large as the largest of them.
+    """
+    name, version = _parse(name_version, ModelError)
+    settings = _pip_settings()
+    for page in settings.pages(name):
+        sizes = [_stated_bytes(settings, link) for link in _links(settings, page) if _is_wheel(link, name, version)]
+        known = [size for size in sizes if size is not None]
+        if known:
+            return max(known)
+    return None
+
+
+def _stated_bytes(settings: _PipSettings, link: str) -> int | None:
+    """What a HEAD request says of a file's size."""
+    address = urldefrag(link)[0]
+    folder = _local(address)
+    try:
+        if folder is not None:
+            return folder.stat().st_size
+        with _open(settings, address, "HEAD") as reply:
+            stated = reply.headers.get("Content-Length")
+            return None if stated is None else int(stated)
+    except _UNREACHABLE:
+        return None
+
+
 @dataclass(frozen=True)
 class _PipSettings:
     """What pip was told, by its configuration files and by PIP_ variables."""
@@ -95,19 +124,20 @@ def _pip_settings() -> _PipSettings:
 
 def _find(settings: _PipSettings, page: str, name: str, version: str) -> str | None:
     """The address of the source distribution on this page or in this folder, None if it is not there."""
+    return next((link for link in _links(settings, page) if _is_sdist(link, name, version)), None)
+
+
+def _links(settings: _PipSettings, page: str) -> list[str]:
+    """The addresses that stand on this page or lie in this folder; none where it cannot be read."""
     folder = _local(page)
     try:
         if folder is not None and not folder.is_file() and not (folder / "index.html").is_file():
-            links = [path.resolve().as_uri() for path in sorted(folder.iterdir())]
-        else:
-            address = (
-                page if folder is None else (folder if folder.is_file() else folder / "index.html").resolve().as_uri()
-            )
-            with _open(settings, address) as reply:
-                links = _Links.of(reply.read().decode("utf-8", "replace"), reply.url)
+            return [path.resolve().as_uri() for path in sorted(folder.iterdir())]
+        address = page if folder is None else (folder if folder.is_file() else folder / "index.html").resolve().as_uri()
+        with _open(settings, address) as reply:
+            return _Links.of(reply.read().decode("utf-8", "replace"), reply.url)
     except _UNREACHABLE:
-        return None
-    return next((link for link in links if _is_sdist(link, name, version)), None)
+        return []
 
 
 def _take(settings: _PipSettings, link: str, folder: Path) -> Path:
@@ -133,9 +163,9 @@ def _take(settings: _PipSettings, link: str, folder: Path) -> Path:
         partial.unlink(missing_ok=True)
 
 
-def _open(settings: _PipSettings, address: str) -> Any:
+def _open(settings: _PipSettings, address: str, method: str = "GET") -> Any:
     context = ssl.create_default_context(cafile=settings.certificates) if address.startswith("https:") else None
-    request = urllib.request.Request(address, headers={"Accept": _ACCEPT, "User-Agent": "aasut"})
+    request = urllib.request.Request(address, headers={"Accept": _ACCEPT, "User-Agent": "aasut"}, method=method)
     return urllib.request.urlopen(request, timeout=settings.timeout, context=context)
 
 
@@ -154,6 +184,14 @@ def _is_sdist(link: str, name: str, version: str) -> bool:
         return False
     given, _, number = stem.rpartition("-")
     return re.sub(r"[-_.]+", "-", given).lower() == re.sub(r"[-_.]+", "-", name).lower() and number == version
+
+
+def _is_wheel(link: str, name: str, version: str) -> bool:
+    file = unquote(urlsplit(link).path.rsplit("/", 1)[-1])
+    parts = file.removesuffix(".whl").split("-")
+    if not file.endswith(".whl") or len(parts) < 5:
+        return False
+    return re.sub(r"[-_.]+", "-", parts[0]).lower() == re.sub(r"[-_.]+", "-", name).lower() and parts[1] == version
 
 
 class _Links(HTMLParser):

@@ -66,6 +66,23 @@ def _download(address: str, repository: str, revision: str, file: str | None, fo
         ) from error
 
 
+def stated_bytes(address: str) -> int | None:
+    """Bytes that `download` would fetch, as the hub states them; None where it cannot be asked."""
+    import huggingface_hub
+
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return None
+    try:
+        api = huggingface_hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        about = api.model_info(match[1], revision=match[2], files_metadata=True, timeout=15)
+        sizes = {entry.rfilename: entry.size for entry in about.siblings or []}
+        found = [sizes[name] for name in select(list(sizes), match[3], address)]
+    except Exception:  # the HTTP library's errors are others from version to version; a size is no need
+        return None
+    return None if None in found else sum(size for size in found if size is not None)
+
+
 def select(names: Sequence[str], file: str | None, address: str) -> list[str]:
     """Which of a repository's files to download. Raises ModelError where no weights are safe to open."""
     if file is not None:

@@ -92,6 +92,20 @@ def fetch(model: ModelAddress, *, base: Path, cache: Path | None = None, progres
     )
 
 
+def have(model: ModelAddress, *, base: Path, cache: Path | None = None) -> Model | None:
+    """The model at an address if it lies on this machine, None where `fetch` would have to download it.
+
+    A GGUF file named by `file:` is converted, as `fetch` does it. Raises what `fetch` raises.
+    """
+    kind = model.address.partition(":")[0]
+    if kind in ("pypi", "hf"):
+        key = str(model.sha256) if kind == "pypi" else digest(model.address)
+        root = cache if cache is not None else cache_root() / "models"
+        if _record(root / key) is None:
+            return None
+    return fetch(model, base=base, cache=cache, progress=Progress(quiet=True))
+
+
 def _cached(
     model: ModelAddress, key: str, cache: Path | None, progress: Progress, build: Callable[[Path], _Found]
 ) -> Model:

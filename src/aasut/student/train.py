@@ -18,6 +18,7 @@ from aasut.tasks import answer_text
 from aasut.types import Conservation, Example, Label
 
 if TYPE_CHECKING:
+    from aasut.engine.tree import TokenTree
     from aasut.formats.tokenizer import Tokenizer
     from aasut.student.objective import Objective, Row
 
@@ -113,7 +114,8 @@ def train(
     model = load_model(start, choose_precision(settings.precision))
     if torch.cuda.is_available():
         model = model.to("cuda")
-    objective, rows, failed = _rows(recipe, model, tokenizer, examples, by_id)
+    tree, rows, failed = rows_of(recipe, int(model.config.max_position_embeddings), tokenizer, examples, by_id)
+    objective = objective_of(model, tree)
     kept = [i for i, found in enumerate(rows) if found]
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
@@ -139,17 +141,18 @@ def train(
     }
 
 
-def _rows(
-    recipe: Recipe, model: Any, tokenizer: Tokenizer, examples: Sequence[Example], by_id: Mapping[str, Label]
-) -> tuple[Objective, list[list[Row]], Counter[str]]:
-    """(objective, rows of each example, none where it cannot be learned from, how many of these by reason)."""
+def rows_of(
+    recipe: Recipe, context: int, tokenizer: Tokenizer, examples: Sequence[Example], by_id: Mapping[str, Label]
+) -> tuple[TokenTree | None, list[list[Row]], Counter[str]]:
+    """(the labels' tree, None for text; rows of each example, none where it cannot be learned from; these by reason).
+
+    `context` is the most tokens that the student reads.
+    """
     from aasut.engine.common import begin
     from aasut.engine.tree import build as build_tree
-    from aasut.student import losses
-    from aasut.student.objective import Labels, Row, Text
+    from aasut.student.objective import Row
 
-    task, loss = recipe.task.build(), losses.get("cross_entropy")
-    context = int(model.config.max_position_embeddings)
+    task = recipe.task.build()
     failed: Counter[str] = Counter()
     rows: list[list[Row]] = []
     prompts = [begin(tokenizer, prompt) for prompt in prompts_of(recipe, examples)]
@@ -159,7 +162,7 @@ def _rows(
             fits = len(ids) + len(tree.nodes) <= context
             rows.append([Row(ids, by_id[example.id].probabilities)] if fits else [])
             failed[TOO_LONG] += not fits
-        return Labels(model, tree, loss), rows, +failed
+        return tree, rows, +failed
     before = recipe.student_template().messages[-1].content
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     for example, ids in zip(examples, prompts, strict=True):
@@ -169,4 +172,13 @@ def _rows(
         rows.append([Row([*ids, *text, *end], answer=len(text + end)) for text in short] if fits else [])
         if not rows[-1]:
             failed["answer longer than task.max_tokens" if fits else TOO_LONG] += 1
-    return Text(model, loss), rows, failed
+    return None, rows, failed
+
+
+def objective_of(model: Any, tree: TokenTree | None) -> Objective:
+    """What a student learns: a decision between labels, or text."""
+    from aasut.student import losses
+    from aasut.student.objective import Labels, Text
+
+    loss = losses.get("cross_entropy")
+    return Text(model, loss) if tree is None else Labels(model, tree, loss)

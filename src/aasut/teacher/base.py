@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aasut.errors import TeacherError
 from aasut.types import Completion, Request, Usage
@@ -33,6 +34,23 @@ class Teacher(Protocol):
 
     def close(self) -> None:
         """Give memory and connections back."""
+
+
+@runtime_checkable
+class Remote(Teacher, Protocol):
+    """A teacher behind an API: calls flow one by one, with no batches, and may cost money without an answer."""
+
+    concurrency: int  # calls in flight at most
+    notes: Counter[str]  # what the user should know of the answers so far, and how often
+
+    def complete(self, requests: Iterable[Request], keep: Keep | None = None) -> list[Completion]:
+        """As `Teacher.complete`; takes requests as it goes, in the thread of the caller, which also runs `keep`."""
+
+    def at_risk(self, paid: float, request: Request | None = None) -> float:
+        """Dollars that calls not entered yet may cost at most, where `paid` are entered; with one more `request`."""
+
+    def take_lost(self) -> float:
+        """Dollars, since this was last asked, for attempts that ended without an answer and may have been paid."""
 
 
 _FACTORIES = {

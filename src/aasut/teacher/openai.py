@@ -4,46 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
-import os
-import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import aiohttp
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from aasut.errors import TeacherError
 from aasut.recipe import Endpoint
 from aasut.recipe import Teacher as TeacherSettings
+from aasut.teacher.answer import parse
 from aasut.teacher.base import Keep
 from aasut.teacher.budget import Budget
+from aasut.teacher.flow import Flow
+from aasut.teacher.pace import Outcome, Pace
+from aasut.teacher.wire import Broken, Reply, Wire
 from aasut.types import Completion, Request, Usage
 
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
+OVERLOADED = (408, 429, 503, 504, 524, 529)
+ALIVE = 10  # answers to others, in the time of one call, that show that the fault is the call's own
+AHEAD = 16  # requests handed over for each call that may be in flight; some of them wait for another attempt
+MESSAGE_TOKENS = 16  # that an API adds to a message at most
+UNCOUNTED = "answers without token counts, taken at their worst case"
+AGAIN = "Check address, key and quota; the answers so far are kept, so run the same command again."
+T = TypeVar("T")
 
 
 class OpenAiTeacher:
-    """See `teacher.base.Teacher`. Refused or broken calls are tried again, with pauses that double from `pause_s`.
+    """See `teacher.base.Remote`. Refused or broken calls are tried again, after pauses drawn from `Pace`.
 
     Raises TeacherError where the API cannot be reached, refuses the key, or the cap is reached; calls
     that are in flight then are waited for and kept.
     """
 
-    def __init__(self, endpoint: Endpoint, max_usd: float | None = None, *, pause_s: float = 2.0) -> None:
+    def __init__(self, endpoint: Endpoint, max_usd: float | None = None, *, pause_s: float = 1.0) -> None:
         self.endpoint = endpoint
-        self.pause_s = pause_s
-        self.identity = f"{endpoint.base_url.rstrip('/')}:{endpoint.model}:{endpoint.revision}:{endpoint.logprobs}"
+        listed = endpoint.logprobs if endpoint.top_logprobs == 20 else endpoint.logprobs and endpoint.top_logprobs
+        self.identity = f"{endpoint.base_url.rstrip('/')}:{endpoint.model}:{endpoint.revision}:{listed}"
+        self.concurrency = endpoint.concurrency
         self.budget = Budget(max_usd, endpoint.usd_per_million_input_tokens, endpoint.usd_per_million_output_tokens)
-        self._headers = {"Content-Type": "application/json"}
-        if endpoint.api_key_env:
-            key = os.environ.get(endpoint.api_key_env, "")
-            if not key:
-                raise TeacherError(
-                    f"The environment variable {endpoint.api_key_env} holds no key for {endpoint.base_url}.",
-                    "Set it, or set teacher.endpoint.api_key_env to '' for an API without keys.",
-                )
-            self._headers["Authorization"] = f"Bearer {key}"
+        self.pace = Pace(endpoint.concurrency, pause_s=pause_s, patience_s=endpoint.patience_s)
+        self.notes: Counter[str] = Counter()
+        self._wire = Wire(endpoint)
+        self._flow: Flow | None = None
+        self._lost = self._widest = 0.0
+        self._unseen = 0  # tokens that the endpoint counted beyond a prompt's bytes
+        self._resting: set[asyncio.Task[Any]] = set()  # calls that wait for their turn
 
     def price(self, usage: Usage) -> float:
         """Dollars of a finished call."""
@@ -53,32 +61,29 @@ class OpenAiTeacher:
         """Dollars paid by earlier runs, which count towards the cap."""
         self.budget.spent += usd
 
-    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
-        return asyncio.run(self._complete(requests, keep))
+    def at_risk(self, paid: float, request: Request | None = None) -> float:
+        """See `teacher.base.Remote`. Answers that wait to be entered are taken to be as many as calls in flight."""
+        if request is not None:
+            self._widest = max(self._widest, self._worst(request))
+        most = 2 * self.concurrency * self._widest
+        return most if self.budget.max_usd is None else max(min(most, self.budget.max_usd - paid), 0.0)
 
-    async def _complete(self, requests: Sequence[Request], keep: Keep | None) -> list[Completion]:
-        gate = asyncio.Semaphore(self.endpoint.concurrency)
-        timeout = aiohttp.ClientTimeout(total=self.endpoint.timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
-            faults: list[Exception] = []
+    def take_lost(self) -> float:
+        """See `teacher.base.Remote`."""
+        lost, self._lost = self._lost, 0.0
+        return lost
 
-            async def one(request: Request) -> Completion | None:
-                async with gate:
-                    if faults:
-                        return None  # nothing new is begun after a fault
-                    try:
-                        answer = await self._call(session, request)
-                        if keep is not None:
-                            keep([(request, answer)])
-                        return answer
-                    except Exception as error:
-                        faults.append(error)
-                        return None
+    def complete(self, requests: Iterable[Request], keep: Keep | None = None) -> list[Completion]:
+        """See `teacher.base.Remote`."""
+        if self._flow is None:
+            self._flow = Flow(self._answer, self._rest, AHEAD * self.concurrency)
+        self.pace.begin()
+        return self._flow.run(requests, keep)
 
-            answers = await asyncio.gather(*(one(request) for request in requests))
-            if faults:
-                raise faults[0]
-            return [answer for answer in answers if answer is not None]
+    def close(self) -> None:
+        if self._flow is not None:
+            self._flow.close(self._wire.close())
+            self._flow = None
 
     def body(self, request: Request) -> dict[str, Any]:
         """The HTTP request's JSON."""
@@ -89,90 +94,117 @@ class OpenAiTeacher:
             "temperature": request.temperature,
         }
         if self.endpoint.logprobs:
-            body |= {"logprobs": True, "top_logprobs": 20}
+            body |= {"logprobs": True, "top_logprobs": self.endpoint.top_logprobs}
+        if request.schema and self.endpoint.send_schema:
+            shape = {"name": "answer", "schema": json.loads(request.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
         return body
 
-    async def _call(self, session: aiohttp.ClientSession, request: Request) -> Completion:
-        body = self.body(request)
-        url = self.endpoint.base_url.rstrip("/") + "/chat/completions"
-        text = "".join(m.content for m in request.messages)
-        worst = self.budget.price(len(text.encode()) + 16 * len(request.messages), request.max_tokens)
-        reason = ""
+    async def _answer(self, request: Request) -> Completion:
+        """Ask until there is an answer, or no sense in asking on. Raises TeacherError for a run fault."""
+        before, reason = self.pace.answers, ""
         for attempt in range(self.endpoint.retries + 1):
             if attempt:
-                await asyncio.sleep(min(self.pause_s * 2 ** (attempt - 1), 30.0) * random.uniform(0.5, 1.0))
-            with self.budget.reserve(worst) as reservation:
-                try:
-                    async with session.post(url, json=body) as response:
-                        raw = await response.read()
-                        if response.status == 200:
-                            completion = parse(raw, request)
-                            # What a garbage answer cost is not known.
-                            reservation.settle(worst if completion.failure else self.price(completion.usage))
-                            return completion
-                        reason = f"status {response.status}: {_message(raw)}"
-                        if response.status not in RETRIED:
-                            break
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    reason = f"{type(error).__name__}: {error}"
-                    if not isinstance(error, aiohttp.ClientConnectorError):
-                        reservation.settle(worst)  # it may have been answered, and charged, after all
-        if reason.startswith(("status 400", "status 413", "status 422")):
-            return Completion("", failure=f"refused with {reason[:80]}")
-        raise TeacherError(
-            f"{url} does not answer: {reason}.",
-            "Check address, key and quota; the answers so far are kept, so run the same command again.",
-        )
+                await self._rested(asyncio.sleep(self.pace.pause(attempt)))
+            started = await self._rested(self.pace.enter(again=attempt > 0))
+            outcome: Outcome = "broken"
+            wait_s = None
+            try:
+                found = await self._paid(request)
+                if isinstance(found, Completion) or found.status not in RETRIED or found.penniless:
+                    outcome = "answered"
+                    return found if isinstance(found, Completion) else self._refused(found)
+                outcome = "overloaded" if found.status in OVERLOADED else "broken"
+                reason, wait_s = f"status {found.status}: {found.message}", found.wait_s
+            except Broken as error:
+                outcome, reason = "overloaded" if error.slow else "broken", error.reason
+                if error.final:
+                    raise self._fault(reason) from None
+            finally:
+                self.pace.leave(started, outcome, wait_s)
+            hopeless = self.pace.gives_up(wait_s)
+            if hopeless:
+                raise self._fault(f"{reason}; {hopeless}")
+        if self.pace.answers - before < ALIVE:
+            raise self._fault(reason)
+        return Completion("", failure=f"no answer in {self.endpoint.retries + 1} attempts")
 
-    def close(self) -> None:
-        """Connections live for one call of `complete`."""
+    async def _paid(self, request: Request) -> Completion | Reply:
+        """One call, with the money for it set aside; the reply where it was refused. Raises Broken."""
+        worst = self._worst(request)
+        await self._rested(self.budget.reserve(worst))
+        usd = lost = worst  # unless it is known to have cost less
+        try:
+            reply = await self._wire.post(self.body(request))
+            found = self._read(reply.raw, request) if reply.status == 200 else reply
+            usd = self.price(found.usage) if isinstance(found, Completion) else 0.0
+            lost = 0.0
+            return found
+        except Broken as error:
+            usd = lost = worst if error.sent else 0.0
+            raise
+        finally:
+            self._lost += lost
+            self.budget.settle(worst, usd)
 
+    def _read(self, raw: bytes, request: Request) -> Completion:
+        """The completion; one that does not count its tokens is taken to have used as many as it could."""
+        completion, counted = parse(raw, request)
+        most = self._most(request)
+        if counted:
+            self._unseen += max(completion.usage.prompt_tokens - most.prompt_tokens, 0)
+        else:
+            completion = replace(completion, usage=most)
+            self.notes[UNCOUNTED] += 1
+        return replace(completion, text=self._wire.hide(completion.text))
 
-def _message(raw: bytes) -> str:
-    try:
-        return str(json.loads(raw)["error"]["message"])[:200]
-    except (ValueError, KeyError, TypeError):
-        return raw[:200].decode("utf-8", "replace")
+    def _worst(self, request: Request) -> float:
+        return self.price(self._most(request))
 
+    def _most(self, request: Request) -> Usage:
+        """Tokens of one attempt at most: a token is a byte at least."""
+        size = sum(len(m.content.encode("utf-8", "replace")) + MESSAGE_TOKENS for m in request.messages)
+        return Usage(size + self._unseen, request.max_tokens)
 
-def parse(raw: bytes, request: Request) -> Completion:
-    """A chat completion's JSON as a Completion; garbage becomes a failed row."""
-    try:
-        plain = json.loads(raw)
-        choice = plain["choices"][0]
-        text = choice["message"]["content"] or ""
-        if not isinstance(text, str):
-            raise TypeError("content is no text")
-        usage = plain.get("usage") or {}
-        counted = Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-        finish = str(choice.get("finish_reason") or "stop")
-        tokens = (choice.get("logprobs") or {}).get("content") or []
-        logprobs = choice_logprobs(tokens, request.choices)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-        return Completion("", failure="the answer is no chat completion")
-    return Completion(text, counted, logprobs, finish)
+    def _refused(self, reply: Reply) -> Completion:
+        """A failed row for a request that the endpoint does not take. Raises TeacherError where it takes none."""
+        said = f"status {reply.status}: {reply.message}"
+        if 300 <= reply.status < 400:
+            host = urlsplit(reply.location).netloc or "nowhere"
+            raise self._fault(
+                f"status {reply.status}, it sends calls on to {host}",
+                "Put the address that really answers into teacher.endpoint.base_url; keys are not sent on.",
+            )
+        if reply.status == 400 and self.endpoint.logprobs and "logprobs" in reply.message:
+            raise self._fault(
+                said,
+                "Lower teacher.endpoint.top_logprobs; or set teacher.endpoint.logprobs: false and "
+                "teacher.calibration: none, if it gives no log-probabilities.",
+            )
+        if reply.status == 400 and "response_format" in reply.message:
+            raise self._fault(said, "Set teacher.endpoint.send_schema: false, if it takes no JSON Schema.")
+        if reply.status in (401, 402, 403, 429):
+            raise self._fault(said)
+        if reply.status in (404, 405, 410):
+            raise self._fault(said, "Check teacher.endpoint.base_url, which mostly ends in /v1, and the model's name.")
+        return Completion("", failure=self._wire.hide(f"refused with {said}")[:100])
 
+    def _fault(self, reason: str, remedy: str = AGAIN) -> TeacherError:
+        return TeacherError(f"{self._wire.url} does not answer: {self._wire.hide(reason).rstrip('.')}.", remedy)
 
-def choice_logprobs(tokens: Sequence[Any], choices: Sequence[str]) -> tuple[float, ...] | None:
-    """Log-probabilities of the choices from the first token that tells them apart, normalised over them.
+    async def _rested(self, waiting: Awaitable[T]) -> T:
+        """Wait for something before a call; `_rest` ends such waits."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._resting.add(task)
+        try:
+            return await waiting
+        finally:
+            self._resting.discard(task)
 
-    None where the alternatives listed there do not name one choice each: then the text alone counts.
-    """
-    if not choices or not tokens:
-        return None
-    mass = [0.0] * len(choices)
-    for entry in tokens[0].get("top_logprobs") or []:
-        word = str(entry["token"]).strip().casefold()
-        fits = [i for i, choice in enumerate(choices) if word and choice.casefold().startswith(word)]
-        if len(fits) > 1:
-            return None
-        if fits:
-            mass[fits[0]] += math.exp(float(entry["logprob"]))
-    total = sum(mass)
-    if not 0.5 <= total < math.inf:
-        return None
-    floor = 1e-6
-    return tuple(math.log((m + floor) / (total + floor * len(mass))) for m in mass)
+    def _rest(self) -> None:
+        for task in self._resting:
+            task.cancel()
 
 
 def create(settings: TeacherSettings, _path: Path | None, _revision: str) -> OpenAiTeacher:

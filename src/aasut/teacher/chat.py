@@ -1,0 +1,112 @@
+"""A chat completion as an API writes it, made by the rules of a scripted teacher."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aasut.teacher.scripted import ScriptedTeacher
+from aasut.types import Message, Request
+
+CERTAINTY = 0.9  # probability of the rule's answer; the other answers of the rules share the rest
+FIELDS = {
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user", "n",
+    "logprobs", "top_logprobs", "response_format",
+}  # fmt: skip
+
+
+class Refused(Exception):
+    """A call that the API does not take: (status, message)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def tokens(text: str) -> list[str]:
+    """Text in pieces of up to four letters, as a stand-in for a model's tokens; joined they are the text."""
+    return re.findall(r"\s*(?:\w{1,4}|[^\w\s])|\s+", text)
+
+
+def refusal(status: int, message: str) -> dict[str, Any]:
+    """An error object."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
+def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False) -> dict[str, Any]:
+    """The chat completion for a request's JSON; `cut` keeps the first token alone. Raises Refused.
+
+    A rule's answer is the same whatever `temperature`, `seed` and `response_format` say.
+    """
+    messages = _messages(body)
+    strange = sorted(set(body) - FIELDS)
+    if strange or body.get("n") not in (None, 1):
+        raise Refused(400, f"Unsupported parameter: {strange[0] if strange else 'n other than 1'}.")
+    numbers = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "top_logprobs")]
+    if any(n is not None and (not isinstance(n, int) or n < 0) for n in numbers):
+        raise Refused(400, "max_tokens, max_completion_tokens and top_logprobs are whole numbers.")
+    answer = teacher.complete([Request(tuple(messages))])[0]
+    if answer.failure:
+        raise Refused(422, answer.failure)
+    pieces = tokens(answer.text)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(pieces)
+    kept = pieces[:1] if cut else pieces[:limit]
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "".join(kept)},
+        "finish_reason": "stop" if len(kept) == len(pieces) else "length",
+        "logprobs": None,
+    }
+    if body.get("logprobs"):
+        listed = _logprobs(kept, answer.text, teacher.rules, body.get("top_logprobs") or 0)
+        choice["logprobs"] = {"content": listed}
+    asked = sum(len(tokens(m.content)) for m in messages)
+    return {
+        "id": "chatcmpl-scripted",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": str(body.get("model", "scripted")),
+        "choices": [choice],
+        "usage": {"prompt_tokens": asked, "completion_tokens": len(kept), "total_tokens": asked + len(kept)},
+    }
+
+
+def _messages(body: Any) -> list[Message]:
+    if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
+        raise Refused(400, "The body needs a list `messages`.")
+    found = []
+    for plain in body["messages"]:
+        whole = isinstance(plain, dict) and isinstance(plain.get("content"), str)
+        if not whole or plain.get("role") not in ("system", "user", "assistant"):
+            raise Refused(400, "A message needs a role (system, user, assistant) and a text `content`.")
+        found.append(Message(plain["role"], plain["content"]))
+    return found
+
+
+def _logprobs(said: Sequence[str], answer: str, rules: Mapping[str, str], top: int) -> list[dict[str, Any]]:
+    """Token by token, the likeliest alternatives under a distribution over the rules' answers."""
+    others = [other for other in dict.fromkeys(rules.values()) if other != answer]
+    chance = {answer: CERTAINTY if others else 1.0} | {other: (1 - CERTAINTY) / len(others) for other in others}
+    split = {text: tokens(text) for text in chance}
+    content = []
+    for place, token in enumerate(said):
+        mass: dict[str, float] = {}
+        for text, pieces in split.items():
+            if pieces[:place] == list(said[:place]):
+                following = pieces[place] if len(pieces) > place else "<|end|>"
+                mass[following] = mass.get(following, 0.0) + chance[text]
+        total = sum(mass.values())
+        listed = sorted(((-math.log(m / total), t) for t, m in mass.items()))[:top]
+        content.append(
+            {
+                "token": token,
+                "logprob": math.log(mass[token] / total),
+                "bytes": list(token.encode("utf-8", "replace")),
+                "top_logprobs": [{"token": t, "logprob": -cost, "bytes": None} for cost, t in listed],
+            }
+        )
+    return content

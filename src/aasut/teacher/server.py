@@ -1,0 +1,274 @@
+"""The scripted teacher as a real HTTP server with planned faults, for trying out whatever asks a teacher.
+
+POST /v1/chat/completions   OpenAI's chat-completions API, answered by rule
+GET  /v1/models             one model
+GET  /stats                 counts of what came and went, as JSON
+GET  /requests              by SHA-256 of a call's JSON (see `aasut.store.digest`): [times asked, times answered]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aasut.errors import AasutError
+from aasut.progress import Progress
+from aasut.store import digest
+from aasut.teacher import chat, faults
+from aasut.teacher.faults import Fault, Plan
+from aasut.teacher.scripted import ScriptedTeacher
+
+BODY_LIMIT = 64 << 20
+HEADER_LIMIT = 64 << 10
+PIECES = 20  # of an answer that drips
+PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+
+Headers = dict[str, str]
+
+
+class ScriptedServer:
+    """Answers by `rules` and fails by `plan`. As a context manager it runs in a thread of its own, at `url`."""
+
+    def __init__(self, rules: Mapping[str, str], plan: Plan | None = None, host: str = "127.0.0.1", port: int = 0):
+        self.teacher, self.plan = ScriptedTeacher(rules), plan or Plan()
+        self.host, self.port = host, port
+        self.requests = self.answered = self.open = self.most_at_once = self.with_key = 0
+        self.faults: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+        self.whole: Counter[str] = Counter()
+        self._ready = threading.Event()
+        self._failure: AasutError | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Base address, as a client wants it."""
+        return f"http://[{self.host}]:{self.port}/v1" if ":" in self.host else f"http://{self.host}:{self.port}/v1"
+
+    def stats(self) -> dict[str, Any]:
+        """What GET /stats says."""
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "different": len(self.asked),
+            "answered_again": sum(times - 1 for times in self.whole.values()),
+            "most_at_once": self.most_at_once,
+            "with_key": self.with_key,
+            "faults": dict(self.faults),
+        }
+
+    async def serve(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Answer until `stop` is set; call `ready` once it listens. Raises AasutError where the address is taken."""
+        try:
+            listener = await asyncio.start_server(self._accept, self.host, self.port, limit=HEADER_LIMIT, backlog=2048)
+        except (OSError, UnicodeError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            why = "is taken" if taken else f"cannot be had: {error}"
+            raise AasutError(f"Port {self.port} on {self.host} {why}.", "Use --port with another number.") from None
+        self.port = listener.sockets[0].getsockname()[1]
+        ready()
+        await stop.wait()
+        listener.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def __enter__(self) -> ScriptedServer:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        async def main() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            await self.serve(self._stop, self._ready.set)
+
+        try:
+            asyncio.run(main())
+        except AasutError as error:
+            self._failure = error
+            self._ready.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Read and answer one request; whether the connection stays open."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return False
+        except asyncio.LimitOverrunError:
+            return await _send(writer, 431, chat.refusal(431, "The header is too long."))
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines if line)}
+        try:
+            method, path, _ = first.split(" ")
+            length = int(headers.get("content-length", 0))
+        except ValueError:
+            return await _send(writer, 400, chat.refusal(400, "This is no HTTP request."))
+        if "transfer-encoding" in headers:
+            return await _send(writer, 411, chat.refusal(411, "Send a Content-Length."))
+        if not 0 <= length <= BODY_LIMIT:
+            return await _send(writer, 413, chat.refusal(413, f"The body is longer than {BODY_LIMIT} bytes."))
+        raw = await reader.readexactly(length)
+        if (method, path) == ("POST", "/v1/chat/completions"):
+            return await self._chat(writer, raw, headers)
+        known: dict[str, Callable[[], Any]] = {
+            "/stats": self.stats,
+            "/requests": lambda: {key: [times, self.whole[key]] for key, times in self.asked.items()},
+            "/v1/models": lambda: {"object": "list", "data": [{"id": "scripted", "object": "model"}]},
+        }
+        if path not in known or method != "GET":
+            return await _send(writer, 404, chat.refusal(404, f"Unknown request URL: {method} {path}."))
+        return await _send(writer, 200, known[path](), keep=True)
+
+    async def _chat(self, writer: asyncio.StreamWriter, raw: bytes, headers: Headers) -> bool:
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            return await _send(writer, 400, chat.refusal(400, "The body is no JSON."), keep=True)
+        content = digest(body)
+        number, attempt = self.requests, self.asked[content]
+        self.requests += 1
+        self.asked[content] += 1
+        self.with_key += "authorization" in headers
+        self.open += 1
+        self.most_at_once = max(self.most_at_once, self.open)
+        try:
+            fault = self.plan.choose(number, content, attempt)
+            if self.plan.most_at_once is not None and self.open > self.plan.most_at_once:
+                fault = Fault(fault=429, at=(number,))
+            if fault is not None:
+                self.faults[str(fault.fault)] += 1
+            return await self._reply(writer, body, content, fault)
+        finally:
+            self.open -= 1
+
+    async def _reply(self, writer: asyncio.StreamWriter, body: Any, content: str, fault: Fault | None) -> bool:
+        kind = fault.fault if fault else None
+        if fault and isinstance(kind, int):
+            return await _send(writer, kind, _refusal(fault, kind), _headers(fault), keep=True)
+        if kind == "hang_up":
+            return False
+        if fault and kind == "stall":
+            await asyncio.sleep(fault.lasts_s)
+            return False
+        if fault and kind in ("garbage", "html"):
+            page = fault.body if fault.body is not None else PAGE if kind == "html" else '{"choices": ['
+            return await _send(writer, 200, page, keep=True)
+        if kind == "no_logprobs" and isinstance(body, dict) and body.get("logprobs"):
+            return await _send(writer, 400, chat.refusal(400, "logprobs are not supported with this model."), keep=True)
+        try:
+            made = chat.complete(body, self.teacher, cut=kind == "length")
+        except chat.Refused as refused:
+            return await _send(writer, refused.status, chat.refusal(refused.status, refused.message), keep=True)
+        if kind == "content_filter":
+            made["choices"][0] |= {"finish_reason": kind, "logprobs": None}
+            made["choices"][0]["message"]["content"] = ""
+        if kind == "no_usage":
+            del made["usage"]
+        await asyncio.sleep(self.plan.latency_s + (fault.lasts_s if fault and kind == "slow" else 0.0))
+        data = json.dumps(made).encode()
+        if fault and kind in ("half", "half_chunked", "freeze"):
+            return await _half(writer, data, fault)
+        if fault and kind == "drip":
+            await _drip(writer, data, fault.lasts_s)
+        else:
+            await _send(writer, 200, data, keep=True)
+        self.answered += 1
+        self.whole[content] += 1
+        return True
+
+
+def run(rules: Path, plan: Path | None, host: str, port: int, progress: Progress) -> dict[str, Any]:
+    """Serve files of rules and faults until SIGINT or SIGTERM; says one line when ready, gives the stats at the end.
+
+    Raises AasutError where a file or the address cannot be used.
+    """
+    server = ScriptedServer(faults.load_rules(rules), faults.load(plan) if plan else None, host, port)
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await server.serve(stop, lambda: progress.say(f"Scripted teacher at {server.url} (Ctrl-C stops)"))
+
+    asyncio.run(main())
+    return server.stats()
+
+
+def _refusal(fault: Fault, status: int) -> Any:
+    words = {401: "Incorrect API key provided.", 404: "The model does not exist.", 429: "Rate limit reached."}
+    return fault.body if fault.body is not None else chat.refusal(status, words.get(status, "Planned fault."))
+
+
+def _headers(fault: Fault) -> Headers:
+    headers = {"Location": fault.location} if fault.location else {}
+    if fault.retry_after_s is not None:
+        seconds = fault.retry_after_s
+        headers["Retry-After"] = formatdate(time.time() + seconds, usegmt=True) if fault.as_date else f"{seconds:g}"
+    return headers
+
+
+def _head(status: int, length: int | None, headers: Headers, keep: bool) -> bytes:
+    size = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
+    every = {"Content-Type": "application/json", **size, "Connection": "keep-alive" if keep else "close"} | headers
+    return (f"HTTP/1.1 {status} -\r\n" + "".join(f"{n}: {v}\r\n" for n, v in every.items()) + "\r\n").encode("latin-1")
+
+
+async def _send(
+    writer: asyncio.StreamWriter, status: int, body: Any, headers: Headers | None = None, *, keep: bool = False
+) -> bool:
+    raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    writer.write(_head(status, len(raw), headers or {}, keep) + raw)
+    await writer.drain()
+    return keep
+
+
+async def _half(writer: asyncio.StreamWriter, data: bytes, fault: Fault) -> bool:
+    part = data[: len(data) // 2]
+    if fault.fault == "half_chunked":
+        writer.write(_head(200, None, {}, False) + f"{len(part):x}\r\n".encode() + part + b"\r\n")
+    else:
+        writer.write(_head(200, len(data), {}, False) + part)
+    await writer.drain()
+    if fault.fault == "freeze":
+        await asyncio.sleep(fault.lasts_s)
+    return False
+
+
+async def _drip(writer: asyncio.StreamWriter, data: bytes, seconds: float) -> None:
+    writer.write(_head(200, len(data), {}, True))
+    size = -(-len(data) // PIECES)
+    for start in range(0, len(data), size):
+        await asyncio.sleep(seconds / PIECES)
+        writer.write(data[start : start + size])
+        await writer.drain()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from aasut.teacher.chat import Refused, complete, tokens
+from aasut.teacher.scripted import ScriptedTeacher
+
+RULES = {"great": "billing_refund", "poor": "billing_dispute", "odd": "other"}
+
+
+def made(text: str = "a great day", rules: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
+    body = {"model": "m", "messages": [{"role": "user", "content": text}]} | fields
+    return complete(body, ScriptedTeacher(rules or RULES))
+
+
+def test_an_answer_has_the_shape_of_the_api() -> None:
+    found = made()
+    (choice,) = found["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "billing_refund"}
+    assert (choice["finish_reason"], choice["logprobs"], choice["index"]) == ("stop", None, 0)
+    assert found["usage"] == {"prompt_tokens": 4, "completion_tokens": 4, "total_tokens": 8}  # a| gre|at| day
+    assert (found["object"], found["model"]) == ("chat.completion", "m")
+
+
+@pytest.mark.parametrize("text", ["", "billing_refund", " a  b\n\tc ", "नमस्ते, दुनिया!", "x" * 9, "\x00 🙂\ud83d"])
+def test_pieces_make_the_text(text: str) -> None:
+    assert "".join(tokens(text)) == text
+
+
+def test_too_few_tokens_cut_the_answer() -> None:
+    for fields in ({"max_tokens": 2}, {"max_completion_tokens": 2}):
+        choice = made(**fields)["choices"][0]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("billing_", "length")
+
+
+def test_log_probabilities_follow_from_the_answers() -> None:
+    content = made(logprobs=True, top_logprobs=5)["choices"][0]["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in content) == "billing_refund"
+    tops = [{t["token"]: math.exp(t["logprob"]) for t in entry["top_logprobs"]} for entry in content]
+    assert tops[0] == pytest.approx({"bill": 0.95, "othe": 0.05})
+    assert tops[2] == pytest.approx({"refu": 0.9 / 0.95, "disp": 0.05 / 0.95})
+    assert math.exp(sum(entry["logprob"] for entry in content)) == pytest.approx(0.9)
+    assert [len(e["top_logprobs"]) for e in made(logprobs=True, top_logprobs=1)["choices"][0]["logprobs"]["content"]]
+    only = made(rules={"": "yes"}, logprobs=True, top_logprobs=5)["choices"][0]["logprobs"]["content"]
+    assert only[0]["logprob"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"stream": True}, 400),
+        ({"n": 2}, 400),
+        ({"messages": []}, 400),
+        ({"messages": "a"}, 400),
+        ({"messages": [{"role": "user"}]}, 400),
+        ({"messages": [{"role": "tool", "content": "a"}]}, 400),
+        ({"max_tokens": "many"}, 400),
+        ({"top_logprobs": -1}, 400),
+        ({"messages": [{"role": "user", "content": "nothing"}]}, 422),
+    ],
+)
+def test_what_is_not_honoured_is_refused(fields: dict[str, Any], status: int) -> None:
+    with pytest.raises(Refused) as caught:
+        made(**fields)
+    assert caught.value.status == status
+    for body in (None, [], "text", {}):
+        with pytest.raises(Refused):
+            complete(body, ScriptedTeacher(RULES))
