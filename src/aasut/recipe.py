@@ -225,7 +225,8 @@ class Table(Section):
 
 
 class Split(Section):
-    """Relative sizes of the splits, in groups. `pool` counts for tables with role `both` only."""
+    """Relative sizes of the splits, in groups. `pool` counts for tables with role `both`, and is the share of the rows
+    without an answer that `aasut gold` leaves to the teacher."""
 
     pool: NonNegative = 50
     """What the teacher labels and the student learns from."""

@@ -64,12 +64,14 @@ def test_the_number_is_the_power_formulas_with_the_other_splits_shares() -> None
 
 
 def test_what_is_reachable_is_asked_and_what_it_can_show_is_said() -> None:
-    found = make(reachable=800)
-    assert found.asked == 800
+    found = make(reachable=1600)
+    assert found.asked == 800  # half of the weights are the pool's: its half is left to the teacher
     # 512 in test: 2.4865 * sqrt(.1 / 512) = 3.5 points
-    assert "The tables have 800: enough to show a margin of about 3.5 points." in found.sentence()
-    assert "Asked are 400: enough to show a margin of about 4.9 points." in make(count=400).sentence()
+    said = "Of the tables' 1,600 rows 800 are asked, the rest is for the teacher: enough to show a margin of about 3.5"
+    assert said in found.sentence()
+    assert "enough to show a margin of about 4.9 points." in make(count=400).sentence()
     assert make(count=400, reachable=300).asked == 300
+    assert make(count=250, reachable=300).asked == 250
     assert make(count=5000).asked == 5000
     assert "enough to show" not in make(count=5000).sentence()
 

@@ -128,7 +128,7 @@ def test_ctrl_c_is_a_way_to_stop(tmp_path: Path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
     write_recipe(tmp_path, rows=11)
-    ran = aasut(tmp_path, "gold", "recipe.yaml", given="1\n" * 11)
+    ran = aasut(tmp_path, "gold", "recipe.yaml", "--count", "11", given="1\n" * 11)
     assert ran.returncode == 0
     assert "\x1b" not in ran.stdout
     assert "&  ␛[31m".replace("  ", " ") in ran.stdout

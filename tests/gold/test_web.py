@@ -117,7 +117,7 @@ def test_an_hour_of_answers_in_short(browser: WebDriver, tmp_path: Path) -> None
 def test_hard_text_is_shown_as_text(browser: WebDriver, tmp_path: Path) -> None:
     write_recipe(tmp_path, rows=11)
     found: dict[str, tuple[str, str]] = {}
-    with page(tmp_path) as address:
+    with page(tmp_path, "--count", "11") as address:
         seen = Page(browser, address)
         while not seen.count.endswith("done"):
             for special in SPECIAL:
