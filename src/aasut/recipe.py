@@ -245,7 +245,8 @@ class Table(Section):
 
 
 class Split(Section):
-    """Relative sizes of the splits, in groups. `pool` counts for tables with role `both` only."""
+    """Relative sizes of the splits, in groups. `pool` counts for tables with role `both`, and is the share of the rows
+    without an answer that `aasut gold` leaves to the teacher."""
 
     pool: NonNegative = 50
     """What the teacher labels and the student learns from."""
@@ -591,7 +592,7 @@ def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
             return path
         return Path(os.path.relpath(base.resolve() / path, folder.resolve())).as_posix()
 
-    plain = recipe.model_dump(mode="json", exclude_unset=True)
+    plain = recipe.model_dump(mode="json", exclude_unset=True, by_alias=True)
     for table in plain["data"]["tables"]:
         if not table["source"].startswith("pypi-sdist:"):
             table["source"] = moved(table["source"])

@@ -18,7 +18,7 @@ from aasut.types import Example
 
 TASK = Classify(("no", "yes"), PromptTemplate.of("{text}"))
 ROWS = [Example(f"0:{name}", {"text": f"text {name}", "other": "x"}, name) for name in "abcdef"]
-HASH = {row.id: gold.slots_hash(row.slots, ["text"]) for row in ROWS}
+HASH = gold.hashes(ROWS, TASK)
 
 
 def line(name: str, text: str, by: str = "ann", kind: Any = "answer", rnd: Any = "first", at: str = "t1") -> Line:
@@ -26,7 +26,7 @@ def line(name: str, text: str, by: str = "ann", kind: Any = "answer", rnd: Any =
 
 
 def settled(*lines: Line) -> dict[str, tuple[str | None, str]]:
-    return {row_id[2:]: gold.settle(kept) for row_id, kept in gold.standing(lines, ROWS, TASK)[0].items()}
+    return {row_id[2:]: gold.settle(kept) for row_id, kept in gold.standing(lines, HASH, TASK)[0].items()}
 
 
 def test_what_settles_a_row() -> None:
@@ -73,12 +73,12 @@ def test_the_latest_word_of_a_person_stands_and_undo_takes_it_back() -> None:
 def test_lines_that_do_not_fit_the_rows_are_refused() -> None:
     other = Line("0:a", "another hash", "answer", "yes", "ann", "t")
     lines = [other, line("z", "yes"), line("b", "maybe"), line("c", " YES "), other]
-    rows, refused, counts = gold.standing(lines, ROWS, TASK)
+    rows, refused, counts = gold.standing(lines, HASH, TASK)
     assert refused == {"0:a": gold.CHANGED, "0:z": gold.NO_ROW, "0:b": gold.NO_ANSWER}
     assert counts == {gold.CHANGED: 2, gold.NO_ROW: 1, gold.NO_ANSWER: 1}
     assert [kept.text for kept in rows["0:c"]] == ["yes"]
     # A good line goes before a refused one, whichever comes first.
-    assert gold.standing([other, line("a", "no")], ROWS, TASK)[1] == {}
+    assert gold.standing([other, line("a", "no")], HASH, TASK)[1] == {}
     assert settled(line("a", "no"), other)["a"] == ("no", "")
 
 

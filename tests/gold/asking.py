@@ -19,7 +19,11 @@ HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked =
 SPECIAL = ["इस फ़ोन की बैटरी दो दिन चलती है", "هذا الهاتف رائع (48h) جدا", HOSTILE]
 
 
-def write_recipe(folder: Path, rows: int = 40, **evaluate: Any) -> Path:
+TASK: dict[str, Any] = {"labels": ["negative", "positive"], "prompt": "Is it worth having?\n{text}"}
+STUDENT: dict[str, Any] = {"initialise": "linear"}
+
+
+def write_recipe(folder: Path, rows: int = 40, task: dict[str, Any] = TASK, student: dict[str, Any] = STUDENT) -> Path:
     """recipe.yaml and logs.jsonl in `folder`: rows without answers, some of them hard to show."""
     noun = ["lamp", "chair", "window", "river", "engine", "garden", "letter", "bottle", "mirror", "pencil"]
     with (folder / "logs.jsonl").open("w", encoding="utf-8") as file:
@@ -29,14 +33,14 @@ def write_recipe(folder: Path, rows: int = 40, **evaluate: Any) -> Path:
             file.write(json.dumps({"id": f"secret-{i}", "text": text}, ensure_ascii=False) + "\n")
     plain = {
         "name": "asked",
-        "task": {"labels": ["negative", "positive"], "prompt": "Is it worth having?\n{text}"},
+        "task": task,
         "data": {
             "tables": [{"source": "logs.jsonl", "slots": {"text": "text"}, "id": "id", "role": "pool"}],
             "gold": "gold.jsonl",
         },
         "teacher": {"scripted": {"good": "positive", "": "negative"}},
-        "student": {"initialise": "linear"},
-        "evaluate": {"margin": 0.2, "timing_requests": 4} | evaluate,
+        "student": student,
+        "evaluate": {"margin": 0.2, "timing_requests": 4},
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")

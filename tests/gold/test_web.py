@@ -62,7 +62,9 @@ class Page:
 
     def click(self, name: str) -> None:
         before = self.count
-        next(b for b in self.driver.find_elements(By.TAG_NAME, "button") if b.text.endswith(name)).click()
+        next(
+            b for b in self.driver.find_elements(By.TAG_NAME, "button") if " ".join(b.text.split()).endswith(name)
+        ).click()
         self.settle(before)
 
     def reload(self) -> None:
@@ -115,7 +117,7 @@ def test_an_hour_of_answers_in_short(browser: WebDriver, tmp_path: Path) -> None
 def test_hard_text_is_shown_as_text(browser: WebDriver, tmp_path: Path) -> None:
     write_recipe(tmp_path, rows=11)
     found: dict[str, tuple[str, str]] = {}
-    with page(tmp_path) as address:
+    with page(tmp_path, "--count", "11") as address:
         seen = Page(browser, address)
         while not seen.count.endswith("done"):
             for special in SPECIAL:
@@ -182,6 +184,58 @@ def test_a_second_person_and_a_decision_and_then_the_run(browser: WebDriver, tmp
     assert (state["answers"], state["disagree"], state["answered_twice"]) == (16, 0, 16)
     assert state["splits"] == {name: counts[name] for name in sorted(counts) if name != "pool" and counts[name]}
     assert f"measured on {facts['verdict']['n']} answers" in state["plan"]
+
+
+def test_many_answers_are_found_by_their_beginning(browser: WebDriver, tmp_path: Path) -> None:
+    labels = ["able", "baker", "base", "u turn", *(f"label {number}" for number in range(9))]
+    write_recipe(tmp_path, task={"labels": labels, "prompt": "{text}"})
+    with page(tmp_path, "--count", "5") as address:
+        seen = Page(browser, address)
+        assert "[" not in browser.find_element(By.ID, "answers").text
+        browser.switch_to.active_element.send_keys("ba")
+        shown = [made.text for made in browser.find_elements(By.CSS_SELECTOR, "#answers button") if made.is_displayed()]
+        assert shown == ["baker", "base"]
+        browser.switch_to.active_element.send_keys(Keys.ENTER + "k")  # two begin so: Enter does nothing yet
+        seen.press(Keys.ENTER)
+        seen.press("able" + Keys.ENTER)
+        seen.click("label 8")
+    assert [line["answer"] for line in written(tmp_path)] == ["baker", "able", "label 8"]
+
+
+def test_json_is_typed_checked_and_decided(browser: WebDriver, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"place": {"type": "string"}, "n": {"type": "integer"}},
+        "required": ["n"],
+    }
+    task = {"kind": "extract", "schema": schema, "prompt": "{text}"}
+    write_recipe(tmp_path, task=task, student={"initialise": "pretrained", "model": {"address": "file:none"}})
+    flags = ("--count", "2", "--double", "1")
+    for rater, number in (("ann", 1), ("bob", 2)):
+        with page(tmp_path, "--rater", rater, *flags) as address:
+            seen = Page(browser, address)
+            typed = browser.find_element(By.ID, "answer")
+            assert json.loads(str(typed.get_attribute("value"))) == {"place": None, "n": None}
+            assert browser.find_element(By.ID, "hint").text == "JSON: place (string), n (integer)"
+            typed.send_keys(Keys.CONTROL + Keys.ENTER)
+            WebDriverWait(browser, 10).until(lambda driver: driver.find_element(By.ID, "error").text)
+            assert browser.find_element(By.ID, "error").text.startswith("This is no answer: place: None is not of type")
+            typed.clear()
+            typed.send_keys(f'{{"n": {number}, "place": "सुus"}}')  # u and s are letters here
+            seen.press(Keys.CONTROL + Keys.ENTER)
+            assert browser.find_element(By.ID, "error").text == ""
+            browser.find_element(By.ID, "answer").clear()
+            browser.find_element(By.ID, "answer").send_keys('{"n": 7}')
+            seen.click("Ctrl Enter")
+    assert [line["answer"] for line in written(tmp_path)] == [
+        '{"place": "सुus", "n": 1}', '{"n": 7}', '{"place": "सुus", "n": 2}', '{"n": 7}']  # fmt: skip
+    with page(tmp_path, "--rater", "eve", *flags, "--adjudicate") as address:
+        seen = Page(browser, address)
+        seen.click('{"place": "सुus", "n": 2}')
+        assert seen.count == "1 of 1 done"
+    assert written(tmp_path)[-1]["answer"] == '{"place": "सुus", "n": 2}'
+    found = json.loads(aasut(tmp_path, "gold", "recipe.yaml", "--status", "--json", *flags).stdout)["agreement"]
+    assert (found["measure"], found["value"]) == ("exact", 0.5)
 
 
 def ask(address: str, method: str, path: str, body: str = "", **headers: str) -> tuple[int, Any, dict[str, str]]:

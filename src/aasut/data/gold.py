@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from aasut.errors import DataError
 from aasut.recipe import Recipe
@@ -80,6 +80,11 @@ def slots_hash(slots: Mapping[str, str], names: Sequence[str]) -> str:
     return digest({name: slots[name] for name in names})[:16]
 
 
+def hashes(rows: Iterable[Example], task: Task) -> dict[str, str]:
+    """`slots_hash` of each row, by id."""
+    return {row.id: slots_hash(row.slots, task.prompt.slots) for row in rows}
+
+
 def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example]) -> Gold:
     """What the recipe's file says of the rows that have no answer in their table.
 
@@ -92,7 +97,7 @@ def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example]) -> Gold:
     if not path.exists():
         raise DataError(f"There are no answers in {path}, which data.gold names.", "Give some with: aasut gold RECIPE.")
     task = recipe.task.build()
-    by_row, refused, refused_lines = standing(read(path), open_rows, task)
+    by_row, refused, refused_lines = standing(read(path), hashes(open_rows, task), task)
     answers: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for row_id, lines in by_row.items():
@@ -114,20 +119,19 @@ def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example]) -> Gold:
 
 
 def standing(
-    lines: Iterable[Line], open_rows: Iterable[Example], task: Task
+    lines: Iterable[Line], hash_of: Mapping[str, str], task: Task
 ) -> tuple[dict[str, list[Line]], dict[str, str], dict[str, int]]:
     """The lines that stand, by row: of each person the latest that was not taken back, answers in canonical form.
 
-    A row whose lines were all taken back has an empty list. Also: rows of which no line can be
-    used, with the reason; and lines that cannot be used, counted by reason.
+    hash_of: the hash of each row that may be answered. A row whose lines were all taken back has an
+    empty list. Also: rows of which no line can be used, with the reason; and lines that cannot be
+    used, counted by reason.
     """
-    names = task.prompt.slots
-    hashes = {example.id: slots_hash(example.slots, names) for example in open_rows}
     rows: dict[str, dict[tuple[str, bool], Line]] = {}
     refused: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for line in lines:
-        reason = NO_ROW if line.id not in hashes else CHANGED if hashes[line.id] != line.slots else ""
+        reason = NO_ROW if line.id not in hash_of else CHANGED if hash_of[line.id] != line.slots else ""
         answer = line.text if line.kind != "answer" or reason else task.canonical(line.text)
         if answer is None:
             reason = NO_ANSWER
@@ -200,13 +204,16 @@ def append(path: Path, line: Line) -> None:
         os.fsync(file.fileno())
 
 
-def _mend_tail(file: Any) -> None:
+def _mend_tail(file: BinaryIO) -> None:
+    """Cut off a last line that is not whole; give one that only lacks its end the end."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    content = file.read() if size else b""
-    if not content or content.endswith(b"\n"):
+    if size == 0:
         return
-    torn = content.rpartition(b"\n")[2]
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    torn = file.read().rpartition(b"\n")[2]
     if _parse(torn) is None:
         file.truncate(size - len(torn))
     else:

@@ -119,9 +119,8 @@ def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | Non
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
     parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
     asked = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
-    split_of = _splits_of_groups([*rows, *asked], recipe)
-    counts = {split: len(parts[split]) for split in GOLD}
-    return Open([replace(row.example, answer=None) for row in asked], split_of, counts)
+    examples = [replace(row.example, answer=None) for row in asked]
+    return Open(examples, _splits_of_groups([*rows, *asked], recipe), {split: len(parts[split]) for split in GOLD})
 
 
 def load(folder: Path, split: str) -> list[Example]:
@@ -266,8 +265,7 @@ def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart
     if not parts[TEST]:
         raise DataError(
             f"There are no human answers in test: {rows_in} rows came in ({reasons}).",
-            "Answer some by hand (set data.gold: gold.jsonl, then: aasut gold RECIPE), or add a table with label and "
-            "role gold or both; check label.ranges, and give data.split.test a weight.",
+            "Give some by hand (data.gold: gold.jsonl, then: aasut gold RECIPE), or check label and data.split.test.",
         )
     if not parts[POOL]:
         raise DataError(
@@ -292,8 +290,7 @@ def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
     partial = path.with_name(path.name + ".partial")
     with disk_errors(path):
         with partial.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                example = row.example
+            for example in (row.example for row in rows):
                 plain: dict[str, Any] = {"id": example.id, "group": example.group, "slots": dict(example.slots)}
                 if answers:
                     plain["answer"] = example.answer

@@ -21,7 +21,7 @@ GUESS = 0.1  # discordance of student and teacher before anything was measured
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many rows to ask. `wanted` is for the whole proof, `asked` what the tables or --count allow.
+    """How many rows to ask. `wanted` is for the whole proof, `asked` what --count says or the tables allow.
 
     `test_wanted` counts the rows that must fall into test by hand; `where` says where `discordance`
     comes from.
@@ -43,8 +43,8 @@ class Plan:
             f"them for the test (student and teacher differing on {self.discordance * 100:.3g} %: {self.where})."
         )
         if self.asked < self.wanted and self.margin_shown is not None:
-            limit = "The tables have" if self.asked == self.reachable else "Asked are"
-            text += f" {limit} {self.asked:,}: enough to show a margin of about {points(self.margin_shown)}."
+            rows = f"Of the tables' {self.reachable:,} rows {self.asked:,} are asked, the rest is for the teacher"
+            text += f" {rows}: enough to show a margin of about {points(self.margin_shown)}."
         return text
 
 
@@ -68,6 +68,7 @@ def make(
 ) -> Plan:
     """The plan for a recipe with `reachable` rows to ask and `tables_test` human answers in test already.
 
+    Unless `count` says otherwise, data.split's share of the pool is left to the teacher to answer.
     report: report.json of an earlier run, which need not be there. Raises RecipeError for a flag that is no share.
     """
     if discordance is not None and not 0 < discordance <= 1:
@@ -83,9 +84,11 @@ def make(
     test = max(0, examples_needed(evaluate.margin, evaluate.confidence, wish, effect) - tables_test)
     if test and split.test <= 0:
         raise RecipeError("data.split gives test no weight.", "Raise data.split.test.")
-    wanted = math.ceil(test * (split.test + split.calibrate + split.tune) / split.test) if test else 0
-    asked = min(count if count is not None else wanted, reachable)
-    got = tables_test + asked * split.test / max(split.test + split.calibrate + split.tune, 1e-9)
+    by_hand = split.test + split.calibrate + split.tune
+    wanted = math.ceil(test * by_hand / split.test) if test else 0
+    most = math.floor(reachable * by_hand / (by_hand + split.pool)) if by_hand else 0
+    asked = min(count, reachable) if count is not None else min(wanted, most)
+    got = tables_test + (asked * split.test / by_hand if by_hand else 0)
     shown = margin_shown(round(got), evaluate.confidence, wish, effect) if got >= 1 else None
     return Plan(asked, wanted, test, reachable, wish, where, evaluate.margin, shown)
 

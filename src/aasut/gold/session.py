@@ -6,7 +6,6 @@ the answers that differ are shown without names, in drawn order.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from aasut.data import gold
 from aasut.data.deal import share_of
 from aasut.data.gold import Kind, Line, Round
 from aasut.errors import DataError, RecipeError
-from aasut.gold import plan
+from aasut.gold import form, plan
 from aasut.store import digest
 from aasut.tasks import Task
 from aasut.types import Example
@@ -77,6 +76,7 @@ class Session:
         self.adjudicate = adjudicate
         self.doubles = plan.twice(queue, double, seed)
         self.rows: dict[str, list[Line]] = {}
+        self._hashes = gold.hashes(queue, task)
         self._again = ""  # id of the row whose answer was just taken back
         self._shown = ("", 0.0)
         self._size = -1
@@ -88,7 +88,7 @@ class Session:
         size = self.path.stat().st_size if self.path.exists() else 0
         if size != self._size:
             self._lines = gold.read(self.path)
-            self.rows, _, _ = gold.standing(self._lines, self.queue, self.task)
+            self.rows, _, _ = gold.standing(self._lines, self._hashes, self.task)
             self._size = size
 
     def item(self) -> Item | None:
@@ -171,9 +171,9 @@ class Session:
         item = self.item()
         if item is None or item.key != key:
             raise DataError("This row is not the one asked now.", "Answer the one shown.")
-        hashed = gold.slots_hash(item.example.slots, self.task.prompt.slots)
         seconds = round(time.monotonic() - self._shown[1], 1)
-        self._write(Line(item.example.id, hashed, kind, text, self.rater, _now(), item.round, seconds))
+        row_id = item.example.id
+        self._write(Line(row_id, self._hashes[row_id], kind, text, self.rater, _now(), item.round, seconds))
         self._again = ""
 
     def _write(self, line: Line) -> None:
@@ -185,11 +185,7 @@ class Session:
             return f"the answers are {', '.join(self.task.answers)}"
         if not text.strip():
             return "it is empty"
-        try:
-            json.loads(text)
-        except ValueError as error:
-            return f"the task does not take it (as JSON: {error})"
-        return "the task does not take it (it is JSON, but not of the task's form)"
+        return form.fault(text, self.task.schema) if self.task.schema else "the task does not take it"
 
 
 def pace(lines: Sequence[Line]) -> float | None:

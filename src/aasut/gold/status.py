@@ -63,7 +63,7 @@ def gather(
     rows: all that may be asked, in order, of which the plan's number is asked; split_of: by group;
     doubles: ids that a second person is asked; again, use: the commands that ask more and that use the answers.
     """
-    standing, _, refused_lines = gold.standing(lines, rows, task)
+    standing, _, refused_lines = gold.standing(lines, gold.hashes(rows, task), task)
     outcome = {row.id: gold.settle(standing[row.id]) for row in rows if row.id in standing}
     settled = [row for row in rows if outcome.get(row.id, (None, ""))[0] is not None]
     reasons = Counter(reason for answer, reason in outcome.values() if answer is None)

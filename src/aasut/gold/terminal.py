@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from aasut.errors import DataError
+from aasut.gold import form
 from aasut.gold.session import Item, Session, Tally
 
 SKIP_REASONS = ("I cannot tell", "more than one answer fits")
@@ -61,9 +62,10 @@ class _Sitting:
     def run(self) -> None:
         self._introduce()
         try:
-            while (item := self.session.item()) is not None:
-                self._show(item, self.session.tally())
-                self._ask(item)
+            with _single_keys(self.stdin, wanted=self.terminal and bool(self.keys)):
+                while (item := self.session.item()) is not None:
+                    self._show(item, self.session.tally())
+                    self._ask(item)
         except (_Quit, KeyboardInterrupt):
             self._print("\n")
         except UnicodeDecodeError:
@@ -72,6 +74,8 @@ class _Sitting:
     def _introduce(self) -> None:
         prompt = "\n".join(message.content for message in self.session.task.prompt.messages)
         self._print(f"What the application asks:\n{_indented(prompt)}\n")
+        if fields := form.hint(self.session.task.schema):
+            self._print(f"The answer is JSON: {visible(fields)}\n")
 
     def _show(self, item: Item, tally: Tally) -> None:
         left = "" if tally.seconds_left is None else f", about {clock(tally.seconds_left)} left"
@@ -150,11 +154,10 @@ class _Sitting:
     def _read(self) -> str:
         """What is typed for an item: one key where that is enough, else a line, or several that end in a backslash."""
         if self.terminal and self.keys:
-            with _single_keys(self.stdin):
-                key = _key(self.stdin)
+            key = _key(self.stdin)
             if key in ("", "\x04"):
                 raise _Quit
-            if key in self.keys or key in ("u", "s", "q"):
+            if key in ("u", "s", "q") or key.isdigit():
                 self._print(f"{key}\n")
                 return key
             if not key.isprintable():
@@ -170,7 +173,8 @@ class _Sitting:
     def _line(self, *, shown: bool = True) -> str:
         if shown:
             self._print("> ")
-        line = self.stdin.readline()
+        with _whole_lines(self.stdin, wanted=self.terminal and bool(self.keys)):
+            line = self.stdin.readline()
         if not line:
             raise _Quit
         return line.rstrip("\r\n")
@@ -193,14 +197,34 @@ def _indented(text: str) -> str:
 
 
 @contextmanager
-def _single_keys(stdin: TextIO) -> Iterator[None]:
-    """Keys come one by one, without Enter and without being shown."""
+def _single_keys(stdin: TextIO, *, wanted: bool) -> Iterator[None]:
+    """Keys come one by one, without Enter and without being shown; what was typed ahead stays."""
+    if not wanted:
+        yield
+        return
     import termios
     import tty
 
     before = termios.tcgetattr(stdin)
     try:
-        tty.setcbreak(stdin, termios.TCSANOW)  # what was typed ahead stays
+        tty.setcbreak(stdin, termios.TCSANOW)
+        yield
+    finally:
+        termios.tcsetattr(stdin, termios.TCSANOW, before)
+
+
+@contextmanager
+def _whole_lines(stdin: TextIO, *, wanted: bool) -> Iterator[None]:
+    """Within `_single_keys`: typing is shown and can be mended until Enter."""
+    if not wanted:
+        yield
+        return
+    import termios
+
+    before = termios.tcgetattr(stdin)
+    lines = [*before[:3], before[3] | termios.ICANON | termios.ECHO, *before[4:]]
+    termios.tcsetattr(stdin, termios.TCSANOW, lines)
+    try:
         yield
     finally:
         termios.tcsetattr(stdin, termios.TCSANOW, before)
@@ -208,13 +232,20 @@ def _single_keys(stdin: TextIO) -> Iterator[None]:
 
 def _key(stdin: TextIO) -> str:
     """One character, read past Python's buffer; an arrow or another key that sends several gives the first alone."""
-    raw = os.read(stdin.fileno(), 1)
-    more = 0 if raw < b"\xc0" else 1 if raw < b"\xe0" else 2 if raw < b"\xf0" else 3
-    raw += b"".join(os.read(stdin.fileno(), 1) for _ in range(more))
-    if raw == b"\x1b":  # throw the rest of an arrow's sequence away
-        import select
+    first = os.read(stdin.fileno(), 1)
+    if first == b"\x1b":
+        _drop_sequence(stdin)
+    more = 0 if first < b"\xc0" else 1 if first < b"\xe0" else 2 if first < b"\xf0" else 3
+    return (first + b"".join(os.read(stdin.fileno(), 1) for _ in range(more))).decode("utf-8", "replace")
 
-        while select.select([stdin], [], [], 0)[0]:
-            if not os.read(stdin.fileno(), 1):
-                break
-    return raw.decode("utf-8", "replace")
+
+def _drop_sequence(stdin: TextIO) -> None:
+    """Read the rest of what a key such as an arrow sends: up to its final letter or tilde, and no more."""
+    import select
+
+    introduced = False
+    while select.select([stdin], [], [], 0)[0]:
+        raw = os.read(stdin.fileno(), 1)
+        if not raw or (introduced and b"@" <= raw <= b"~") or (not introduced and raw not in (b"[", b"O")):
+            return
+        introduced = True

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from aasut.errors import AasutError, DataError
+from aasut.gold import form
 from aasut.gold.session import Session
 from aasut.gold.terminal import SKIP_REASONS, UNUSABLE, clock, keys_of
 
@@ -138,6 +139,8 @@ class _Page:
                 "prompt": "\n\n".join(message.content for message in task.prompt.messages),
                 "answers": list(task.answers),
                 "keys": list(keys_of(task.answers)),
+                "blank": form.blank(task.schema),
+                "hint": form.hint(task.schema),
                 "reasons": list(SKIP_REASONS),
                 "unusable": UNUSABLE,
                 "item": shown,
