@@ -190,7 +190,7 @@ def _text(path: Path, name: str, encoding: str, step: Step, *, newline: str) -> 
     try:
         codec = codecs.lookup(encoding).name
         "".encode(codec)
-    except LookupError:
+    except (LookupError, ValueError):
         raise RecipeError(
             f"{name}: there is no text encoding {encoding!r}.", "Use for example utf-8 or latin-1."
         ) from None
