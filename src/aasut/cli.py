@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from aasut.progress import Progress
 from aasut.runs import commands as runs
 
 USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
+LONGEST_LINE = 1200  # characters of a message, about
 
 app = typer.Typer(
     add_completion=False,
@@ -232,6 +235,7 @@ def main() -> None:
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         if code == INTERRUPTED:  # typer makes this of KeyboardInterrupt
             _say("interrupted; everything done so far is kept, run the same command to go on")
     except AasutError as error:
@@ -243,6 +247,13 @@ def main() -> None:
         else:
             _say(f"{error.format_message().rstrip('.')}. Try --help.")
         code = USAGE_ERROR
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+            raise
+        if error.filename is None:  # what is still to be printed is thrown away
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _say(f"{error.filename or 'Standard output'} cannot be used: {error.strerror}. Check it, and run again.")
+        code = USER_ERROR
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -250,4 +261,7 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print("aasut:", " ".join(text.split()), file=sys.stderr)  # names in it may hold line breaks
+    line = " ".join(text.split())  # names in it may hold line breaks
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 4 :]}"
+    print("aasut:", line, file=sys.stderr)

@@ -30,6 +30,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Prompt = str | list[dict[str, str]]
 
+LONGEST = 1 << 20  # bytes of a recipe
+MOST_SHOWN = 10  # mistakes in one message
+
 
 class Section(BaseModel):
     """A part of the recipe. Unknown fields are refused."""
@@ -560,12 +563,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises RecipeError with one line a mistake.
     """
     try:
-        plain = _yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"There is no recipe {path}.", "Give the path of a recipe.yaml.") from None
-    except IsADirectoryError:
-        raise RecipeError(f"{path} is a folder.", f"Give the recipe in it, for example {path}/recipe.yaml.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        plain = _yaml(_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"{path} is no YAML: {reason}.", "Mend the line it names.") from None
     if not isinstance(plain, dict):
@@ -575,12 +574,31 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse(plain, str(path))
 
 
+def _text(path: Path) -> str:
+    """The file's text. Raises RecipeError where there is no plain file of a recipe's size, ValueError for no UTF-8."""
+    try:
+        if path.is_dir():
+            raise RecipeError(f"{path} is a folder.", f"Give the recipe in it, for example {path}/recipe.yaml.")
+        size = path.stat().st_size
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise RecipeError(f"{path} is no plain file.", "Give the path of a recipe.yaml.")
+        if size > LONGEST:
+            raise RecipeError(f"{path} has {size:,} bytes; a recipe has at most {LONGEST:,}.", "Is it another file?")
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RecipeError(f"There is no recipe {path}.", "Give the path of a recipe.yaml.") from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from None
+
+
 def parse(plain: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from plain data; `where` names it in error messages."""
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
+        if len(lines) > MOST_SHOWN:
+            lines[MOST_SHOWN:] = [f"and {len(lines) - MOST_SHOWN} more mistakes"]
         raise RecipeError(f"{where}: " + "; ".join(lines) + ".", "docs/recipe.md lists every field.") from None
 
 
@@ -631,9 +649,13 @@ def _explain(problem: Any) -> str:
         del parts[1]  # the kind is no field
     field = ".".join(parts)
     given = problem.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    shown = f" (given: {_brief(repr(given))})" if isinstance(given, (str, int, float, bool)) else ""
     text = {"extra_forbidden": "there is no such field", "missing": "is required"}.get(problem["type"], problem["msg"])
-    return f"{field or 'recipe'}: {text.removeprefix('Value error, ')}{shown}"
+    return f"{_brief(field) or 'recipe'}: {text.removeprefix('Value error, ')}{shown}"
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def _override(plain: dict[str, Any], override: str) -> None:
@@ -648,5 +670,5 @@ def _override(plain: dict[str, Any], override: str) -> None:
             raise RecipeError(f"--set {override}: {section} is no section.", "docs/recipe.md lists every field.")
     try:
         place[field] = _yaml(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: the value cannot be read.", "Write it as in YAML.") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise RecipeError(f"--set {_brief(override)}: the value cannot be read.", "Write it as in YAML.") from None

@@ -125,7 +125,7 @@ def _parquet(path: Path, name: str, table: Table, needed: Sequence[str], step: S
 
     try:
         with pq.ParquetFile(path) as file:
-            _check_columns(name, file.schema_arrow.names, needed)
+            _header(name, file.schema_arrow.names, needed)
             number, total = 0, max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_size=1024, columns=list(needed)):
                 columns = [(column, _cells(batch.column(column))) for column in needed]
@@ -194,7 +194,7 @@ def _text(path: Path, name: str, encoding: str, step: Step, *, newline: str) -> 
     try:
         codec = codecs.lookup(encoding).name
         "".encode(codec)
-    except LookupError:
+    except (LookupError, ValueError):
         raise RecipeError(
             f"{name}: there is no text encoding {encoding!r}.", "Use for example utf-8 or latin-1."
         ) from None
@@ -204,9 +204,11 @@ def _text(path: Path, name: str, encoding: str, step: Step, *, newline: str) -> 
         zipped = packed.peek(2)[:2] == GZIP_MARK
         buffered: Any = io.BufferedReader(_Unpacked(packed, name), 1 << 16) if zipped else packed
         head = buffered.peek(4096)[:4096]
-        if not codec.startswith(("utf-16", "utf-32")) and (head.startswith(_UTF16_MARKS) or b"\0" in head):
+        # A text may hold a zero; UTF-16 read as something else has one in every other byte, or in many.
+        zeros = head.count(0) * 16 > len(head)
+        if not codec.startswith(("utf-16", "utf-32")) and (head.startswith(_UTF16_MARKS) or zeros):
             raise DataError(
-                f"{name} is not {encoding}: it holds zero bytes or the mark of UTF-16.",
+                f"{name} is not {encoding}: it holds many zero bytes or the mark of UTF-16.",
                 "Set the table's encoding; try utf-16. If it is no text file, set its format.",
             )
         with io.TextIOWrapper(

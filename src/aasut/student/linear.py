@@ -42,18 +42,22 @@ def fit(
         train = list(range(len(texts)))
     best: tuple[float, dict[str, Any], float] | None = None
     for ngrams in NGRAMS:
-        if not _has_features([texts[i] for i in train], ngrams):
+        words = vectorizer(ngrams)
+        try:
+            matrix = words.fit_transform([texts[i] for i in train])
+        except ValueError:  # texts of single letters have no words for scikit-learn
             continue
+        held_matrix = words.transform([texts[i] for i in validation])
         for strength in STRENGTHS:
-            model, words = _fit([texts[i] for i in train], probabilities[train], ngrams, strength)
-            logq = _logprobs(model, words.transform([texts[i] for i in validation]), len(answers))
+            logq = _logprobs(_fit(matrix, probabilities[train], strength), held_matrix, len(answers))
             loss = float(-(probabilities[list(validation)] * logq).sum(axis=1).mean())
             if best is None or loss < best[0]:
                 best = loss, ngrams, strength
     if best is None:
         raise DataError("No words are found in the texts.", "Look at the data's slots: do they hold the inputs?")
     loss, ngrams, strength = best
-    model, words = _fit(texts, probabilities, ngrams, strength)
+    words = vectorizer(ngrams)
+    model = _fit(words.fit_transform(texts), probabilities, strength)
     weight, bias = _dense(model, words.idf_.size, len(answers))
     folder.mkdir(parents=True, exist_ok=True)
     features = [str(feature) for feature in words.get_feature_names_out()]
@@ -64,20 +68,9 @@ def fit(
     return {"ngrams": ngrams, "strength": strength, "validation_loss": loss, "features": len(features)}
 
 
-def _has_features(texts: Sequence[str], ngrams: dict[str, Any]) -> bool:
-    """Texts of single letters have no words for scikit-learn."""
-    try:
-        vectorizer(ngrams).fit(texts)
-    except ValueError:
-        return False
-    return True
-
-
-def _fit(texts: Sequence[str], probabilities: NDArray[np.float64], ngrams: dict[str, Any], strength: float) -> Any:
+def _fit(matrix: Any, probabilities: NDArray[np.float64], strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    words = vectorizer(ngrams)
-    matrix = words.fit_transform(texts)
     rows, columns = np.nonzero(probabilities > 1e-6)
     if len(set(columns.tolist())) < 2:
         raise DataError(
@@ -86,7 +79,7 @@ def _fit(texts: Sequence[str], probabilities: NDArray[np.float64], ngrams: dict[
         )
     model = LogisticRegression(C=strength, max_iter=2000)
     model.fit(matrix[rows], columns, sample_weight=probabilities[rows, columns])
-    return model, words
+    return model
 
 
 def _dense(model: Any, features: int, answers: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,0 +1,1 @@
+"""Cases of benchmarks/hostile.py, by what is bad: recipes, tables, models, endpoints, requests, commands."""
