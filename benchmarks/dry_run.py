@@ -108,7 +108,7 @@ def compare(recipe: Path, *flags: str, first: tuple[str, ...] = ()) -> dict[str,
     }
     print(json.dumps({"recipe": recipe.parent.name, "stage_seconds": stages}))
     return {
-        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1),
+        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1), "load": [round(value, 1) for value in busy],
         "calls_left": again["total"]["calls"], "seconds_left": round(again["total"]["minutes"] * 60, 1),
     }  # fmt: skip
 
