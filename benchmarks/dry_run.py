@@ -82,10 +82,13 @@ def compare(recipe: Path, *flags: str, first: tuple[str, ...] = ()) -> dict[str,
         where = [str(recipe), "--root", str(root), *flags]
         if first:
             aasut([*where, *first])
+        busy = [os.getloadavg()[0]]
         dry_s, _, forecast = aasut([*where, "--dry-run"])
+        busy.append(os.getloadavg()[0])
         had = ledger_rows(root)
         before = kept(Path(folder))
         seconds, memory, done = aasut(where)
+        busy.append(os.getloadavg()[0])
         rows = ledger_rows(root)[len(had) :]
         usages = [json.loads(completion)["usage"] for completion, _ in rows]
         truth = {
@@ -105,7 +108,7 @@ def compare(recipe: Path, *flags: str, first: tuple[str, ...] = ()) -> dict[str,
     }
     print(json.dumps({"recipe": recipe.parent.name, "stage_seconds": stages}))
     return {
-        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1),
+        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1), "load": [round(value, 1) for value in busy],
         "calls_left": again["total"]["calls"], "seconds_left": round(again["total"]["minutes"] * 60, 1),
     }  # fmt: skip
 

@@ -11,7 +11,10 @@ import pytest
 
 import small_run
 from aasut import pipeline, recipe
+from aasut.forecast import history
 from aasut.forecast import work as works
+from aasut.forecast.forecast import forecast
+from aasut.forecast.pace import EARLIER
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.work import Work
 from aasut.progress import Progress
@@ -29,8 +32,8 @@ def counted(path: Path, scratch: Path) -> Work:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> tuple[Work, Work, Any, list[list[int]]]:
-    """The work before and after a run of a small Llama that teaches itself; its facts; the ledger's tokens."""
+def local(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> tuple[Work, Work, Any, list[list[int]], Path]:
+    """The work before and after a run of a small Llama that teaches itself; its facts, tokens and recipe."""
     folder = tmp_path_factory.mktemp("local")
     address = {"address": f"file:{tiny_llama}"}
     prompt = "Review: {text}\nSentiment:"
@@ -46,11 +49,11 @@ def local(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path) -> tuple[W
     ledger = sqlite3.connect(folder / "runs" / ".store" / "ledger.db")
     usages = [json.loads(row[0])["usage"] for row in ledger.execute("SELECT completion FROM call")]
     ledger.close()
-    return before, counted(path, folder / "two"), done.facts, usages
+    return before, counted(path, folder / "two"), done.facts, usages, path
 
 
 def test_calls_and_tokens_are_the_ledgers(local: Any) -> None:
-    before, _, facts, usages = local
+    before, _, facts, usages, _ = local
     assert sum(stage.calls for stage in before.stages) == facts["ledger"]["calls_made"] == len(usages)
     lost = sum(stage.tokens_in for stage in before.stages) - sum(usage[0] for usage in usages)
     assert 0 <= lost < len(usages)  # the ledger has the mean of a batch, rounded down
@@ -58,7 +61,7 @@ def test_calls_and_tokens_are_the_ledgers(local: Any) -> None:
 
 
 def test_training_is_the_trainers(local: Any) -> None:
-    before, _, facts, _ = local
+    before, _, facts, *_ = local
     assert before.steps == facts["training"]["steps"]
     assert before["train"].units["train.positions"] == facts["training"]["positions"]
     assert before["train"].units["train.checks"] == len(facts["training"]["curve"])
@@ -69,6 +72,27 @@ def test_after_the_run_no_work_is_left(local: Any) -> None:
     after = local[1]
     assert all(stage.reused for stage in after.stages)
     assert all(not sum(stage.units.values()) for stage in after.stages)
+
+
+def test_a_run_of_the_same_models_tells_the_pace_of_the_next(local: Any, tmp_path: Path) -> None:
+    """More rows after a finished run: its own seconds are used, and no model is tried."""
+    path = local[4]
+    rows = small_run.sentences(90)
+    folder = small_run.write_table(tmp_path / "table.csv", rows).parent
+    (folder / "recipe.yaml").write_text(path.read_text())
+    loaded = recipe.load(folder / "recipe.yaml")
+    found = forecast(loaded, folder, path.parent / "runs", QUIET)
+    assert found.how["teacher"] == found.how["student"] == EARLIER
+    assert found.probe_s < 1
+    trained = next(line for line in found.lines if line.stage == "train")
+    assert trained.seconds > 0
+    other = loaded.model_copy(update={"student": loaded.student.model_copy(update={"batch_examples": 4})})
+    with Store(path.parent / "runs" / ".store") as store:
+        assert history.student(store, other) == {}
+        assert set(history.teacher(store, other)) == {"tokens", "whole", "request"}
+        assert history.student(store, loaded)["position"] == pytest.approx(
+            local[2]["training"]["seconds"] / local[2]["training"]["positions"]
+        )
 
 
 def test_the_teacher_is_loaded_once(local: Any) -> None:

@@ -1,8 +1,8 @@
 """Seconds that a unit of work takes on this machine, and how each of them is known.
 
-Measured by a short probe with the real models where they are here; what the probe leaves out follows
-from what it measured, by ratios that were measured once; without a probe, from numbers of parameters
-and a test of how fast this machine multiplies matrices.
+Taken from earlier runs in the same folder, else measured by a short probe with the real models where
+they are here; what the probe leaves out follows from what it measured, by ratios that were measured
+once. Without a probe: from numbers of parameters and a test of how fast this machine multiplies matrices.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aasut.data import split
-from aasut.forecast import probe
+from aasut.forecast import history, probe
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.work import Work
 from aasut.progress import Progress
@@ -32,7 +32,8 @@ SERVED_LOAD = 3.7  # OpenVINO's graph from it, compiled
 COPY = 0.4  # a copy of the weights, hashed
 FLOAT32 = 1.5  # a token's seconds in float32 over bfloat16
 LINEAR_FIT_S, LINEAR_CHARACTER_S, LINEAR_SCORE_S = 0.6, 2.5e-5, 1.5e-6  # scikit-learn's two times eleven fits
-REPORT_S = 1.5
+REPORT_S = 2.0
+EARLIER = "earlier runs of the same model in this folder"
 START_S = 1.2  # a Python process that reads a recipe and opens a store
 LATENCY_S = 1.0  # of a call to an endpoint that was never asked
 CALL_S = 0.0015  # this side's work for a call
@@ -81,10 +82,15 @@ def _teacher(rehearsal: Rehearsal, work: Work, pace: Pace, probing: bool, progre
     folder = rehearsal.folder_of(wanted.model)
     batches = [batch for name in ("label", "choose", "evaluate") if name in work.asked
                for batch in work.asked[name].batches]  # fmt: skip
-    if not (probing and folder is not None and batches):
+    before, texts = history.teacher(rehearsal.store, rehearsal.recipe), not rehearsal.recipe.task.build().answers
+    if before:
+        found = _guess(folder, 270e6) | before
+        found |= {"written": before["request"], "answer_tokens": 0.0} if texts else {}
+        how = EARLIER
+    elif not (probing and folder is not None and batches):
         found = _guess(folder, 270e6)
         found["whole"] = found["tokens"]
-        if not rehearsal.recipe.task.build().answers:
+        if texts:
             found["written"] = found["tokens"] * DECODE * rehearsal.recipe.task.build().max_tokens / 2
         how = "guess from the number of parameters and a matrix product's speed"
     else:
@@ -144,7 +150,13 @@ def _student(
 ) -> None:
     settings, task = rehearsal.recipe.student, rehearsal.recipe.task.build()
     folder = rehearsal.folder_of(settings.model)
-    if not (probing and folder is not None):
+    before = history.student(rehearsal.store, rehearsal.recipe)
+    if before:
+        found = _guess(folder, 135e6) | before
+        found |= {"score": before["tokens"], "write": before["export"] / (EXPORT + 0.5), "influence": 0.1}
+        found |= {} if task.answers else {"token": before["request"] / max(_answer_tokens(work, task.max_tokens), 1)}
+        pace.how["student"] = EARLIER
+    elif not (probing and folder is not None):
         found = _guess(folder, 135e6)
         found |= {"position": 3 * found["tokens"], "forward": found["tokens"], "score": found["tokens"]}
         if not task.answers:
@@ -175,10 +187,15 @@ def _student(
     served = found["load"] if torch_served else SERVED_LOAD * found["write"]
     pace.seconds["served.load"] = found.get("served_load", served)
     pace.seconds["served.tokens"] = found.get("served_score", found["score"])
-    answer = _mean([row.ids[-row.answer :] for row in work.rows if row.answer], task.max_tokens / 2)
-    pace.seconds["served.written"] = found.get("served_token", found.get("token", 0.0)) * answer
+    written = found.get("served_token", found.get("token", 0.0))
+    pace.seconds["served.written"] = written * _answer_tokens(work, task.max_tokens)
     if "token" in found:  # a written answer's seconds have its prompt's in them
         pace.seconds |= {"untrained.tokens": 0.0, "served.tokens": 0.0}
+
+
+def _answer_tokens(work: Work, most: int) -> float:
+    """Mean tokens of the answers that the student learns."""
+    return _mean([row.ids[-row.answer :] for row in work.rows if row.answer], most / 2)
 
 
 def _mean(rows: Sequence[Sequence[int]], otherwise: float) -> float:
