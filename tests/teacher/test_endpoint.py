@@ -214,7 +214,7 @@ def test_the_key_goes_nowhere_else_and_shows_nowhere(
     with ChatServer(lambda *_: refusal(422, echo)) as server:
         (found,) = endpoint(server.url, api_key_env=KEY).complete(requests(1))
         assert found.failure == "refused with status 422: you sent [key]"
-    with ScriptedServer(RULES) as other, serving(Fault(fault=307, first=0, location=other.url)) as server:
+    with ScriptedServer(RULES) as other, serving(Fault(fault=307, first=0, location=other.url + "/chat/completions")) as server:
         with pytest.raises(TeacherError) as caught:
             endpoint(server.url, api_key_env=KEY).complete(requests(1))
         assert (server.stats()["with_key"], other.stats()["requests"]) == (1, 0)
@@ -287,26 +287,27 @@ def test_answers_without_counts_are_paid_at_their_worst_and_said(endpoint: Make)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_cap_holds_whatever_the_server_does(endpoint: Make, tmp_path: Path, seed: int) -> None:
     """Every call that the server answers, whole or not, is taken to be paid: together never more than the cap."""
-    draw, paid, cap = random.Random(seed), [0], 900
+    draw, paid, cap = random.Random(seed), [0], 3000
     lock = threading.Lock()
 
     def reply(number: int, body: dict[str, Any]) -> Reply:
+        most = len(body["messages"][0]["content"]) + 16  # as many tokens as there could be
         with lock:
             kind = draw.random()
             if kind < 0.2:
                 return refusal(draw.choice([429, 500, 503]), "no")
-            paid[0] += 12
+            paid[0] += most + 5
         if kind < 0.3:
             return None
-        return (200, b"garbage") if kind < 0.4 else completion("positive", tokens=(10, 2))
+        return (200, b"garbage") if kind < 0.4 else completion("positive", tokens=(most, 5))
 
     with ChatServer(reply) as server:
         for _ in range(2):
             ledger = Ledger(endpoint(server.url, cap, concurrency=8, retries=50, **PRICES), tmp_path / "ledger.db")
-            with pytest.raises(TeacherError, match=r"could pass the cap of \$900"):
+            with pytest.raises(TeacherError, match=r"could pass the cap of \$3000"):
                 ledger.complete(requests(200))
             ledger.close()
-    assert 100 < paid[0] <= cap
+    assert cap - 2 * 45 < paid[0] <= cap
 
 
 def test_calls_flow_with_no_barrier_and_each_answer_is_kept_as_it_comes(endpoint: Make, tmp_path: Path) -> None:
