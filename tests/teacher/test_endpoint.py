@@ -214,7 +214,10 @@ def test_the_key_goes_nowhere_else_and_shows_nowhere(
     with ChatServer(lambda *_: refusal(422, echo)) as server:
         (found,) = endpoint(server.url, api_key_env=KEY).complete(requests(1))
         assert found.failure == "refused with status 422: you sent [key]"
-    with ScriptedServer(RULES) as other, serving(Fault(fault=307, first=0, location=other.url + "/chat/completions")) as server:
+    with (
+        ScriptedServer(RULES) as other,
+        serving(Fault(fault=307, first=0, location=other.url + "/chat/completions")) as server,
+    ):
         with pytest.raises(TeacherError) as caught:
             endpoint(server.url, api_key_env=KEY).complete(requests(1))
         assert (server.stats()["with_key"], other.stats()["requests"]) == (1, 0)
