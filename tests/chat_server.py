@@ -30,6 +30,7 @@ def refusal(status: int, message: str) -> Reply:
 class ChatServer:
     """Answers POST /v1/chat/completions with `reply(number of the request from 0, its body)`.
 
+    `headers` are sent with the answer to the request of that number.
     `bodies` and `keys` (the Authorization headers) hold what came in; `most` is the most requests at one time.
     """
 
@@ -37,6 +38,7 @@ class ChatServer:
         self.reply = reply
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.headers: dict[int, Mapping[str, str]] = {}
         self.open = self.most = 0
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -85,6 +87,8 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
             with suppress(ConnectionError):  # the client may be gone
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(raw)))
+                for name, value in server.headers.get(number, {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(raw)
 

@@ -229,6 +229,33 @@ def test_patience_ends() -> None:
     asyncio.run(main())
 
 
+def test_an_endpoint_that_is_down_is_asked_less_and_less() -> None:
+    """The longest waits are drawn: a handful of calls in two minutes, whatever waits for its turn."""
+    now, asked = 0.0, 0
+    pace = Pace(4, pause_s=1.0, clock=lambda: now, draw=max)
+
+    async def main() -> None:
+        nonlocal now, asked
+        for _ in range(8):
+            pace.leave(await pace.enter(), "broken")
+        turns = [asyncio.create_task(pace.enter()) for _ in range(4)]
+        while now < 120:
+            asked += sum(turn.done() for turn in turns)
+            for turn in [turn for turn in turns if turn.done()]:
+                pace.leave(turn.result(), "broken")
+                turns.remove(turn)
+                turns.append(asyncio.create_task(pace.enter()))
+            now += 0.5
+            pace._reopen()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for turn in turns:
+            turn.cancel()
+
+    asyncio.run(main())
+    assert 5 <= asked <= 10
+
+
 NOW = 1_700_000_000.0
 
 

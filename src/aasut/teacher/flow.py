@@ -93,6 +93,21 @@ class _Job:
             if answer is not None:
                 self.found[number] = answer
                 self._unkept.append((request, answer))
+        self._keep(keep)
+
+    def drop(self, keep: Keep | None) -> None:
+        """End all calls; keep those that were answered, unless keeping is what failed."""
+        self._loop.call_soon_threadsafe(self._cancel)
+        keep = None if self._full else keep
+        try:
+            while self.open:
+                self.take(keep, LAST_WORDS_S)
+        except Empty:
+            return
+        finally:
+            self._keep(keep)  # a batch whose keeping was interrupted
+
+    def _keep(self, keep: Keep | None) -> None:
         if keep is not None and self._unkept:
             try:
                 keep(self._unkept)
@@ -100,15 +115,6 @@ class _Job:
                 self._full = True
                 raise
         self._unkept = []
-
-    def drop(self, keep: Keep | None) -> None:
-        """End all calls; keep those that were answered, unless keeping is what failed."""
-        self._loop.call_soon_threadsafe(self._cancel)
-        while self.open:
-            try:
-                self.take(None if self._full else keep, LAST_WORDS_S)
-            except Empty:
-                return
 
     def _start(self, numbered: list[tuple[int, Request]]) -> None:
         for number, request in numbered:

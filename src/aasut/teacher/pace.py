@@ -23,6 +23,7 @@ SLOWER = 4.0  # times the best latency, from which more calls would only queue
 NOISE_S = 0.05  # differences of latency below this say nothing
 DRIFT = 1.002  # a round trip, by which the best latency is forgotten, as endpoints get slower for good
 LONGEST_PAUSE_S = 30.0
+DOWN = 8  # failures in a row, at least, from which one call at a time asks, less and less often
 
 Outcome = Literal["answered", "overloaded", "broken"]
 
@@ -93,7 +94,7 @@ class Pace:
         self.in_flight = self.answers = self.retries = 0
         self._clock, self._draw = clock, draw
         self._closed_until = self._failing_since = -math.inf
-        self._failing = False
+        self._failures = 0  # in a row
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -117,10 +118,13 @@ class Pace:
         if outcome == "answered":
             self.limit.answered(started, now, self.in_flight)
             self.answers += 1
-            self._failing = False
+            self._failures = 0
         else:
-            if not self._failing:
-                self._failing, self._failing_since = True, now
+            if not self._failures:
+                self._failing_since = now
+            self._failures += 1
+            if self._down >= 0:
+                wait_s = max(wait_s or 0.0, self._draw(0.0, self._longest(self._down)))
             if outcome == "overloaded":
                 self.limit.overloaded(started, now)
         if wait_s is not None:
@@ -130,21 +134,29 @@ class Pace:
 
     def begin(self) -> None:
         """Forget what was seen of an endpoint of which nothing was asked for a while."""
-        self._failing = False
+        self._failures = 0
         self.limit.begin()
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait before attempt 1, 2, … after the first."""
         self.retries += 1
-        return self._draw(0.0, min(self.pause_s * 2.0**attempt, LONGEST_PAUSE_S))
+        return self._draw(0.0, self._longest(attempt))
 
     def gives_up(self, wait_s: float | None = None) -> str:
         """Why no further attempt makes sense, after a call failed; empty where one does."""
         if wait_s is not None and wait_s > self.patience_s:
-            return f"it asks to wait {wait_s:.0f} s, and {self.patience_s:.0f} s are allowed"
-        if self._failing and self._clock() - self._failing_since >= self.patience_s:
-            return f"nothing was answered for {self.patience_s:.0f} s"
+            return f"it asks to wait {wait_s:.0f} s, and {self.patience_s:g} s are allowed"
+        if self._failures and self._clock() - self._failing_since >= self.patience_s:
+            return f"nothing was answered for {self.patience_s:g} s"
         return ""
+
+    @property
+    def _down(self) -> int:
+        """Failures since the endpoint is taken to be down; negative where it is not."""
+        return self._failures - max(DOWN, self.limit.most)
+
+    def _longest(self, attempt: int) -> float:
+        return min(self.pause_s * 2.0 ** min(attempt, 30), LONGEST_PAUSE_S)
 
     def _wake(self) -> None:
         left = self._closed_until - self._clock()
@@ -152,7 +164,8 @@ class Pace:
             if self._waiting and self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(left, self._reopen)
             return
-        while self._waiting and self.in_flight < int(self.limit.now):
+        room = 1 if self._down >= 0 else int(self.limit.now)
+        while self._waiting and self.in_flight < room:
             turn = self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
