@@ -108,7 +108,8 @@ def compare(recipe: Path, *flags: str, first: tuple[str, ...] = ()) -> dict[str,
     }
     print(json.dumps({"recipe": recipe.parent.name, "stage_seconds": stages}))
     return {
-        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1), "load": [round(value, 1) for value in busy],
+        "forecast": said, "truth": truth, "ratios": ratios, "dry_run_s": round(dry_s, 1),
+        "load": [round(value, 1) for value in busy],  # before, between, after: minutes compare at equal load alone
         "calls_left": again["total"]["calls"], "seconds_left": round(again["total"]["minutes"] * 60, 1),
     }  # fmt: skip
 
