@@ -270,3 +270,13 @@ def test_nothing_is_left_half_made(finished: tuple[Path, Run]) -> None:
     root = finished[1].folder.parent
     assert os.listdir(root / ".store" / "work") == []
     assert list(root.rglob("*.partial")) == []
+
+
+def test_a_schema_that_decoding_cannot_follow_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    for part in ({"not": {}}, {"$ref": "#/nowhere"}):
+        task = {"kind": "extract", "prompt": "{text}", "schema": {"type": "object", "properties": {"a": part}}}
+        path = small_run.write_recipe(tmp_path, small_run.recipe(task=task, student={"model": {"address": "file:x"}}))
+        with pytest.raises(RecipeError, match=r"task\.schema cannot be followed") as caught:
+            run(recipes.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True))
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "runs").exists()

@@ -34,6 +34,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
     What was done before is reused; what a kill interrupted goes on. Raises AasutError.
     """
     recipe = scaled(recipe, scale)
+    check(recipe)
     with Store(root / ".store") as store:
         stages = Stages(recipe, base, store, progress)
         try:
@@ -44,6 +45,14 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
             return Run(root / recipe.name, facts, stages.calls_made)
         finally:
             stages.close()
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse what would fail late. Raises RecipeError."""
+    if schema := recipe.task.build().schema:
+        from aasut.engine import grammar
+
+        grammar.check(schema)
 
 
 def scaled(recipe: Recipe, scale: str) -> Recipe:

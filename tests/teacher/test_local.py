@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from aasut.engine.base import Engine, Prompt, Scores, load, write
+from aasut.engine.base import Engine, Piece, Prompt, Scores, load, write
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import ModelError
 from aasut.teacher.local import LocalTeacher, plain_text
@@ -145,7 +146,7 @@ def test_free_text_is_generated(engine: Engine) -> None:
 
     greedy = ask(max_tokens=6)
     assert greedy == ask(max_tokens=6)
-    expected = write(engine, [Prompt("Review: great", 6, stop=("\n\n",))])[0].text
+    expected = write(engine, [Prompt("Review: great", 6)])[0].text
     assert greedy.text == expected.strip()
     assert greedy.finish_reason == "length"
     assert greedy.usage.prompt_tokens == engine.count_tokens("Review: great")
@@ -212,3 +213,20 @@ def test_a_cut_answer_says_so_and_one_that_just_fits_the_context_is_given(engine
     assert over.failure == "longer than the teacher's context"
     (cut,) = teacher.complete([Request((Message("user", "Review: great"),), max_tokens=5, schema=SCHEMA)])
     assert cut.finish_reason == "length"
+
+
+def test_after_worked_examples_a_blank_line_ends_an_answer_unless_they_have_one(tiny_llama: Path) -> None:
+    """The random model writes blank lines in no place, so that the prompts that it is given are looked at."""
+
+    class Noted(ScriptedEngine):
+        stops: ClassVar[list[tuple[str, ...]]] = []
+
+        def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
+            self.stops.extend(prompt.stop for prompt in prompts)
+            return super().generate(prompts, prefix=prefix)
+
+    engine = Noted({"": "One.\n\nTwo."})
+    for shot in ((), ("one line",), ("first\n\nsecond",)):
+        turns = [Message("user", "Q: a"), *(Message("assistant", answer) for answer in shot), Message("user", "Q: b")]
+        LocalTeacher(engine, "r").complete([Request(tuple(turns if shot else turns[:1]), max_tokens=9)])
+    assert engine.stops == [(), ("\n\n",), ()]

@@ -24,9 +24,11 @@ def gather(
     """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, licences."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
-    answers = verdict.Answers.of(task, test, json.loads((evaluated.path / "predictions.json").read_text()))
+    answers = verdict.Answers.of(
+        task, test, json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
+    )
     confidence = recipe.evaluate.confidence
-    speeds = json.loads((evaluated.path / TIMINGS).read_text())
+    speeds = json.loads((evaluated.path / TIMINGS).read_text(encoding="utf-8"))
     results = {
         model: verdict.result(answers, model, confidence) | _size_and_speed(recipe, evaluated.facts, speeds, model)
         for model in answers.predicted

@@ -31,6 +31,12 @@ def plain_text(messages: Sequence[Message]) -> tuple[str, str]:
     return before, messages[-1].content
 
 
+def _stop(messages: Sequence[Message]) -> tuple[str, ...]:
+    """After worked examples a blank line begins the next one, unless their answers have blank lines themselves."""
+    worked = [message.content for message in messages if message.role == "assistant"]
+    return (SEPARATOR,) if worked and not any(SEPARATOR in answer for answer in worked) else ()
+
+
 def _seed(text: str, sample: int) -> int:
     """Draws differ from text to text, and are the same in every run."""
     return int(digest([text, sample])[:15], 16)
@@ -107,7 +113,7 @@ class LocalTeacher:
                 request.max_tokens,
                 temperature=request.temperature,
                 seed=_seed(prefix + question, request.sample),
-                stop=(SEPARATOR,),
+                stop=_stop(request.messages),
                 schema=request.schema,
             )
             for request, question in zip(requests, questions, strict=True)
