@@ -157,6 +157,16 @@ def test_prompts_that_share_a_system_message() -> None:
     assert (result.read, result.other_prompt) == (70, 130)
 
 
+def test_prompts_that_begin_and_end_with_an_input() -> None:
+    prose = Prose(16)
+    one = "Above is a mail of a customer. Say which team should handle it."
+    two = "Translate what stands above into French, and keep the tone that is asked for."
+    log = [user(f"{prose.sentence()}\n\n{one if n % 5 < 3 else two}\nFrom: {prose.sentence(2)}") for n in range(200)]
+    result = found(log)
+    assert texts(result) == ["{text}\n\n" + one + "\nFrom: {from}"]
+    assert (result.read, result.other_prompt) == (120, 80)
+
+
 def test_prompts_that_differ_in_their_last_line() -> None:
     prose = Prose(7)
     log = [user(f"{RULES}\nMail: {prose.sentence()}\n{'Team:' if n % 5 < 3 else 'Urgency (1-5):'}") for n in range(200)]
