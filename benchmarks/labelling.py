@@ -2,7 +2,7 @@
 
 1. Rows a second of the stage `label`, through the ledger, as a share of what the same prompts take without it: of
    SmolLM2-135M's `score` in the same batches, and of a plain aiohttp client that makes the same calls of the scripted
-   teacher's server with as many at a time. Interleaved; the median of three ratios each.
+   teacher's server with as many at a time. Interleaved; the median of five ratios each.
 2. `aasut run` labels by that server, with planned faults, and is killed 20 times at random. Counted: calls whose answer
    stood in the ledger at a kill and that were made again, and rows that are neither labelled nor counted as failed.
 """
@@ -47,7 +47,7 @@ from aasut.types import Completion, Example, Message, Request
 
 REVIEWS = Path(__file__).parents[1] / "examples" / "reviews" / "recipe.yaml"
 RULES = dict.fromkeys(("good", "great", "love", "nice", "excellent", "easy", "perfect"), "positive") | {"": "negative"}
-ROWS, REMOTE_ROWS, ROUNDS, KILLS = 192, 960, 3, 20
+ROWS, REMOTE_ROWS, ROUNDS, KILLS = 192, 960, 5, 20
 CONCURRENCY = 16
 LATENCY_S = 0.1
 QUIET = Progress(quiet=True)
