@@ -277,6 +277,6 @@ def test_a_schema_that_decoding_cannot_follow_is_refused_before_anything_is_done
         task = {"kind": "extract", "prompt": "{text}", "schema": {"type": "object", "properties": {"a": part}}}
         path = small_run.write_recipe(tmp_path, small_run.recipe(task=task, student={"model": {"address": "file:x"}}))
         with pytest.raises(RecipeError, match=r"task\.schema cannot be followed") as caught:
-            run(recipes.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True))
+            pipeline.run(recipe.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True))
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "runs").exists()

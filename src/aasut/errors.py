@@ -11,6 +11,7 @@
     ├── ConservationError         rows went missing between the way in and the way out of a stage
     ├── RoundTripError            two written forms of one student disagree
     └── PromptMismatch            a request does not match the prompt that the student was made for
+        └── AmbiguousPrompt       it does, in more than one way
 
 Row faults are not exceptions: stages count them as `failed`, by reason.
 """
@@ -74,3 +75,7 @@ class RoundTripError(AasutError):
 
 class PromptMismatch(AasutError):
     """A request's text does not match the declared prompt template."""
+
+
+class AmbiguousPrompt(PromptMismatch):
+    """A request's text can be read out of the declared prompt template in more than one way."""

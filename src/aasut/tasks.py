@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
-from aasut.errors import PromptMismatch, RecipeError
+from aasut.errors import AmbiguousPrompt, PromptMismatch, RecipeError
 from aasut.types import Message, Role
 
 
@@ -21,7 +21,7 @@ class PromptTemplate:
     """A conversation with named slots, such as `Review: {text}`; `{{` and `}}` are literal braces.
 
     `render` fills the slots; `read` is its inverse and raises PromptMismatch where the text does
-    not match, or could be read in more than one way.
+    not match, AmbiguousPrompt where it could be read in more than one way.
     """
 
     def __init__(self, messages: Sequence[Message]) -> None:
@@ -50,6 +50,11 @@ class PromptTemplate:
     def plain(self) -> list[list[str]]:
         """Roles and texts as plain data."""
         return [[m.role, m.content] for m in self.messages]
+
+    @property
+    def begins_fixed(self) -> bool:
+        """Does it begin with text of its own, and not with a slot?"""
+        return bool(_pieces(self.messages[0].content)[0][0].strip()) if self.messages[0].content else False
 
     def render(self, slots: Mapping[str, str]) -> tuple[Message, ...]:
         missing = [name for name in self.slots if name not in slots]
@@ -81,7 +86,7 @@ class PromptTemplate:
             lazy |= first
             greedy |= second
         if lazy != greedy:
-            raise PromptMismatch(
+            raise AmbiguousPrompt(
                 "The request can be read in more than one way: a slot holds text of the prompt itself.",
                 "Put a marker between the slots that inputs never contain.",
             )

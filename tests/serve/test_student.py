@@ -11,7 +11,7 @@ import pytest
 
 from aasut.engine.base import Scores
 from aasut.engine.scripted import ScriptedEngine
-from aasut.errors import EngineError, ModelError, PromptMismatch, RecipeError
+from aasut.errors import AmbiguousPrompt, EngineError, ModelError, PromptMismatch, RecipeError
 from aasut.export.manifest import StudentCard
 from aasut.serve.student import Answer, ServedStudent, draw
 from aasut.store import file_hash
@@ -85,11 +85,21 @@ def test_what_is_in_neither_prompt_is_refused(messages: list[Message]) -> None:
         student().answer(messages)
 
 
-def test_a_prompt_of_slots_alone_does_not_swallow_a_mistyped_production_prompt() -> None:
-    bare = student("{text}")
+@pytest.mark.parametrize("prompt", ["{text}", "{text}\nTopic:", " {text} ="])
+def test_a_prompt_that_begins_with_a_slot_does_not_swallow_a_mistyped_production_prompt(prompt: str) -> None:
+    bare = student(prompt)
     assert bare.answer(ask("hello")).label == "other"
     with pytest.raises(PromptMismatch):
         bare.answer([Message("user", "Male: hello\nTopic:")])
+
+
+def test_a_request_that_can_be_read_in_two_ways_is_refused_and_not_read_in_another_prompt() -> None:
+    task = Classify(LABELS, PromptTemplate.of("Mail: {text} from {sender}"))
+    both = ServedStudent(task, PromptTemplate.of("Mail: {text}"), Watched(RULES), "mail", "ab" * 32)
+    assert both.read([Message("user", "Mail: hello from Jo")]) == "Mail: hello"
+    with pytest.raises(AmbiguousPrompt):
+        both.read([Message("user", "Mail: a parcel from Rome from Jo")])
+    assert both.read([Message("user", "Mail: hello")]) == "Mail: hello"
 
 
 @pytest.mark.parametrize(("prompt", "answer"), [("Mail: {text}", " other"), ("Mail: {text} Topic: ", "other")])

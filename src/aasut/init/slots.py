@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from aasut.errors import DataError, PromptMismatch
+from aasut.errors import AmbiguousPrompt, DataError, PromptMismatch
 from aasut.init import align, cluster, names
 from aasut.tasks import PromptTemplate
 from aasut.types import Message, Role
@@ -216,10 +216,10 @@ def _read_back(
         try:
             slots = template.read(one)
         except PromptMismatch as mismatch:
-            ambiguous += "more than one way" in mismatch.message
+            ambiguous += isinstance(mismatch, AmbiguousPrompt)
             continue
         if template.render(slots) != one:
-            raise AssertionError(f"{template.plain()} does not give back what it read")
+            raise DataError("The prompt that was found does not give back what it read.", "Write task.prompt yourself.")
         read += 1
         for name, value in slots.items():
             values[name].add(hash(value))

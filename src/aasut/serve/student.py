@@ -11,7 +11,7 @@ from pathlib import Path
 from aasut import tasks
 from aasut.engine import base
 from aasut.engine.base import Engine, Piece, Prompt, Written, write
-from aasut.errors import AasutError, EngineError, PromptMismatch, RecipeError
+from aasut.errors import AasutError, AmbiguousPrompt, EngineError, PromptMismatch, RecipeError
 from aasut.export.manifest import StudentCard
 from aasut.types import Message, Usage
 
@@ -46,9 +46,8 @@ class ServedStudent:
             )
         self.task, self.prompt, self.engine = task, prompt, engine
         self.name, self.file_sha256 = name, file_sha256
-        # A prompt of nothing but slots would read any text at all, a mistyped production prompt too.
-        blank = self.render(dict.fromkeys(prompt.slots, ""))
-        self._readers = [task.prompt, prompt] if blank.strip() else [task.prompt]
+        # A prompt that begins with a slot would take any text for that slot, a mistyped production prompt too.
+        self._readers = [task.prompt, prompt] if prompt.begins_fixed else [task.prompt]
 
     @classmethod
     def load(cls, run_folder: Path) -> ServedStudent:
@@ -74,12 +73,14 @@ class ServedStudent:
     def read(self, messages: Sequence[Message]) -> str:
         """The student's plain prompt for a request written in the task's prompt, or in the student's own.
 
-        Raises PromptMismatch where the request is in neither.
+        Raises PromptMismatch where the request is in neither, AmbiguousPrompt where it can be read in several ways.
         """
         mismatch: PromptMismatch | None = None
         for reader in self._readers:
             try:
                 return self.render(reader.read(messages))
+            except AmbiguousPrompt:
+                raise
             except PromptMismatch as error:
                 mismatch = mismatch or error
         raise mismatch or PromptMismatch("No prompt is declared.")

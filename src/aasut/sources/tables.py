@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aasut.errors import DataError, HashMismatch, PromptMismatch, RecipeError
+from aasut.errors import AmbiguousPrompt, DataError, HashMismatch, PromptMismatch, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import LabelColumn, Table
 from aasut.sources import archives, logs
@@ -245,7 +245,7 @@ class _Collector:
             self.strange = self.strange or fault.found
             raise
         except PromptMismatch as mismatch:
-            twofold = "more than one way" in mismatch.message
+            twofold = isinstance(mismatch, AmbiguousPrompt)
             raise RowFault("ambiguous slots" if twofold else "does not match the prompt") from None
 
     def _text(self, row: Row, column: str) -> str:
