@@ -106,7 +106,8 @@ def run(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _post(port: int, body: bytes) -> tuple[int, Any]:
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n"
     return _send(port, head.encode() + b"Connection: close\r\n\r\n" + body, 20)
 
 

@@ -1,4 +1,4 @@
-"""Hard texts through a whole run: table, splits, teacher, student, files, server. Nothing changes, is lost or obeyed."""
+"""Hard texts through a whole run, from the table to the server. Nothing is changed, lost or obeyed."""
 
 from __future__ import annotations
 
