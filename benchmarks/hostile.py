@@ -58,7 +58,8 @@ def preload() -> None:
     import openvino  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import sklearn.linear_model  # noqa: F401
-    import transformers  # noqa: F401
+    import transformers.models.auto.modeling_auto
+    import transformers.models.llama.modeling_llama  # noqa: F401
 
     import aasut.cli
     import aasut.data.label

@@ -153,7 +153,7 @@ def kills(world: World, count: int, draw: random.Random, tally: Tally) -> None:
         root = world.folder / f"killed-{number}"
         number += 1
         for phase in sorted(planned, key=list(PHASES).index):
-            delivered += kill_once(world, root, phase, draw.random(), tally)
+            delivered += kill_once(world, root, phase, 0.7 * draw.random(), tally)
         same, why = world.same(root)
         tally.add(f"kill {world.name}", same=same, why=f"{why} ({', '.join(planned)})")
         shutil.rmtree(root)

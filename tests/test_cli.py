@@ -287,6 +287,32 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path: Path, aasut: Command) 
         assert len(server.bodies) - before == plain["calls_made_now"] <= total - 8
 
 
+FREEING = """
+    import os, signal
+    from aasut import cli, pipeline
+
+    class Freed:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            sum(range(1000))  # the signal is taken here
+
+    @cli.app.command()
+    def free() -> None:
+        Freed()
+        while True:
+            signal.pause()
+
+    cli.main()
+"""
+
+
+def test_a_signal_while_an_object_is_freed_is_not_lost() -> None:
+    words = [sys.executable, "-c", textwrap.dedent(FREEING), "free"]
+    ended = subprocess.run(words, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (130, 1)
+    assert ended.stderr.startswith("aasut: interrupted")
+
+
 LIMITED = """
     import resource, signal, sys
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -54,7 +54,7 @@ def cases() -> list[Case]:
         "serve at a bad port": ["serve", "nothing", "--port", "http"],
         "chat with nothing": ["chat", "nothing", "--root", "{root}"],
         "chat with a long name": ["chat", "x" * 5000, "--root", "{root}"],
-    }  # fmt: skip
+    }
     found = [Case(f"command: {name}", _maker(listed), limit_s=30) for name, listed in words.items()]
     run = ["run", "{recipe}", "--root", "{root}"]
     found.append(Case("command: standard output is full", _maker(run), output="/dev/full", publishes=True))

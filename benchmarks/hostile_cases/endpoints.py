@@ -26,15 +26,45 @@ from hostile_cases.case import Case, with_recipe
 PLANS: dict[str, tuple[str, dict[str, Any]]] = {  # name: what may come of it, the plan
     **{
         f"always {status}": ("refuse", {"fault": status, "first": 0})
-        for status in (300, 304, 400, 401, 402, 403, 404, 405, 408, 409, 413, 418, 422, 425, 429, 451, 500, 501, 502, 503, 504, 529, 599)
+        for status in (
+            300,
+            304,
+            400,
+            401,
+            402,
+            403,
+            404,
+            405,
+            408,
+            409,
+            413,
+            418,
+            422,
+            425,
+            429,
+            451,
+            500,
+            501,
+            502,
+            503,
+            504,
+            529,
+            599,
+        )
     },
     "429 that says when, then good": ("pass", {"fault": 429, "last": 3, "retry_after_s": 0.2}),
     "429 with a date": ("pass", {"fault": 429, "last": 1, "retry_after_s": 1, "as_date": True}),
     "429 with a year to wait": ("refuse", {"fault": 429, "first": 0, "retry_after_s": 3e7}),
     "401 after some answers": ("refuse", {"fault": 401, "first": 10}),
     "500 with a page": ("refuse", {"fault": 500, "first": 0, "body": "<html>" * 1000}),
-    "400 with control characters": ("refuse", {"fault": 400, "first": 0, "body": '{"error": {"message": "a\\nb\\u001b[31m"}}'}),
-    "401 that repeats the key": ("refuse", {"fault": 401, "first": 0, "body": '{"error": {"message": "bad key sk-SECRET"}}'}),
+    "400 with control characters": (
+        "refuse",
+        {"fault": 400, "first": 0, "body": '{"error": {"message": "a\\nb\\u001b[31m"}}'},
+    ),
+    "401 that repeats the key": (
+        "refuse",
+        {"fault": 401, "first": 0, "body": '{"error": {"message": "bad key sk-SECRET"}}'},
+    ),
     "302 to nowhere": ("refuse", {"fault": 302, "first": 0, "location": "http://127.0.0.1:9/v1"}),
     "302 without an address": ("refuse", {"fault": 302, "first": 0}),
     "307 to a file": ("refuse", {"fault": 307, "first": 0, "location": "file:///etc/passwd"}),
@@ -56,7 +86,7 @@ PLANS: dict[str, tuple[str, dict[str, Any]]] = {  # name: what may come of it, t
     "slow": ("pass", {"fault": "slow", "first": 0, "seconds": 0.2}),
     "no usage": ("pass", {"fault": "no_usage", "first": 0}),
     "all filtered": ("refuse", {"fault": "content_filter", "first": 0}),
-}  # fmt: skip
+}
 RULES = small.RULES
 
 
@@ -78,9 +108,15 @@ def cases() -> list[Case]:
 
 def _case(name: str, url: str, may: str, **more: Any) -> Case:
     endpoint = {
-        "base_url": url, "model": "m", "api_key_env": "", "retries": 2, "timeout_s": 2, "concurrency": 4,
-        "usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 2,
-    } | more  # fmt: skip
+        "base_url": url,
+        "model": "m",
+        "api_key_env": "",
+        "retries": 2,
+        "timeout_s": 2,
+        "concurrency": 4,
+        "usd_per_million_input_tokens": 1,
+        "usd_per_million_output_tokens": 2,
+    } | more
     plain = small.recipe(teacher={"endpoint": endpoint, "max_usd": 5, "max_failed": 0.4})
     return with_recipe(f"endpoint: {name}", plain, may=may, rows=40 if may == "pass" else None, limit_s=60)
 
@@ -167,7 +203,11 @@ RAW: list[tuple[str, str, Reply]] = [
     ("UTF-16", "either", lambda body: http(whole(answer(body)).split(b"\r\n\r\n", 1)[1].decode().encode("utf-16"))),
     ("not UTF-8", "refuse", raw(http(b'{"choices": [{"message": {"content": "\xff"}}]}'))),
     ("an error with status 200", "refuse", raw(http(b'{"error": {"message": "no quota", "code": 429}}'))),
-    ("a stream", "refuse", raw(http(b'data: {"choices": []}\n\ndata: [DONE]\n\n', "Content-Type: text/event-stream\r\n"))),
+    (
+        "a stream",
+        "refuse",
+        raw(http(b'data: {"choices": []}\n\ndata: [DONE]\n\n', "Content-Type: text/event-stream\r\n")),
+    ),
     ("no choices", "refuse", good(choices=[])),
     ("choices are nothing", "refuse", good(choices=None)),
     ("choices are an object", "refuse", good(choices={"0": 1})),
@@ -184,7 +224,11 @@ RAW: list[tuple[str, str, Reply]] = [
     ("answer not in the list", "refuse", lambda _: whole("sideways")),
     ("two answers", "refuse", lambda _: whole("positive or negative")),
     ("always the same answer", "refuse", lambda _: whole("positive")),
-    ("finish reason is a number", "pass", lambda body: whole("", choices=[{"message": {"content": answer(body)}, "finish_reason": 3}])),
+    (
+        "finish reason is a number",
+        "pass",
+        lambda body: whole("", choices=[{"message": {"content": answer(body)}, "finish_reason": 3}]),
+    ),
     ("usage is nothing", "pass", good(usage=None)),
     ("usage is a text", "either", good(usage="12")),
     ("usage is a list", "either", good(usage=[1])),
@@ -201,12 +245,62 @@ RAW: list[tuple[str, str, Reply]] = [
     ("logprobs are empty", "pass", logprobs({"content": []})),
     ("logprobs of nothing", "either", logprobs({"content": [None]})),
     ("logprobs without a token", "either", logprobs({"content": [{"logprob": 0}]})),
-    ("logprobs are texts", "either", logprobs({"content": [{"token": "positive", "logprob": "x", "top_logprobs": [{"token": "positive", "logprob": "x"}]}]})),
-    ("logprobs are NaN", "either", logprobs({"content": [{"token": "positive", "logprob": 0, "top_logprobs": [{"token": "positive", "logprob": float("nan")}]}]})),
-    ("logprobs are infinite", "either", logprobs({"content": [{"token": "positive", "logprob": 0, "top_logprobs": [{"token": "positive", "logprob": float("inf")}]}]})),
-    ("logprobs are 1000", "either", logprobs({"content": [{"token": "positive", "logprob": 0, "top_logprobs": [{"token": "positive", "logprob": 1000}]}]})),
-    ("logprobs of surrogates", "either", logprobs({"content": [{"token": "\ud800", "logprob": 0, "top_logprobs": [{"token": "\udfff", "logprob": -1}]}]})),
-]  # fmt: skip
+    (
+        "logprobs are texts",
+        "either",
+        logprobs(
+            {
+                "content": [
+                    {"token": "positive", "logprob": "x", "top_logprobs": [{"token": "positive", "logprob": "x"}]}
+                ]
+            }
+        ),
+    ),
+    (
+        "logprobs are NaN",
+        "either",
+        logprobs(
+            {
+                "content": [
+                    {
+                        "token": "positive",
+                        "logprob": 0,
+                        "top_logprobs": [{"token": "positive", "logprob": float("nan")}],
+                    }
+                ]
+            }
+        ),
+    ),
+    (
+        "logprobs are infinite",
+        "either",
+        logprobs(
+            {
+                "content": [
+                    {
+                        "token": "positive",
+                        "logprob": 0,
+                        "top_logprobs": [{"token": "positive", "logprob": float("inf")}],
+                    }
+                ]
+            }
+        ),
+    ),
+    (
+        "logprobs are 1000",
+        "either",
+        logprobs(
+            {"content": [{"token": "positive", "logprob": 0, "top_logprobs": [{"token": "positive", "logprob": 1000}]}]}
+        ),
+    ),
+    (
+        "logprobs of surrogates",
+        "either",
+        logprobs(
+            {"content": [{"token": "\ud800", "logprob": 0, "top_logprobs": [{"token": "\udfff", "logprob": -1}]}]}
+        ),
+    ),
+]
 
 
 class _Raw(socketserver.StreamRequestHandler):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import small
+
 from hostile_cases.case import ROWS, Case, run_words
 
 MAKE = """
@@ -113,10 +114,15 @@ def _ggufs() -> list[Case]:
     noise[-50_000:] = b"\xff" * 50_000  # NaNs in bfloat16
     lies["weights are NaN"] = bytes(noise)
     return [
-        _case(f"GGUF: {name}", role, "file:model.gguf", lambda folder, data=data: (folder / "model.gguf").write_bytes(data))
-        for role in ("student", "teacher")
-        for name, data in lies.items()
-    ]  # fmt: skip
+        _case(
+            f"GGUF: {name}",
+            role,
+            "file:model.gguf",
+            lambda folder, data=data: (folder / "model.gguf").write_bytes(data),
+        )
+        for role, every in (("student", 1), ("teacher", 3))
+        for name, data in list(lies.items())[::every]
+    ]
 
 
 def _changed(good: bytes, key: bytes, value: int) -> bytes:
@@ -210,11 +216,18 @@ def _folders() -> list[Case]:
         return change
 
     # These are read in other ways, and fit.
-    fine = ("config: num_hidden_layers 4", "config: vocab_size", "config: max_position_embeddings", "tokenizer larger")
+    fine = (
+        "an index",
+        "config: torch_dtype",
+        "config: num_hidden_layers 4",
+        "config: vocab_size",
+        "config: max_position_embeddings",
+        "tokenizer larger",
+    )
     return [
         _case(
             f"folder: {title}", role, "file:llama", prepare(*changed), "either" if title.startswith(fine) else "refuse"
         )
-        for role in ("student", "teacher")
-        for title, changed in files.items()
+        for role, every in (("student", 1), ("teacher", 3))
+        for title, changed in list(files.items())[::every]
     ]

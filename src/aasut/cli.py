@@ -223,8 +223,17 @@ class _Interrupt(KeyboardInterrupt):
 
 
 def _stop(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends at once; what is committed is kept all the same
+    if number != signal.SIGALRM:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once; what is committed is kept all the same
     raise _Interrupt
+
+
+def _swallowed(found: Any) -> None:
+    """Python throws away what is raised while it frees an object: raise the wish to stop again, a moment later."""
+    if found.exc_type is _Interrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    else:
+        sys.__unraisablehook__(found)
 
 
 def main() -> None:
@@ -232,7 +241,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its number
             stream.reconfigure(errors="backslashreplace")
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    sys.unraisablehook = _swallowed
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -255,6 +265,8 @@ def main() -> None:
         _say(f"{error.filename or 'Standard output'} cannot be used: {error.strerror}. Check it, and run again.")
         code = USER_ERROR
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = sys.__unraisablehook__
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(code if isinstance(code, int) else 0)

@@ -55,8 +55,12 @@ def test_garbage_is_a_failed_row(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [None, {}, [1], "many", {"prompt_tokens": "many"}, {"prompt_tokens": 5}, COUNTS | {"prompt_tokens": -1}]
-)
+    "usage",
+    [
+        None, {}, [1], "many", {"prompt_tokens": "many"}, {"prompt_tokens": 5}, COUNTS | {"prompt_tokens": -1},
+        COUNTS | {"prompt_tokens": 10**400}, COUNTS | {"completion_tokens": 1e308},
+    ],
+)  # fmt: skip
 def test_counts_that_are_garbled_are_missing(usage: Any) -> None:
     assert parse(said("positive", usage=usage), request()) == (Completion("positive"), False)
 

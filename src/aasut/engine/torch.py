@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from aasut.engine import attention
 from aasut.engine.attention import KeyValues
@@ -19,7 +17,8 @@ from aasut.engine.common import PREFIXES_KEPT, begin, plan
 from aasut.engine.decode import Logits, decode
 from aasut.engine.layout import batches
 from aasut.errors import EngineError, ModelError
-from aasut.formats.tokenizer import Tokenizer
+from aasut.formats import safetensors
+from aasut.formats.tokenizer import Tokenizer, read_json
 
 Model = Any  # transformers ships no types for its model classes
 
@@ -53,11 +52,11 @@ def load_model(path: Path, dtype: torch.dtype) -> Model:
     """
     import transformers
 
+    _check_config(path)
     attention.register()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
-        json.loads((path / "config.json").read_text())
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype,
@@ -67,14 +66,33 @@ def load_model(path: Path, dtype: torch.dtype) -> Model:
             ignore_mismatched_sizes=True,  # they are reported below
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # the library raises what its parts raise
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{path} cannot be loaded: {reason}.", "Check the model's files and architecture.") from error
     lacking = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
     if lacking:
         raise ModelError(f"{path} lacks {lacking[0]}, or has it in another shape.", "Fetch the model again.")
+    unused = sorted(name for name in found["unexpected_keys"] if ".layers." in name)
+    if unused:
+        raise ModelError(f"{path} holds {unused[0]}, which its config.json has no use for.", "Fetch the model again.")
     _check_architecture(model, path)
     return model.eval()
+
+
+def _check_config(path: Path) -> None:
+    """Raise ModelError for sizes that are no sizes, or that need more weights than the files can hold."""
+    config = read_json(path / "config.json")
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+        if name in config and (not isinstance(config[name], int) or config[name] < 1):
+            raise ModelError(f"{path}/config.json: {name} is {config[name]!r}.", "Fetch the model again.")
+    width = int(config.get("hidden_size", 1))
+    least = width * max(int(config.get("vocab_size", 1)), width * int(config.get("num_hidden_layers", 1)))
+    held = sum(file.stat().st_size for file in safetensors.files(path))
+    if least > 8 * held:  # even a weight of one bit, eight to a byte, would not fit
+        raise ModelError(
+            f"{path}/config.json tells of {least:,} weights at least, and the files hold {held:,} bytes.",
+            "Fetch the model again.",
+        )
 
 
 def _check_architecture(model: Model, path: Path) -> None:

@@ -45,6 +45,7 @@ def to_folder(path: Path, folder: Path) -> None:
             f"{path} is of the architecture {source.architecture!r}, which is not known.",
             f"Known are: {', '.join(ARCHITECTURES)}.",
         )
+    _check_sizes(source)
     dtype = _dtype(source)
     settings_of_model = config(source, dtype)
     body, settings = tokenizer_gguf.build(source)
@@ -59,6 +60,22 @@ def to_folder(path: Path, folder: Path) -> None:
         _dump(folder / "tokenizer_config.json", settings)
         if isinstance(template, str):
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8", newline="")
+
+
+def _check_sizes(source: Gguf) -> None:
+    """Raise ModelError for a number of layers or heads that the tensors cannot have."""
+    layers, heads, width = (source.get(key) for key in ("block_count", "attention.head_count", "embedding_length"))
+    if not 0 < layers <= len(source.tensors):
+        raise ModelError(f"{source.path} tells of {layers} layers and has {len(source.tensors)} tensors.", REMEDY)
+    kv = source.get("attention.head_count_kv", heads)
+    rows = [
+        source.tensors[f"blk.0.attn_{part}.weight"].shape[0]
+        for part in "qk"
+        if f"blk.0.attn_{part}.weight" in source.tensors
+    ]
+    fits = all(isinstance(n, int) and n > 0 for n in (heads, kv, width))
+    if not fits or any(size % number for size, number in zip(rows, (heads, kv), strict=False)):
+        raise ModelError(f"{source.path} tells of {heads} and {kv} heads, which its tensors do not have.", REMEDY)
 
 
 def config(source: Gguf, dtype: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file with an object in it. Raises ModelError if it is something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}.", "Fetch the model again.") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds no JSON object.", "Fetch the model again.")

@@ -18,6 +18,7 @@ MARKS = "\"'`*"  # that models put around a word
 LEAST_MASS = 0.5  # of the alternatives listed, that must name a choice
 MOST_VAGUE = 0.25  # of that, which may name several
 FLOOR = 1e-6
+MOST_TOKENS = 1 << 31  # of one call; a larger count is no count
 
 
 def parse(raw: bytes, request: Request) -> tuple[Completion, bool]:
@@ -48,7 +49,8 @@ def _usage(plain: Any) -> Usage | None:
         usage = Usage(int(found["prompt_tokens"]), int(found["completion_tokens"]), int(cached))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
-    return usage if min(usage.prompt_tokens, usage.completion_tokens) >= 0 else None
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return usage if all(0 <= count < MOST_TOKENS for count in counts) else None
 
 
 def _logprobs(choice: Any, choices: Sequence[str]) -> tuple[float, ...] | None:
