@@ -154,7 +154,7 @@ def _labelled(before: str) -> bool:
 def _started(members: Sequence[Conversation], draw: random.Random) -> list[align.Pieces]:
     """The text that a few requests share; the shortest of them is the least likely to share words by chance."""
     some = sorted(draw.sample(range(len(members)), min(_FIRST, len(members))))
-    chosen = sorted({members[place] for place in some}, key=lambda one: sum(len(m.content) for m in one))
+    chosen = sorted(dict.fromkeys(members[place] for place in some), key=lambda one: sum(len(m.content) for m in one))
     fixed: list[align.Pieces] = [[message.content] for message in chosen[0]]
     for one in chosen[1:]:
         fixed = [align.narrowed(pieces, message.content) for pieces, message in zip(fixed, one, strict=True)]
