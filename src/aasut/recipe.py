@@ -679,6 +679,6 @@ def _override(plain: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise RecipeError(f"--set {override}: {section} is no section.", "docs/recipe.md lists every field.")
     try:
-        place[field] = _yaml(text)
+        place[field] = _yaml(text) if text else ""  # a shell takes the quotes of '' away
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"--set {_brief(override)}: the value cannot be read.", "Write it as in YAML.") from None
