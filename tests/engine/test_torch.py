@@ -248,7 +248,7 @@ def test_a_damaged_folder_is_refused(models: dict[str, Path], tmp_path: Path) ->
     (cut / "config.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be read"):
         load(cut)
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be read"):
         load(tmp_path / "nothing")
 
 

@@ -91,7 +91,8 @@ def test_a_run_of_the_same_models_tells_the_pace_of_the_next(local: Any, tmp_pat
         assert history.student(store, other) == {}
         assert set(history.teacher(store, other)) == {"tokens", "whole", "request"}
         assert history.student(store, loaded)["position"] == pytest.approx(
-            local[2]["training"]["seconds"] / local[2]["training"]["positions"]
+            local[2]["training"]["seconds"] / local[2]["training"]["positions"],
+            abs=0.05 / local[2]["training"]["positions"],  # the report rounds seconds
         )
 
 

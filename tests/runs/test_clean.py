@@ -73,8 +73,8 @@ def test_a_run_that_went_costs_no_call_to_make_again(root: Path, aasut: Command,
     before = calls(root)
     plain("runs", "clean", "--keep-runs", "0", "--root", root, "--yes")
     assert calls(root) == before > 0
-    assert not (root / "words").exists()
-    assert not (root / "other").exists()
+    assert os.listdir(root / "words") == ["recipe.yaml"]  # what the run can be made from again
+    assert os.listdir(root / "other") == ["recipe.yaml"]
     left = plain("runs", "list", "--root", root)
     assert (left["runs"], left["unknown"], left["earlier_runs"]) == ([], [], 0)
     flags = ["--root", root, "--quiet", "--json", "--set", "name=other", "--set", "seed=9"]
@@ -163,11 +163,11 @@ def test_files_of_the_user_are_left(root: Path, aasut: Command) -> None:
     (root / "words" / "gold.csv").write_text("an hour of work")
     (root / "words" / "card.md").write_text("edited")
     shown = aasut("runs", "clean", "--keep-runs", "0", "--root", root, "--yes").stdout
-    assert sorted(os.listdir(root / "words")) == ["card.md", "gold.csv"]
+    assert sorted(os.listdir(root / "words")) == ["card.md", "gold.csv", "recipe.yaml"]
     joined = shown.replace("\n", "")
     assert f"left: {root}/words/gold.csv" in joined
     assert f"left: {root}/words/card.md" in joined
-    assert not (root / "other").exists()
+    assert os.listdir(root / "other") == ["recipe.yaml"]
 
 
 HOLDER = "import sys; from pathlib import Path; from aasut.store import Store\nwith Store(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"  # noqa: E501

@@ -50,7 +50,7 @@ def line(error: AasutError) -> str:
 
 def test_plain_answers_in_order() -> None:
     def reply(number: int, body: dict[str, Any]) -> Reply:
-        time.sleep(0.05 if number == 0 else 0)  # the first comes last
+        time.sleep(0.5 if number == 0 else 0)  # the first comes last
         return completion("re: " + body["messages"][-1]["content"], tokens=(7, 2))
 
     kept = Kept()
