@@ -37,6 +37,7 @@ PHASES = {  # name: what the progress says when it begins
     "evaluation": '"export ',
 }
 MEASURED = ("report.json", "report.html", "timings.json")  # they hold times
+RECIPE = "recipe.yaml"  # it names its tables by the way to them, which depends on where the run stands
 
 
 class World:
@@ -87,7 +88,7 @@ def hashes(root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {f"stage {s['stage']}": s["content"] for s in report["lineage"]}
     for part in ("verdict", "conservation", "data", "task"):
         found[f"report {part}"] = report[part]
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in MEASURED):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (*MEASURED, RECIPE)):
         found[f"file {path.relative_to(folder)}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     store = root / ".store"
     with Store(store) as opened:

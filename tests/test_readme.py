@@ -49,10 +49,12 @@ def test_the_readmes_commands_are_known() -> None:
             assert words[0] in targets, command
         else:
             assert program == "aasut", command
-            assert words[0] in ("run", "chat", "serve"), command
-            assert aasut(words[0], "--help").returncode == 0
+            assert words[0] in ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor"), command
+            path = words[:2] if words[0] == "runs" else words[:1]
+            shown = aasut(*path, "--help")
+            assert shown.returncode == 0
             for flag in (word for word in words if word.startswith("--")):
-                assert flag in aasut(words[0], "--help").stdout, command
+                assert flag in shown.stdout, command
 
 
 def test_a_finished_run_holds_what_the_readme_says(runs: Path) -> None:
@@ -110,3 +112,71 @@ def test_the_readmes_client_gets_an_answer(port: int) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("negative", "positive")
+
+
+@pytest.fixture(scope="module")
+def log(runs: Path) -> Path:
+    """A log of the requests that the README's application sends, with the answers of the model behind it."""
+    from aasut import recipe
+    from aasut.progress import Progress
+    from aasut.sources import tables
+
+    loaded = recipe.load(ROOT / "examples/reviews/recipe.yaml")
+    task = loaded.task.build()
+    found = tables.read(loaded.data.tables[0], task=task, base=ROOT, progress=Progress(quiet=True)).examples
+    path = runs / "own" / "log.jsonl"
+    path.parent.mkdir()
+    with path.open("w", encoding="utf-8") as file:
+        for example in [one for one in found if one.answer][:240]:
+            messages = [{"role": m.role, "content": m.content} for m in task.prompt.render(example.slots)]
+            said = "positive" if "great" in example.slots["text"] else "negative"
+            answer = {"choices": [{"message": {"role": "assistant", "content": said}}]}
+            file.write(json.dumps({"request": {"model": "big-1", "messages": messages}, "response": answer}) + "\n")
+    return path
+
+
+def test_from_a_log_to_a_student_with_the_readmes_commands(log: Path) -> None:
+    """init, gold, --dry-run, run and runs on one's own log, against a teacher over HTTP that fails as planned."""
+    folder = log.parent
+
+    def here(*arguments: str, stdin: str = "", good: int = 0) -> str:
+        command = [sys.executable, "-m", "aasut", *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=folder, timeout=300)
+        assert done.returncode == good, done.stdout + done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    assert "read back from 240 of 240" in here("init", "log.jsonl", "--out", "log.yaml")
+    assert "aasut gold" in here("run", "log.yaml", good=1)
+    assert "60 rows answered" in here("gold", "log.yaml", "--count", "60", stdin="1\n2\n" * 30)
+    (folder / "rules.yaml").write_text("{great: positive, good: positive, love: positive, '': negative}")
+    (folder / "plan.yaml").write_text(
+        "{seed: 1, faults: [{fault: 429, share: 0.05, retry_after_s: 0.2}, {fault: hang_up, share: 0.03}]}"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-m", "aasut", "teacher", "rules.yaml", "--faults", "plan.yaml", "--port", "0"],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=folder,
+    )  # fmt: skip
+    try:
+        assert server.stderr is not None
+        ready = re.search(r"http://[^ ]+/v1", server.stderr.readline())
+        assert ready is not None
+        own = ["--set", f"teacher.endpoint.base_url={ready[0]}", "--set", "teacher.endpoint.api_key_env="]
+        forecast = json.loads(_json(here("run", "log.yaml", *own, "--dry-run", "--json")))
+        finished = json.loads(_json(here("run", "log.yaml", *own, "--json")))
+        assert forecast["total"]["calls"] == finished["calls_made_now"] > 0
+        assert json.loads(_json(here("run", "log.yaml", *own, "--json")))["calls_made_now"] == 0
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert [run["name"] for run in json.loads(_json(here("runs", "list", "--json")))["runs"]] == ["log"]
+    assert "evaluate" in here("runs", "tree", "log")
+    assert "All is as it was made" in here("runs", "verify")
+    assert "nothing" in here("runs", "clean", "--older-than", "30d").casefold()
+    assert "negative" in here("chat", "log", stdin="it broke after a day\n")
+
+
+def _json(output: str) -> str:
+    """The line of a command's answer: neither progress nor a message."""
+    return next(
+        line for line in output.splitlines() if line.startswith("{") and line[:9] not in ('{"step": ', '{"message')
+    )

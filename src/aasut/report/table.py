@@ -53,7 +53,7 @@ def parameters(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-SCORES = {"classify": ("accuracy", "Macro-F1"), "generate": ("exact", "Word F1"), "extract": ("exact", "fields right")}
+SCORES = {"classify": ("accuracy", "Macro-F1"), "generate": ("exact", "Word F1"), "extract": ("exact", "fields")}
 
 
 def score_names(facts: Facts) -> tuple[str, str]:
@@ -137,7 +137,7 @@ def _results(facts: Facts) -> Table:
         f"{confidence} interval",
         *([near] if text else []),
         "requests/s",
-        "tokens/req",
+        *([] if text else ["tokens/req"]),
         "$/million",
         "cheaper",
     ):
@@ -150,7 +150,7 @@ def _results(facts: Facts) -> Table:
             interval(result["ci95"]),
             *([percent(finer(result))] if text else []),
             number(result["requests_per_s"]),
-            number(result["tokens_per_request"]),
+            *([] if text else [number(result["tokens_per_request"])]),
             money(result["usd_per_million_requests"]),
             cheaper(result, facts["teacher"]),
             style="bold" if role == "student" else "",
