@@ -16,7 +16,7 @@ from aasut.recipe import Recipe
 HEAD = """# The recipe
 
 One YAML file describes a whole run. Defaults < recipe < command-line flags (`--set section.field=value`).
-Unknown fields are refused. This page is made from `src/aasut/recipe.py` by `make docs`.
+Unknown fields are refused. This page is made from `src/aasut/recipe/` by `make docs`.
 """
 
 

@@ -238,7 +238,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_every_validator_of_the_recipe_is_tested_above() -> None:
     """The sentences that validators raise, found in their source, each stand among REFUSED's words."""
-    source = Path(recipes.__file__).read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(recipes.__file__).parent.glob("*.py"))
     raised = re.findall(r'raise ValueError\(\s*f?"([^"]*)"', source)
     tested = [says for *_, says in [*REFUSED, *FREE]] + [
         "uses a slot that task.prompt does not have",

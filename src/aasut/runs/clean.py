@@ -1,8 +1,9 @@
 """`aasut runs clean`: makes room without breaking lineage.
 
 What a run that stays was made from stays too, whoever made it; the ledger of answers is never
-touched, and a run's folder keeps its recipe. Records go first, all at once, then files: a kill in between leaves files without a record,
-which the store does not count as its own and the next clean-up takes away.
+touched, and a run's folder keeps its recipe. Records go first, all at once, then files: a kill in
+between leaves files without a record, which the store does not count as its own and the next
+clean-up takes away.
 """
 
 from __future__ import annotations

@@ -1,0 +1,35 @@
+"""The recipe: one file describes a whole run. Defaults < recipe < command-line flags, and no fourth layer."""
+
+from aasut.recipe.data import Data, GroupColumn, LabelColumn, Range, Split, Table
+from aasut.recipe.file import LONGEST, load, parse, text_at
+from aasut.recipe.models import Endpoint, ModelAddress, Student, Teacher
+from aasut.recipe.recipe import ApiPrice, Economics, Evaluate, Export, Recipe
+from aasut.recipe.section import Section
+from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask
+
+__all__ = [
+    "LONGEST",
+    "AnyTask",
+    "ApiPrice",
+    "ClassifyTask",
+    "Data",
+    "Economics",
+    "Endpoint",
+    "Evaluate",
+    "Export",
+    "ExtractTask",
+    "GenerateTask",
+    "GroupColumn",
+    "LabelColumn",
+    "ModelAddress",
+    "Range",
+    "Recipe",
+    "Section",
+    "Split",
+    "Student",
+    "Table",
+    "Teacher",
+    "load",
+    "parse",
+    "text_at",
+]
