@@ -19,9 +19,8 @@ Q8_0 = 0.53  # of bfloat16's size
 CHECKPOINT_BYTES = 14  # a trained parameter: master, two moments, best
 BASE_GB = 0.7  # Python with PyTorch and transformers
 LIGHT_GB = 0.2  # Python with scikit-learn and the report's charts
-# Bytes that stages leave beside models: of a labelled row, of a tested one, of a linear student for each
-# character that it was fitted on, of a report.
-LABEL_BYTES, PREDICTION_BYTES, LINEAR_BYTES, REPORT_BYTES = 90, 230, 2.0, 240_000
+# Bytes that stages leave beside models: of a labelled row, of a tested one, of a report.
+LABEL_BYTES, PREDICTION_BYTES, REPORT_BYTES = 90, 230, 240_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Sizes:
         """Gigabytes that a stage leaves on the disk; the export lies in the store and in the run's folder."""
         small = stage.ledger_bytes + LABEL_BYTES * stage.units["rows.labelled"]
         small += PREDICTION_BYTES * stage.units["rows.tested"] + REPORT_BYTES * stage.units["report"]
-        small += LINEAR_BYTES * (stage.units["linear.characters"] + 2 * stage.units["linear.exported"])
+        small += stage.units["linear.bytes"]
         large = 0.0
         if stage.name in ("initialise", "train"):
             large = self.student_gb

@@ -20,7 +20,7 @@ from aasut.forecast.stand_in import Asked, tokenizer_of
 from aasut.formats.tokenizer import read_json
 from aasut.recipe import Recipe
 from aasut.store import Artefact
-from aasut.student import train
+from aasut.student import linear, train
 from aasut.types import Example, Usage
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def _teacher(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> Non
 
 def _linear(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
     stage.units["linear.fit"] += 1
-    stage.units["linear.characters"] += sum(len(train.linear_prompt(recipe, example)) for example in pool)
+    texts = [train.linear_prompt(recipe, example) for example in pool]
+    stage.units["linear.characters"] += sum(map(len, texts))
+    stage.units["linear.bytes"] += linear.file_bytes(texts, len(recipe.task.build().answers))
 
 
 def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
@@ -160,7 +162,9 @@ def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Examp
 
 def _export(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
     if recipe.student.initialise == "linear":
-        stage.units["linear.exported"] += sum(len(train.linear_prompt(recipe, example)) for example in pool)
+        texts = [train.linear_prompt(recipe, example) for example in pool]
+        copies = 2  # in the store and in the run's folder
+        stage.units["linear.bytes"] += copies * linear.file_bytes(texts, len(recipe.task.build().answers))
         return
     stage.units["export.student"] += 1
     stage.units["export.q8_0"] += int(recipe.export.q8_0)
