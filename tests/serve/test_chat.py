@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -111,7 +112,8 @@ class Terminal:
         """What is shown up to and with `text`, since the last call."""
         deadline = time.monotonic() + 20
         while text not in self.shown:
-            assert time.monotonic() < deadline, self.shown
+            ready, _, _ = select.select([self.master], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, self.shown
             try:
                 self.shown += os.read(self.master, 4096).decode()
             except OSError:
@@ -121,6 +123,12 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C once it waits: a signal between Python's last look and the read would wait for a key."""
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+        self.process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
         self.wait_for("code 0")
@@ -155,7 +163,7 @@ def test_several_slots_are_asked_for_by_name_and_ctrl_d_ends() -> None:
 def test_ctrl_c_ends_cleanly() -> None:
     terminal = Terminal()
     terminal.wait_for("text> ")
-    terminal.process.send_signal(signal.SIGINT)
+    terminal.interrupt()
     terminal.end()
     assert "Traceback" not in terminal.shown
 
