@@ -87,8 +87,10 @@ def test_input_that_is_not_utf8_is_one_clear_error() -> None:
     assert [line.split()[0] for line in out.getvalue().splitlines()] == ["error:", "positive"]
 
 
+# A job in the background of a shell has SIGINT ignored, and so have its children.
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 from test_chat import *
 code = chat(student({prompt!r}), sys.stdin, sys.stdout, as_json={as_json})
