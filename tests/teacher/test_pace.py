@@ -124,6 +124,28 @@ def test_calls_are_let_through_up_to_the_limit() -> None:
     assert (seen, pace.in_flight, pace.answers) == (10, 0, 200)
 
 
+def test_an_answer_keeps_its_place_until_it_is_entered() -> None:
+    async def trial() -> None:
+        pace = Pace(2, pause_s=0.0, patience_s=1.0)
+        first, second = await pace.enter(), await pace.enter()
+        third = asyncio.create_task(pace.enter())
+        pace.hold()
+        pace.leave(first, "answered")
+        await asyncio.sleep(0)
+        assert not third.done()
+        pace.leave(second, "overloaded")  # its place is free
+        await asyncio.sleep(0)
+        fourth = asyncio.create_task(pace.enter())
+        await asyncio.sleep(0)
+        assert third.done()
+        assert not fourth.done()
+        pace.entered(1)
+        pace.leave(third.result(), "broken")
+        assert await asyncio.wait_for(fourth, 1) >= first
+
+    asyncio.run(trial())
+
+
 def test_what_a_server_bears_is_found() -> None:
     """It takes 6 calls at once and refuses others: all are served, with few refusals, and the limit stays near 6."""
     refused = 0

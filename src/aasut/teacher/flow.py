@@ -57,6 +57,10 @@ class Flow:
             raise job.fault
         return [job.found[number] for number in range(job.begun)]
 
+    def call(self, function: Callable[[int], None], number: int) -> None:
+        """Have a function called in the loop's thread."""
+        self._loop.call_soon_threadsafe(function, number)
+
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """Run `last` in the loop, and end it."""
         asyncio.run_coroutine_threadsafe(last, self._loop).result(LAST_WORDS_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,8 +77,17 @@ class OpenAiTeacher:
         """See `teacher.base.Remote`."""
         if self._flow is None:
             self._flow = Flow(self._answer, self._rest, AHEAD * self.concurrency)
+        flow = self._flow
         self.pace.begin()
-        return self._flow.run(requests, keep)
+
+        def enter(answered: Sequence[tuple[Request, Completion]]) -> None:
+            try:
+                if keep is not None:
+                    keep(answered)
+            finally:
+                flow.call(self.pace.entered, len(answered))
+
+        return flow.run(requests, enter)
 
     def close(self) -> None:
         if self._flow is not None:
@@ -113,7 +122,9 @@ class OpenAiTeacher:
                 found = await self._paid(request)
                 if isinstance(found, Completion) or found.status not in RETRIED or found.penniless:
                     outcome = "answered"
-                    return found if isinstance(found, Completion) else self._refused(found)
+                    answer = found if isinstance(found, Completion) else self._refused(found)
+                    self.pace.hold()
+                    return answer
                 outcome = "overloaded" if found.status in OVERLOADED else "broken"
                 reason, wait_s = f"status {found.status}: {found.message}", found.wait_s
             except Broken as error:
@@ -127,6 +138,7 @@ class OpenAiTeacher:
                 raise self._fault(f"{reason}; {hopeless}")
         if self.pace.answers - before < ALIVE:
             raise self._fault(reason)
+        self.pace.hold()
         return Completion("", failure=f"no answer in {self.endpoint.retries + 1} attempts")
 
     async def _paid(self, request: Request) -> Completion | Reply:

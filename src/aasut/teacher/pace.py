@@ -75,6 +75,9 @@ class Limit:
 class Pace:
     """Lets calls through: at most `limit` at a time, and none during a pause that the endpoint asked for.
 
+    An answer on `hold` keeps a place, of the most that there are, until it is `entered`: what has to be asked
+    again after a kill is then never more than the most calls in flight.
+
     `pause_s` is the mean pause before a second attempt, doubled for each further one, at random
     between zero and twice that (full jitter). `patience_s`: seconds without any answer that are borne.
     For one event loop; `clock` and `draw` (uniform between two numbers) can be given for trials.
@@ -91,7 +94,7 @@ class Pace:
     ) -> None:
         self.limit = Limit(most)
         self.pause_s, self.patience_s = pause_s, patience_s
-        self.in_flight = self.answers = self.retries = 0
+        self.in_flight = self.unentered = self.answers = self.retries = 0
         self._clock, self._draw = clock, draw
         self._closed_until = self._failing_since = -math.inf
         self._failures = 0  # in a row
@@ -132,6 +135,15 @@ class Pace:
         self.in_flight -= 1
         self._wake()
 
+    def hold(self) -> None:
+        """Keep a place for an answer until it is entered; for calling before `leave`."""
+        self.unentered += 1
+
+    def entered(self, answers: int) -> None:
+        """So many answers are where nothing can lose them."""
+        self.unentered = max(self.unentered - answers, 0)
+        self._wake()
+
     def begin(self) -> None:
         """Forget what was seen of an endpoint of which nothing was asked for a while."""
         self._failures = 0
@@ -165,7 +177,7 @@ class Pace:
                 self._timer = asyncio.get_running_loop().call_later(left, self._reopen)
             return
         room = 1 if self._down >= 0 else int(self.limit.now)
-        while self._waiting and self.in_flight < room:
+        while self._waiting and self.in_flight < min(room, self.limit.most - self.unentered):
             turn = self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
