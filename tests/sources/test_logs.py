@@ -11,11 +11,12 @@ import pytest
 
 from aasut.errors import AasutError, DataError, RecipeError
 from aasut.progress import Progress
+from aasut.prompts import PromptTemplate
 from aasut.recipe import Table
 from aasut.sources import tables
 from aasut.sources.logs import UnknownShape, answers_a_batch, batch_answer, logged
 from aasut.sources.rows import RowFault
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.types import Message
 
 TURNS = [{"role": "system", "content": "Sort mail."}, {"role": "user", "content": "Mail: नमस्ते"}]

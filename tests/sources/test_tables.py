@@ -14,9 +14,10 @@ import pytest
 
 from aasut.errors import AasutError, DataError, HashMismatch, RecipeError
 from aasut.progress import Progress
+from aasut.prompts import PromptTemplate
 from aasut.recipe import Table
 from aasut.sources import tables
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.types import Example
 
 TASK = Classify(("negative", "positive"), PromptTemplate.of("{text}"))

@@ -8,9 +8,10 @@ import pytest
 
 from aasut.errors import AasutError, DataError
 from aasut.progress import Progress
+from aasut.prompts import PromptTemplate
 from aasut.recipe import Table
 from aasut.sources import tables
-from aasut.tasks import Extract, PromptTemplate
+from aasut.tasks import Extract
 from aasut.types import Example
 
 SCHEMA = {
