@@ -71,7 +71,6 @@ def run(
         seed=recipe.seed,
         adjudicate=wishes.adjudicate,
     )
-
     flags = "" if root == Path("runs") else f" --root {shlex.quote(str(root))}"
 
     def state() -> dict[str, Any]:
@@ -92,7 +91,9 @@ def run(
         announce = announce or (lambda address: progress.say(f"Answer at {address} (Ctrl-C stops)"))
         measured = partial(_measured, session, task, recipe.evaluate.confidence)
         if wishes.web:
-            _serve(session, wishes.port, measured, lambda: state()["next"], announce)
+            from aasut.gold import web
+
+            web.serve(session, wishes.port, measured, lambda: state()["next"], announce)
         else:
             terminal.sit(session, stdin, stdout, measured=measured)
     return state()
@@ -111,20 +112,6 @@ def _answers_of(target: str, recipe: Recipe, base: Path) -> Path:
 def _measured(session: Session, task: Task, confidence: float) -> str:
     """How far people agree, in a few words."""
     return status.note(status.agreed(session.queue, session.rows, task, confidence, by=BLIND_STEP))
-
-
-def _serve(
-    session: Session,
-    port: int,
-    measured: Callable[[], str],
-    following: Callable[[], list[str]],
-    announce: Callable[[str], None],
-) -> None:
-    from aasut.evaluate.metrics import quantile
-    from aasut.gold import web
-
-    quantile(0.975, 10, 10)  # loads what intervals need while nobody waits
-    web.serve(session, port, measured, following, announce)
 
 
 def find(target: str, root: Path) -> tuple[Recipe, Path]:
