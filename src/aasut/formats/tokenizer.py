@@ -98,6 +98,10 @@ class Tokenizer:
         """The tokenizer in the form of tokenizer.json."""
         return str(self._inner.to_str())
 
+    def vocabulary(self) -> dict[str, int]:
+        """The number of each token by its written form, control tokens included."""
+        return dict(self._inner.get_vocab(with_added_tokens=True))
+
     def token_id(self, token: str) -> int | None:
         """The id of one token by its name, control tokens included."""
         found = self._inner.token_to_id(token)
