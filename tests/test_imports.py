@@ -29,6 +29,7 @@ LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
+    "publish": {"pipeline"},
     "pipeline": {"cli", "forecast"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},
