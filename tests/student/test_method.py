@@ -7,7 +7,7 @@ from aasut.student import method
 from aasut.student.method import Method, Offer, choose, settle
 
 SCRIPTED, ANSWERS, LISTED = Offer("scripted"), Offer("endpoint"), Offer("endpoint", alternatives=20)
-SAME, OTHER = Offer("model"), Offer("model", difference="token 7 is 'a' in the teacher and 'b' in the student")
+SAME, OTHER = Offer("model"), Offer("model", obstacle="token 7 is 'a' in the teacher and 'b' in the student")
 
 
 def refusal(loss: str) -> str:
@@ -90,7 +90,7 @@ def test_an_endpoint_whose_tokens_are_not_the_students_is_learned_by_its_texts()
     assert settle(chosen, 0.97) is chosen
     text = settle(chosen, 0.2)
     assert text.name == "fine_tune"
-    assert "only 20% of the endpoint's tokens" in text.reason
-    with pytest.raises(RecipeError, match="only 20% of the endpoint's tokens"):
+    assert "only 20% of the endpoint's answers" in text.reason
+    with pytest.raises(RecipeError, match="only 20% of the endpoint's answers"):
         settle(choose("sparse_kd", "forward_kl", LISTED, refusal), 0.2)
     assert settle(Method("cached_kd", ""), 0.0).name == "cached_kd"

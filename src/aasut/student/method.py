@@ -21,7 +21,8 @@ LABELS = "labels"
 METHODS = ("fine_tune", "sparse_kd", "cached_kd", "live_kd", "text_kd")
 CACHED = ("sparse_kd", "cached_kd")  # methods that learn from a logit cache
 ON_TEXT = ("cross_entropy", "forward_kl")  # losses that the one right token has; there they are the same
-LEAST_MATCHED = 0.5  # of the answers' tokens, that an API's tokens must be, for its alternatives to be learned
+SAME = "the student's tokenizer"
+LEAST_MATCHED = 0.5  # of an API's answers, whose tokens must be the student's, for its alternatives to be learned
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,25 @@ class Offer:
     """What a teacher gives beside its answers.
 
     alternatives  how many an API lists to each token; 0 for none
-    difference    in what a local model's tokenizer differs from the student's; "" where they do the same
+    obstacle      why a local model's distribution is none over the student's tokens; "" where it is one
     """
 
     source: Literal["scripted", "endpoint", "model"]
     alternatives: int = 0
-    difference: str = ""
+    obstacle: str = ""
 
     @property
     def name(self) -> str:
         """The best method for what is offered, dense losses aside."""
         if self.source == "model":
-            return "text_kd" if self.difference else "cached_kd"
+            return "text_kd" if self.obstacle else "cached_kd"
         return "sparse_kd" if self.alternatives else "fine_tune"
 
     @property
     def said(self) -> str:
         """What is offered, as a sentence without its full stop."""
         if self.source == "model":
-            return (
-                f"the local teacher's tokenizer is not the student's: {self.difference}"
-                if self.difference
-                else "the local teacher has the student's tokenizer"
-            )
+            return f"the local teacher has {'other tokens: ' + self.obstacle if self.obstacle else SAME}"
         if self.alternatives:
             return f"the endpoint lists {self.alternatives} alternatives to each token of its answers"
         return f"the {'endpoint is asked for' if self.source == 'endpoint' else 'scripted teacher gives'} answers alone"
@@ -107,19 +104,19 @@ def choose(wanted: str, loss: str, offer: Offer, refusal: Callable[[str], str]) 
 
 
 def settle(method: Method, matched: float) -> Method:
-    """`sparse_kd` once the answers are there: `matched` of their tokens are the student's own tokens.
+    """`sparse_kd` once the answers are there: the share `matched` of them has the student's own tokens.
 
     Too few: the answers alone are learned. Raises RecipeError where the recipe insists on `sparse_kd`.
     """
     if method.name != "sparse_kd" or matched >= LEAST_MATCHED:
         return method
-    found = f"only {matched:.0%} of the endpoint's tokens are the student's tokens"
+    found = f"only {matched:.0%} of the endpoint's answers have the student's tokens"
     if not method.chosen:
         raise RecipeError(
             f"student.method: sparse_kd learns token by token, and {found}.",
             "Set student.method: fine_tune, or take a student with the endpoint's tokenizer; the answers are kept.",
         )
-    return replace(method, name="fine_tune", reason=f"{found}, so its alternatives cannot be learned")
+    return replace(method, name="fine_tune", reason=f"{found}, so the texts alone are learned")
 
 
 def _automatic(loss: str, offer: Offer, bent: str) -> Method:
@@ -131,7 +128,7 @@ def _automatic(loss: str, offer: Offer, bent: str) -> Method:
 def _check(wanted: str, offer: Offer) -> None:
     """Raise RecipeError where the teacher does not offer what a method needs."""
     if wanted in ("cached_kd", "live_kd") and offer.name != "cached_kd":
-        needs = "a local teacher with the student's tokenizer"
+        needs = f"a local teacher with {SAME}"
     elif wanted == "sparse_kd" and offer.name != "sparse_kd":
         needs = "an endpoint with logprobs: true"
     elif wanted == "text_kd" and offer.source != "model":
