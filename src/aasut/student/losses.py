@@ -1,84 +1,112 @@
 """SEAM: losses. `(hidden states, output weight, target, allowed) -> sum of the loss`.
 
 A loss takes hidden states and the output weight, not logits, so that the projection can be fused
-with it. It returns a sum; the caller divides once by the global number of targets, so that the
-gradient does not depend on how a step is cut into micro-batches.
+with it. It returns a sum over positions, in nats; the caller divides once by the global number of
+targets, so that the gradient does not depend on how a step is cut into micro-batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from aasut.errors import RecipeError
+from aasut.student import fused
+from aasut.student.targets import Dense, Sparse, Target
 
-BLOCK_ROWS = 256
+Loss = Callable[[torch.Tensor, torch.Tensor, Target, torch.Tensor | None], torch.Tensor]
 
-Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+# What each loss is not linear in: "" where the mean over samples of a teacher's distribution has the right gradient.
+LOSSES: dict[str, str] = {
+    "cross_entropy": "",
+    "forward_kl": "",
+    "reverse_kl": "the logarithm of the teacher's probability of every token, which is 0 where none was drawn",
+    "jsd": "the logarithm of a mixture with the teacher's distribution",
+    "skewed_kl": "the logarithm of a mixture with the teacher's distribution",
+    "total_variation": "the absolute difference from the teacher's distribution",
+}
 
 
 def cross_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, allowed: torch.Tensor | None = None
+    hidden: torch.Tensor, weight: torch.Tensor, target: Target, allowed: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Sum over rows of -Σ_v target_v log q_v, with q = softmax over the allowed v of hidden · weight_v.
 
-    hidden [rows, d] · weight [V, d] · target [rows, V], nonnegative, in any total mass, or [rows] whole
-    numbers, the one v that is right · allowed [rows, V], None for all. Computed in float32. Its gradient in
-    the logits is (target's mass) q - target.
+    hidden [n, d] · weight [V, d] · target: `targets.Target`, or float [n, V], nonnegative, in any total mass
+    · allowed [n, V] bool, with a float target only, None for all. Computed in float32. Its gradient in the
+    logits is (target's mass) q - target.
     """
-    if target.ndim == 1:
-        total: torch.Tensor = _OneRight.apply(hidden, weight, target)  # type: ignore[no-untyped-call]
-        return total
-    logits = hidden.float() @ weight.float().T
+    if isinstance(target, torch.Tensor) and target.ndim == 2:
+        logits = hidden.float() @ weight.float().T
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, float("-inf"))
+        logq = torch.log_softmax(logits, dim=1).masked_fill(target == 0, 0.0)
+        return -(target * logq).sum()
     if allowed is not None:
-        logits = logits.masked_fill(~allowed, float("-inf"))
-    logq = torch.log_softmax(logits, dim=1).masked_fill(target == 0, 0.0)
-    return -(target * logq).sum()
+        raise ValueError("allowed columns go with a float target")
+    return fused.loss(hidden, weight, target, "cross_entropy", 0.5, 0.1)
 
 
-class _OneRight(torch.autograd.Function):
-    """Cross-entropy to one right column a row. The gradient is made in the forward pass, block by block.
+@dataclass(frozen=True)
+class Divergence:
+    """One of LOSSES against `targets.Target`, with what it is set to: see `divergences` for the formulas."""
 
-    At most a [BLOCK_ROWS, V] block of logits is held; the weight gets no gradient.
+    name: str
+    beta: float
+    alpha: float
+
+    def __call__(
+        self, hidden: torch.Tensor, weight: torch.Tensor, target: Target, allowed: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The sum over n rows, in nats, at least 0. hidden [n, d] · weight [V, d] · allowed None.
+
+        Raises RecipeError where the loss cannot be taken on such a target. Against one right token a row,
+        forward KL is cross-entropy.
+        """
+        if allowed is not None:
+            raise ValueError("allowed columns go with cross-entropy")
+        if isinstance(target, Dense):
+            return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha)
+        if isinstance(target, Sparse):
+            if reason := refusal(self.name, sparse=True):
+                raise RecipeError(reason, "Choose forward_kl, or a teacher that runs alongside.")
+        elif self.name != "forward_kl" or target.ndim != 1:
+            raise RecipeError(
+                f"The loss {self.name} needs a teacher's distribution over all tokens; here are right answers alone.",
+                "Choose cross_entropy.",
+            )
+        return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha)
+
+
+def refusal(name: str, sparse: bool) -> str:
+    """Why that loss cannot be taken on sparse targets; "" where it can, and for a teacher's whole distribution."""
+    if not sparse or not LOSSES[name]:
+        return ""
+    return (
+        f"The loss {name} is biased on sampled targets: it takes {LOSSES[name]},"
+        " so that its mean over samples is not its value on the teacher's distribution."
+    )
+
+
+def get(name: str, *, beta: float = 0.5, alpha: float = 0.1) -> Loss:
+    """The loss of that name; beta is the teacher's weight in `jsd`, alpha its weight in `skewed_kl`.
+
+    Raises RecipeError for an unknown name, or a weight that makes the loss another one.
     """
-
-    @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        matrix = weight.float()
-        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        gradient = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device)
-        for start in range(0, len(target), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            logits = hidden[rows].float() @ matrix.T
-            right = target[rows, None]
-            log_mass = torch.logsumexp(logits, dim=1, keepdim=True)
-            total += (log_mass - logits.gather(1, right)).double().sum()
-            q = logits.sub_(log_mass).exp_()
-            q.scatter_add_(1, right, -torch.ones_like(right, dtype=q.dtype))
-            gradient[rows] = q @ matrix
-        ctx.save_for_backward(gradient)
-        ctx.dtype = hidden.dtype
-        return total.float()
-
-    @staticmethod
-    def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grad[0]).to(ctx.dtype), None, None
+    if name not in LOSSES:
+        raise RecipeError(f"There is no loss {name!r}.", f"Choose one of: {', '.join(sorted(LOSSES))}.")
+    for loss, word, weight in (("jsd", "beta", beta), ("skewed_kl", "alpha", alpha)):
+        if name == loss and not 0 < weight < 1:
+            raise RecipeError(
+                f"The loss {name} has {word} {weight}: the mixture would be one of the two distributions alone.",
+                f"Set {word} between 0 and 1, or choose forward_kl or reverse_kl.",
+            )
+    return cross_entropy if name == "cross_entropy" else Divergence(name, beta, alpha)
 
 
 def entropy(target: torch.Tensor) -> torch.Tensor:
     """Sum over rows of -Σ_v t_v log t_v: the least that the cross-entropy can be."""
     total: torch.Tensor = -torch.special.xlogy(target, target).sum()
     return total
-
-
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy}
-
-
-def get(name: str) -> Loss:
-    """The loss of that name. Raises RecipeError for an unknown one."""
-    if name not in LOSSES:
-        raise RecipeError(f"There is no loss {name!r}.", f"Choose one of: {', '.join(sorted(LOSSES))}.")
-    return LOSSES[name]
