@@ -19,7 +19,8 @@ from aasut.data.panel import (
     worked,
 )
 from aasut.errors import DataError
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify, Extract, Generate
 from aasut.types import Completion, Example, Message
 
 TEMPLATE = PromptTemplate.of([{"role": "system", "content": "Sort."}, {"role": "user", "content": "Q: {text}"}])

@@ -17,9 +17,10 @@ import uvicorn
 
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError, TeacherError
+from aasut.prompts import PromptTemplate
 from aasut.serve import api
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.ledger import Ledger
 from aasut.teacher.openai import OpenAiTeacher

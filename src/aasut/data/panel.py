@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from aasut.errors import DataError
-from aasut.tasks import PromptTemplate, Task
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Task
 from aasut.types import Completion, Example, Message, Request
 
 Floats = NDArray[np.float64]

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
 from aasut.recipe.models import Student, Teacher
 from aasut.recipe.section import NonNegative, Positive, Section
 from aasut.recipe.task import AnyTask
-from aasut.tasks import PromptTemplate
 
 
 class Export(Section):
