@@ -23,7 +23,7 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
         for key in ("candidates", "committee"):
             plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
     if recipe.student.initialise != "linear":
-        plain["student"] |= {"epochs": small["epochs"], "checks": 1}
+        plain["student"] |= {"epochs": small["epochs"], "checks": 1, "patience": 0}
     plain.setdefault("evaluate", {})["timing_requests"] = small["timing_requests"]
     plain.setdefault("export", {})["round_trip"] = small["round_trip"]
     return Recipe.model_validate(plain)
