@@ -30,6 +30,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
     "publish": {"pipeline"},
+    "workshop": {"pipeline"},
     "pipeline": {"cli", "forecast", "doctor"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},

@@ -202,7 +202,9 @@ def _floor(name: str, sample: Sample) -> float:
     if name != "cross_entropy":
         return 0.0
     weight = sample.weight.double()
-    return sum(float(reference.entropy(part.double() @ weight.T).sum()) for part in sample.hidden.split(SLICE))
+    starts = range(0, len(sample.hidden), SLICE)
+    logits = (sample.hidden[start : start + SLICE].double() @ weight.T for start in starts)
+    return sum(float(reference.entropy(part).sum()) for part in logits)
 
 
 def _relative(found: torch.Tensor, right: torch.Tensor) -> float:

@@ -22,7 +22,6 @@ from aasut.sources import models
 from aasut.store import Artefact, Store, fingerprint_of
 from aasut.student import train
 from aasut.student.objective import Objective, Row
-from aasut.student.trainer import micro_batches
 from aasut.types import Example, Label
 
 ROWS = 8
@@ -65,19 +64,19 @@ class Subject:
         picked = [kept[i] for i in chosen]
         return cls(
             recipe, model, tokenizer, tuple(example for example, _ in picked),
-            tuple(by_id[example.id] for example, _ in picked), tuple(row for _, row in picked), tree, answers, len(kept),
+            tuple(by_id[example.id] for example, _ in picked), tuple(row for _, row in picked), tree, answers,
+            len(kept),
         )  # fmt: skip
 
     @property
     def objective(self) -> Objective:
         """What training would take the loss of."""
-        return train.objective_of(self.model, self.tree)
+        return train.objective_of(self.tree)
 
     def loss(self, chosen: Sequence[int], micro: int = 1) -> Any:
         """The loss of some rows, in micro-batches of at most `micro` tokens, one row at least; summed."""
-        objective, rows = self.objective, self.rows
-        parts = micro_batches([row.ids for row in rows], chosen, objective.tree, micro)
-        return sum(objective.loss(self.model, rows, batch) for batch in parts)
+        rows = [self.rows[i] for i in chosen]
+        return sum(self.objective.loss(self.model, rows, batch) for batch in self.objective.batches(rows, micro))
 
     def shallow(self) -> Subject:
         """The same with the first layers alone, which all the arithmetic of a step goes through just so."""

@@ -50,7 +50,8 @@ def sample(subject: Subject) -> numbers.Sample:
     """Hidden states where the model predicts the answers of the subject's rows."""
     weight = subject.model.get_output_embeddings().weight.detach()
     most = max(8, min(TOKENS, int(WEIGHTS / weight.numel())))
-    hidden, right = [], []
+    hidden: list[torch.Tensor] = []
+    right: list[int] = []
     for number, row in enumerate(subject.rows):
         first = len(row.ids) - row.answer
         hidden.append(view.final_states(subject, number)[0][first - 1 : -1])

@@ -11,12 +11,19 @@ Where answers are labels there is nothing to choose: the student learns the dist
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from aasut.errors import RecipeError
+from aasut.recipe import Recipe
 
+if TYPE_CHECKING:
+    from aasut.formats.tokenizer import Tokenizer
+
+VERSION = 1
 LABELS = "labels"
 METHODS = ("fine_tune", "sparse_kd", "cached_kd", "live_kd", "text_kd")
 CACHED = ("sparse_kd", "cached_kd")  # methods that learn from a logit cache
@@ -62,6 +69,11 @@ class Method:
     reason: str
     chosen: bool = True
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Method:
+        """From the facts of the stage `method`."""
+        return cls(facts["name"], facts["reason"], facts["chosen"])
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -72,6 +84,41 @@ class Method:
 def labels() -> Method:
     """The method of a task whose answers are labels."""
     return Method(LABELS, "answers are labels, so the student learns the teacher's distribution over them")
+
+
+def build(recipe: Recipe, teacher: Path | None, student: Path | None) -> dict[str, Any]:
+    """Stage `method`: how the student will learn text, from the models' folders, None for what is not here.
+
+    Gives the facts of `Method`, and `tokenizer` (the student's, as `same_tokens.identity`) and `vocabulary` (token
+    ids that both have). Raises RecipeError for a wish that the teacher cannot fulfil.
+    """
+    from aasut.formats.same_tokens import identity
+    from aasut.formats.tokenizer import Tokenizer
+    from aasut.student import losses
+
+    wanted = recipe.student
+    own = None if student is None else Tokenizer.load(student)
+    other = None if teacher is None else Tokenizer.load(teacher)
+    found = choose(wanted.method, wanted.loss, offer_of(recipe, other, own), partial(losses.refusal, sparse=True))
+    sizes = [tokenizer.size for tokenizer in (own, other) if tokenizer is not None]
+    return found.as_dict() | {"tokenizer": identity(own) if own else "", "vocabulary": min(sizes, default=0)}
+
+
+def offer_of(recipe: Recipe, teacher: Tokenizer | None, student: Tokenizer | None) -> Offer:
+    """What a recipe's teacher offers; a tokenizer that is not here yet is taken to be like the other."""
+    from aasut.formats.same_tokens import difference
+    from aasut.student.asked import ends_alike
+
+    wanted = recipe.teacher
+    if wanted.endpoint is not None:
+        return Offer("endpoint", wanted.endpoint.top_logprobs if wanted.endpoint.logprobs else 0)
+    if wanted.model is None:
+        return Offer("scripted")
+    if not ends_alike(recipe):
+        return Offer("model", obstacle="one of its prompt and the student's ends with white space, so answers differ")
+    if teacher is None or student is None:
+        return Offer("model")
+    return Offer("model", obstacle=difference(teacher, student))
 
 
 def choose(wanted: str, loss: str, offer: Offer, refusal: Callable[[str], str]) -> Method:

@@ -94,7 +94,7 @@ class Trainer:
             layer.requires_grad_(False)
         self.adapted = lora.attach(model, settings, seed) if settings.lora else None
         if settings.activation_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _checkpoint_activations(model)
         self.weights = Weights(model, settings)
         self.best: list[torch.Tensor] = []
         self.micro = settings.micro_tokens
@@ -148,9 +148,7 @@ class Trainer:
             lora.merge(self.adapted)
             self.adapted = None
             report.merged_loss = self.evaluate(validation) if validation else None
-        if self.settings.activation_checkpointing:
-            self.model.gradient_checkpointing_disable()
-        self.model.eval()
+        self.model.eval()  # where activations are not checkpointed either
         report.micro_tokens = self.micro
         report.thin()
 
@@ -253,3 +251,12 @@ class Trainer:
         self.best = [tensors[key] for name in self.weights.names if (key := f"best.{name}") in tensors]
         self.micro = facts["micro"]
         return Report(**facts["report"]), int(facts["step"]), list(facts["recent"])
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Let each layer keep its input alone. transformers 5.23 has a new name for it, and warns of the old one."""
+    how = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
