@@ -122,4 +122,5 @@ def test_the_migrations_shipped_so_far_stand_as_they_are() -> None:
     assert [digest(" ".join(text.split()))[:16] for text in ledger.MIGRATIONS] == [
         "7802fc7d728e8af6",
         "c298aae5b345aec7",
+        "1b1a5addadb0464b",
     ]

@@ -177,13 +177,10 @@ class Collector:
         if not text:
             return None
         if self.table.label.ranges:
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
-            if not math.isfinite(number):
+            value = number(text)
+            if value is None:
                 raise RowFault("label is no number")
-            return next((r.label for r in self.table.label.ranges if r.holds(number)), None)
+            return next((r.label for r in self.table.label.ranges if r.holds(value)), None)
         answer = self.task.canonical(text)
         if answer is None and self.task.answers:
             labels = self.task.answers
@@ -204,6 +201,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, (str, list, dict, tuple, bytes)) else str(value)
+
+
+def number(value: str) -> float | None:
+    """A finite number, None where the text is none."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def brief(text: str, limit: int = 60) -> str:

@@ -14,7 +14,8 @@ from aasut.errors import StoreError
 LEAST = -9999.0  # stands for minus infinity, as OpenAI has it
 ROUNDING = 0.01  # by which what is said twice of one token may differ, in nats
 MOST_MASS = 1.05  # of all alternatives to one token, above which they are no distribution
-MOST = 65_535  # alternatives to a token, and bytes of one
+MOST_LISTED = 250  # alternatives to a token; APIs list 20 at most
+MOST_BYTES = 65_535  # of a token
 FORM = 1  # of what `pack` writes
 UNKNOWN = b""  # a token whose bytes the API does not tell
 
@@ -67,7 +68,7 @@ def _token(entry: Any) -> Token:
         top.append((said, found))
         if same or said == spoken:
             its_own.append(found)
-    if not 0 < len(top) <= MOST or max(len(spoken), *(len(said) for said, _ in top)) > MOST:
+    if not 0 < len(top) <= MOST_LISTED or max(len(spoken), *(len(said) for said, _ in top)) > MOST_BYTES:
         raise ValueError("no alternatives, or too many")
     if sum(math.exp(value) for _, value in top) > MOST_MASS:
         raise ValueError("the alternatives are no distribution")
