@@ -10,7 +10,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from aasut.doctor import doctor, gradients, numbers, view
+from aasut.doctor import decisions, doctor, gradients, numbers, view
 from aasut.doctor.finding import Finding
 from aasut.doctor.subject import FEW_LAYERS, Subject
 from aasut.recipe import Recipe
@@ -40,8 +40,8 @@ def examine(recipe: Recipe, base: Path, root: Path) -> Examined:
     ]
     shown = view.view(subject)
     sections = {"Looked at": looked, "Example": list(view.examine(subject, shown))}
-    if subject.tree is None:
-        sections["Losses"] = list(numbers.examine(sample(subject)))
+    found = numbers.examine(sample(subject)) if subject.tree is None else decisions.examine(subject)
+    sections["Losses"] = list(found)
     sections["Gradients"] = list(gradients.examine(subject.shallow()))
     return Examined(sections, shown)
 

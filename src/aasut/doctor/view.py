@@ -71,7 +71,7 @@ def examine(subject: Subject, shown: View) -> Iterator[Finding]:
     """Is just the answer learned, all of it, from the text that the server will send, and do the losses add up?"""
     yield _prompt(subject, shown)
     if subject.tree is None:
-        yield _mask(shown)
+        yield _mask(shown, ends=subject.tokenizer.eos_id is not None)
         yield _answer(subject, shown)
         yield _sum(shown, sum(token.loss or 0.0 for token in shown.tokens), "token by token")
     else:
@@ -97,32 +97,34 @@ def render(shown: View) -> RenderableType:
 
 
 def _prompt(subject: Subject, shown: View) -> Finding:
-    """The prompt's tokens against those that a serving engine makes of the prompt."""
+    """The tokens that the row begins with against those that a serving engine makes of the prompt."""
     served = begin(subject.tokenizer, shown.prompt)
-    trained = [token.id for token in shown.tokens if token.part == "prompt"]
-    if served == trained:
-        return Finding("template", f"{len(trained)} prompt tokens, the same in training and serving")
+    if served == [token.id for token in shown.tokens][: len(served)]:
+        return Finding("template", f"{len(served)} prompt tokens, the same in training and serving")
     problem = (
-        f"The prompt's {len(trained)} tokens in training are not its {len(served)} in serving: the student would be "
+        f"The prompt's {len(served)} tokens in serving are not those that training begins with: the student would be "
         "asked in a way that it was never taught."
     )
     return Finding("template", "training and serving differ", "fault", problem)
 
 
-def _mask(shown: View) -> Finding:
+def _mask(shown: View, *, ends: bool) -> Finding:
     """Learned are the answer's tokens and the end, and no token of the prompt."""
     wrong = [token for token in shown.tokens if token.part == "prompt" and token.learned]
     missing = [token for token in shown.tokens if token.part != "prompt" and not token.learned]
     counts = {part: sum(token.part == part for token in shown.tokens) for part in ("prompt", "answer", "end")}
     text = ", ".join(f"{count} {part}" for part, count in counts.items())
-    if not wrong and not missing:
+    endless = ends and not counts["end"]
+    if not wrong and not missing and not endless:
         return Finding("mask", f"{text}; learned: the answer and its end")
     if not any(token.learned for token in shown.tokens):
         said = "No token is learned: the loss would look like any other, and the student would stay as it is."
     elif missing:
         said = f"{missing[0].text!r} of the {missing[0].part} is not learned: the student would never come to write it."
-    else:
+    elif wrong:
         said = f"{wrong[0].text!r} of the prompt is learned: the student would spend its training on writing questions."
+    else:
+        said = "No end token stands behind the answer: the student would never come to an end."
     return Finding("mask", f"{text}; wrong tokens are learned", "fault", said)
 
 
@@ -150,7 +152,8 @@ def _text(subject: Subject, number: int) -> View:
     row, label = subject.rows[number], subject.labels[number]
     hidden, gradient, total = final_states(subject, number)
     learned = (gradient.norm(dim=1) > 0).tolist()
-    first = len(row.ids) - row.answer
+    (prompt,) = train.prompts_of(subject.recipe, [subject.examples[number]])
+    first = len(begin(subject.tokenizer, prompt))  # whatever the row says of itself
     weight, loss = subject.model.get_output_embeddings().weight.detach(), losses.get("cross_entropy")
     tokens = []
     for place, token in enumerate(row.ids):
@@ -160,7 +163,6 @@ def _text(subject: Subject, number: int) -> View:
             value = float(loss(hidden[place - 1 : place], weight, torch.tensor([token]), None))
         part = "prompt" if place < first else "end" if last else "answer"
         tokens.append(Token(int(token), subject.tokenizer.written(int(token)), part, value))
-    (prompt,) = train.prompts_of(subject.recipe, [subject.examples[number]])
     said = subject.tokenizer.decode([token.id for token in tokens if token.part == "answer"]).strip()
     answer = next((text for text in label.texts if text.strip() == said), label.texts[0])
     return View(prompt, answer, tuple(tokens), total)
@@ -190,7 +192,8 @@ def final_states(subject: Subject, number: int) -> tuple[torch.Tensor, torch.Ten
     hook = subject.model.model.register_forward_hook(keep)
     try:
         loss = subject.loss([number])
-        torch.autograd.backward(loss)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
     finally:
         hook.remove()
         subject.model.zero_grad(set_to_none=True)
