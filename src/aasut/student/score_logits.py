@@ -28,8 +28,8 @@ LEAST_BYTES = 12.0  # below, hardly a token but the likeliest could be kept
 BLOCK_ROWS = 128  # distributions that are held at once
 SHARD_ANSWERS, SHARD_TOKENS = 8192, 131_072  # a shard ends where it has so many answer tokens, or tokens in all
 SHARD_HEADER, TEXT_BYTES = 700, 20  # bytes on disk beside the entries
-SAMPLE = 1024  # answer tokens on which thresholds are tried, at most, and at most one in 16
-THRESHOLDS = tuple(float(t) for t in np.geomspace(LOWEST, HIGHEST, 15))
+SAMPLE = 1024  # answer tokens on which thresholds are tried, at most, and at most one in 32
+THRESHOLDS = tuple(float(t) for t in np.geomspace(LOWEST, HIGHEST, 8))
 AIM = 0.98  # share of the bytes that is aimed at: later texts may be dearer than the sample says
 NO_TREE = TokenTree(0, (), (), (), ())
 
@@ -218,7 +218,7 @@ class Teacher:
 def _sample(shards: Sequence[Sequence[Asked]], tokens: int) -> list[Asked]:
     """Every n-th text of all shards."""
     texts = [text for shard in shards for text in shard]
-    return texts[:: max(1, math.ceil(tokens / max(1, min(SAMPLE, tokens // 16))))]
+    return texts[:: max(1, math.ceil(tokens / max(1, min(SAMPLE, tokens // 32))))]
 
 
 def _draws(seed: int, text: Asked) -> NDArray[np.float64]:
