@@ -23,12 +23,13 @@ from aasut.student import initialize, losses
 from aasut.teacher import base as teachers
 
 ROOT = Path(aasut.__file__).parent
-CORE = ("types", "tasks", "errors", "files", "recipe", "store", "progress")
+CORE = ("types", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store", "progress")
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
           ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
+    "publish": {"pipeline"},
     "pipeline": {"cli", "forecast"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},

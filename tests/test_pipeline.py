@@ -13,7 +13,7 @@ import small_run
 from aasut import pipeline, recipe
 from aasut.data import split
 from aasut.errors import ConservationError, DataError, RecipeError, StoreError
-from aasut.pipeline import Run, scaled
+from aasut.pipeline import Run
 from aasut.progress import Progress
 from aasut.store import Store, folder_hash
 from aasut.student.train import validation_rows
@@ -184,23 +184,6 @@ def test_ci_scale_is_small_and_named_otherwise(finished: tuple[Path, Run], tmp_p
     assert found.folder == tmp_path / "words-ci"
     assert found.facts["scale"] == "ci"
     assert max(found.facts["data"]["counts"].values()) <= 48
-
-
-def test_scaling_cuts_what_takes_long() -> None:
-    plain = small_run.recipe(
-        teacher={"model": {"address": "file:x"}, "shots": 4, "candidates": 8, "committee": 4},
-        student={"initialise": "pretrained", "model": {"address": "file:x"}, "epochs": 3},
-    )
-    small = scaled(recipe.parse(plain, "recipe"), "ci")
-    assert (small.teacher.candidates, small.teacher.committee, small.teacher.shots) == (2, 2, 4)
-    assert (small.student.epochs, small.data.limit, small.evaluate.timing_requests) == (1, 48, 16)
-    plain["data"]["limit"] = 20
-    plain["teacher"] |= {"candidates": 1, "committee": 1}
-    smaller = scaled(recipe.parse(plain, "recipe"), "ci")
-    assert (smaller.data.limit, smaller.teacher.candidates) == (20, 1)
-    assert scaled(recipe.parse(plain, "recipe"), "full") == recipe.parse(plain, "recipe")
-    with pytest.raises(RecipeError, match="no scale 'huge'"):
-        scaled(recipe.parse(plain, "recipe"), "huge")
 
 
 def test_two_runs_in_one_folder_do_not_mix(finished: tuple[Path, Run]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import resource
@@ -18,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aasut import store as stores
 from aasut.errors import ConservationError, StoreError
-from aasut.store import TIMINGS, Artefact, Store, connect, digest, folder_hash, write_atomically
+from aasut.files import connect
+from aasut.records import MIGRATIONS
+from aasut.store import Artefact, Store
 from aasut.types import Conservation
 
 
@@ -195,60 +195,6 @@ def test_verify_finds_one_changed_byte(store: Store) -> None:
     assert store.verify() == [f"data {one.fingerprint}: its files changed"]
 
 
-def test_the_content_hash_sees_names_and_bytes_and_no_timings(tmp_path: Path) -> None:
-    def folder(name: str, files: dict[str, str]) -> str:
-        for path, text in files.items():
-            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / path).write_text(text)
-        return folder_hash(tmp_path / name)
-
-    same = folder("a", {"x": "1", "sub/y": "2"})
-    assert folder("b", {"sub/y": "2", "x": "1", TIMINGS: "9.5"}) == same
-    others = [
-        folder("c", {"x": "1", "sub/y": "3"}),
-        folder("d", {"x": "1", "y": "2"}),
-        folder("e", {"x": "1"}),
-        folder("f", {"x": "1", "sub/y": "2", "z": ""}),
-    ]
-    assert len({same, *others}) == 5
-
-
-def test_digests_follow_the_values_alone() -> None:
-    assert digest({"a": 1, "b": "न"}) == digest({"b": "न", "a": 1})
-    assert digest(["a", "b"]) != digest(["ab"])
-    assert digest({"a": 1}) != digest({"a": "1"})
-    assert digest(["\ud800"]) != digest(["\ud801"])
-    with pytest.raises(TypeError, match="cannot be recorded"):
-        digest(object())
-
-
-def test_lineage_puts_parents_before_children(store: Store) -> None:
-    build, _ = builder()
-    data = store.stage("data", 1, {}, [], build)
-    choose = store.stage("choose", 3, {}, [data], build)
-    label = store.stage("label", 1, {}, [data, choose], build)
-    store.stage("unrelated", 1, {}, [data], build)
-    report = store.stage("report", 1, {}, [label, choose], build)
-    found = store.lineage(report)
-    assert [entry["stage"] for entry in found] == ["data", "choose", "label", "report"]
-    assert found[2]["parents"] == [data.fingerprint, choose.fingerprint]
-    assert found[3]["parents"] == [label.fingerprint, choose.fingerprint]
-    assert found[1] == {
-        "stage": "choose", "version": 3, "fingerprint": choose.fingerprint, "content": choose.content,
-        "parents": [data.fingerprint],
-    }  # fmt: skip
-
-
-def test_openings_are_counted_by_split(tmp_path: Path) -> None:
-    with Store(tmp_path) as store:
-        assert store.openings("abc") == 0
-        store.open_split("abc", "evaluate")
-        store.open_split("abc", "evaluate")
-        store.open_split("def", "evaluate")
-    with Store(tmp_path) as store:
-        assert (store.openings("abc"), store.openings("def")) == (2, 1)
-
-
 HOLDER = "import sys; from pathlib import Path; from aasut.store import Store\nwith Store(Path(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"  # noqa: E501
 
 
@@ -288,82 +234,10 @@ def test_many_processes_at_once_on_a_fresh_folder_take_turns(tmp_path: Path) -> 
     assert {text.split(" is using")[0] for text in said} <= {"mine", "Another aasut run"}
 
 
-TWO = ("CREATE TABLE a (x TEXT);", "ALTER TABLE a ADD COLUMN y TEXT DEFAULT 'new';")
-
-
-def test_migrations_go_on_from_where_a_database_stands(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    old = connect(path, TWO[:1])
-    with old:
-        old.execute("INSERT INTO a VALUES ('kept')")
-    old.close()
-    new = connect(path, TWO)
-    assert new.execute("SELECT * FROM a").fetchall() == [("kept", "new")]
-    assert new.execute("PRAGMA user_version").fetchone() == (2,)
-    new.close()
-    again = connect(path, TWO)
-    assert again.execute("SELECT * FROM a").fetchall() == [("kept", "new")]
-    again.close()
-
-
-def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    connect(path, TWO).close()
-    with pytest.raises(StoreError, match="newer aasut"):
-        connect(path, TWO[:1])
-    assert connect(path, TWO).execute("PRAGMA user_version").fetchone() == (2,)
-
-
-def test_a_migration_that_breaks_leaves_the_database_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    connect(path, TWO[:1]).close()
-    with pytest.raises(StoreError, match="cannot be used: no such table: nowhere"):
-        connect(path, (TWO[0], "CREATE TABLE b (x TEXT); INSERT INTO nowhere VALUES (1);"))
-    database = connect(path, TWO)
-    assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("a",)]
-    database.close()
-
-
-def test_the_migrations_shipped_so_far_stand_as_they_are() -> None:
-    """Append-only: an entry that was shipped is never edited. Add a line here with each new entry."""
-    from aasut.teacher import ledger
-
-    assert [digest(" ".join(text.split()))[:16] for text in stores.MIGRATIONS] == [
-        "6c918777b1c11314",
-        "ff49648bdd744d3f",
-    ]
-    assert [digest(" ".join(text.split()))[:16] for text in ledger.MIGRATIONS] == [
-        "7802fc7d728e8af6",
-        "c298aae5b345aec7",
-    ]
-
-
-def test_commits_wait_for_the_disk(tmp_path: Path) -> None:
-    database = connect(tmp_path / "a.db", TWO)
-    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert database.execute("PRAGMA synchronous").fetchone() == (2,)
-    database.close()
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_store_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_text("this is no database, " * 100)
     with pytest.raises(StoreError, match=r"store\.db cannot be opened"), Store(tmp_path):
         pass
-    with pytest.raises(StoreError, match=r"nowhere.*cannot be used: unable to open"):
-        connect(tmp_path / "nowhere" / "a.db", TWO)
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "file.json"
-    write_atomically(path, "é")
-    assert path.read_bytes() == b"\xc3\xa9"
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert os.listdir(path.parent) == ["file.json"]
-    path.with_name("file.json.partial").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"No space left for .*file\.json\. Free some space"):
-        write_atomically(path, "x" * 9999)
-    assert path.read_bytes() == b"new"
 
 
 def test_a_full_disk_in_a_build_is_one_clear_line(store: Store) -> None:
@@ -442,57 +316,6 @@ def test_artefacts_are_plain_values(store: Store) -> None:
     assert isinstance(store.database, sqlite3.Connection)
 
 
-def test_finished_runs_are_recorded_by_name_and_report(store: Store) -> None:
-    build, _ = builder()
-    first, second = (store.stage("report", 1, [{"name": "a", "seed": seed}, "full"], [], build) for seed in (1, 2))
-    store.finished("a", first)
-    store.finished("a", second)
-    store.finished("b", first)
-    assert [(run.name, run.report) for run in store.runs()] == [
-        ("b", first.fingerprint),
-        ("a", second.fingerprint),
-        ("a", first.fingerprint),
-    ]
-    store.finished("a", first)  # the same again is the newest, and stands there once
-    newest = store.runs()[0]
-    assert (newest.name, newest.report) == ("a", first.fingerprint)
-    assert len(store.runs()) == 3
-    assert store.settings(second.fingerprint) == [{"name": "a", "seed": 2}, "full"]
-    assert store.settings("nothing") is None
-
-
-def test_work_begun_is_known_by_its_stage_until_it_is_finished(store: Store) -> None:
-    build, _ = builder()
-    data = store.stage("data", 1, {}, [], build)
-    seen: list[stores.Attempt] = []
-
-    def slow(folder: Path) -> dict[str, Any]:
-        seen.extend(store.attempts().values())
-        if len(seen) == 1:
-            raise StoreError("broken off")
-        return {}
-
-    with pytest.raises(StoreError, match="broken off"):
-        store.stage("label", 1, {}, [data], slow)
-    (left,) = store.attempts().values()
-    assert (left.stage, left.parents) == ("label", (data.fingerprint,))
-    assert os.listdir(store.root / "work") == [left.fingerprint]
-    assert store.stage("label", 1, {}, [data], slow).fingerprint == left.fingerprint
-    assert store.attempts() == {}
-
-
-def test_what_is_forgotten_leaves_a_store_that_verifies(store: Store) -> None:
-    build, calls = builder()
-    data = store.stage("data", 1, {}, [], build)
-    report = store.stage("report", 1, {}, [data], build)
-    store.finished("a", report)
-    store.forget([report.fingerprint], [report.fingerprint])
-    assert (store.runs(), list(store.entries()), store.verify()) == ([], [data.fingerprint], [])
-    assert report.path.is_dir()
-    assert not store.stage("report", 1, {}, [data], build).reused
-    assert len(calls) == 3
-
-
 def test_reading_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None:
     build, _ = builder()
     with Store(tmp_path) as writer:
@@ -527,36 +350,9 @@ def test_a_store_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     assert ran.stdout == "1 []\n", ran.stderr
 
 
-def test_runs_made_before_they_were_recorded_are_found_by_their_reports(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    old = connect(path, stores.MIGRATIONS[:1])
-    with old:
-        for number, (stage, settings) in enumerate(
-            [("report", '[{"name": "a"}, "full"]'), ("report", "{}"), ("data", '[{"name": "b"}]')]
-        ):
-            row = (f"f{number}", stage, 1, settings, "", "{}", 5.0 + number, 0.1)
-            old.execute("INSERT INTO artefact VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    old.close()
-    with Store(tmp_path, read_only=True) as store:
-        assert store.runs() == [stores.FinishedRun("a", "f0", 5.0)]
-
-
 def test_a_newer_store_is_not_read(tmp_path: Path) -> None:
     with Store(tmp_path):
         pass
-    connect(tmp_path / "store.db", (*stores.MIGRATIONS, "CREATE TABLE later (x TEXT);")).close()
+    connect(tmp_path / "store.db", (*MIGRATIONS, "CREATE TABLE later (x TEXT);")).close()
     with pytest.raises(StoreError, match="newer aasut"), Store(tmp_path, read_only=True):
         pass
-
-
-def test_who_only_looks_does_not_turn_a_run_away(tmp_path: Path) -> None:
-    """`in_use` holds the lock for an instant; a run that starts in that instant waits for it."""
-    with Store(tmp_path):
-        pass
-    with (tmp_path / "lock").open() as look:
-        fcntl.flock(look, fcntl.LOCK_SH)
-        release = threading.Timer(0.005, fcntl.flock, (look, fcntl.LOCK_UN))
-        release.start()
-        with Store(tmp_path) as store:
-            assert store.verify() == []
-        release.join()

@@ -186,6 +186,10 @@ def teacher(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8001,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a model with whose tokens it answers; else they are pieces of four letters."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a teacher that answers by rule, and fails as planned, to try an endpoint out for nothing."""
@@ -193,7 +197,7 @@ def teacher(
 
     progress = Progress()
     progress.terminal = progress.terminal and not as_json
-    stats = server.run(rules, faults, host, port, progress)
+    stats = server.run(rules, faults, host, port, progress, tokenizer)
     print(json.dumps(stats) if as_json else "\n".join(f"{name}: {value}" for name, value in stats.items()))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +11,10 @@ from typing import Any
 
 from aasut.errors import RecipeError
 from aasut.progress import Progress
+from aasut.publish import publish
 from aasut.recipe import ModelAddress, Recipe, text_at
-from aasut.store import Artefact, Store, disk_errors, write_atomically
-
-CI = {"limit": 48, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 16, "round_trip": 4}
-CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 4}  # texts are slow to write
+from aasut.recipe.scale import scaled
+from aasut.store import Artefact, Store
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
         try:
             done = stages.all(scale)
             store.finished(recipe.name, done["report"])
-            _publish(done, root / recipe.name, text_at(recipe, base, root / recipe.name))
+            publish([done["export"], done["report"]], root / recipe.name, text_at(recipe, base, root / recipe.name))
             facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
             return Run(root / recipe.name, facts, stages.calls_made)
         finally:
@@ -54,26 +51,6 @@ def check(recipe: Recipe) -> None:
         from aasut.engine import grammar
 
         grammar.check(schema)
-
-
-def scaled(recipe: Recipe, scale: str) -> Recipe:
-    """The recipe at a scale: `full`, or `ci` for small slices of everything under another name."""
-    if scale == "full":
-        return recipe
-    if scale != "ci":
-        raise RecipeError(f"There is no scale {scale!r}.", "Choose full or ci.")
-    small = CI if recipe.task.kind == "classify" else CI_TEXT
-    plain = recipe.model_dump(exclude_unset=True)
-    plain["name"] += "-ci"
-    plain["data"]["limit"] = min(plain["data"].get("limit") or small["limit"], small["limit"])
-    if recipe.teacher.shots:
-        for key in ("candidates", "committee"):
-            plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
-    if recipe.student.initialise != "linear":
-        plain["student"] |= {"epochs": small["epochs"], "checks": 1}
-    plain.setdefault("evaluate", {})["timing_requests"] = small["timing_requests"]
-    plain.setdefault("export", {})["round_trip"] = small["round_trip"]
-    return Recipe.model_validate(plain)
 
 
 class Stages:
@@ -292,24 +269,3 @@ def _rows(artefact: Artefact) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items() if count)
         parts.append(f"{rows['in']} rows in, {rows['kept']} kept" + (f" ({reasons})" if reasons else ""))
     return ": " + "; ".join(parts) if parts else ""
-
-
-def _publish(done: dict[str, Artefact], folder: Path, recipe: str) -> None:
-    """Copy results, and the recipe, to where people look for them. Files that are there already are left alone."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = folder / "recipe.yaml"
-        if not kept.is_file() or kept.read_bytes() != recipe.encode("utf-8"):
-            write_atomically(kept, recipe)
-        for artefact in (done["export"], done["report"]):
-            sources = [p for p in sorted(artefact.path.rglob("*")) if p.is_file()]
-            for source in sources:
-                target = folder / source.relative_to(artefact.path)
-                here = target.stat() if target.exists() else None
-                there = source.stat()
-                if here and (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                partial = target.with_name(target.name + ".partial")
-                shutil.copy2(source, partial)
-                os.replace(partial, target)

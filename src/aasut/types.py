@@ -78,8 +78,9 @@ class Completion:
     """What a teacher answered.
 
     `choice_logprobs` holds one log-probability per choice of the request (natural log, normalised
-    over the choices), or is None where the teacher gives text only. `failure` is empty, or the
-    reason why this row cannot be used.
+    over the choices), or is None where the teacher gives text only. `token_logprobs` holds, for free
+    text, the likeliest alternatives to each token as `teacher.logprobs` packs them, or is None where an
+    API gives none that can be used. `failure` is empty, or the reason why this row cannot be used.
     """
 
     text: str
@@ -87,6 +88,7 @@ class Completion:
     choice_logprobs: tuple[float, ...] | None = None
     finish_reason: str = "stop"
     failure: str = ""
+    token_logprobs: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

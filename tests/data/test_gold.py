@@ -13,7 +13,8 @@ import pytest
 from aasut.data import gold
 from aasut.data.gold import Line
 from aasut.errors import DataError, StoreError
-from aasut.tasks import Classify, PromptTemplate
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify
 from aasut.types import Example
 
 TASK = Classify(("no", "yes"), PromptTemplate.of("{text}"))

@@ -19,7 +19,8 @@ from aasut.data.panel import (
     worked,
 )
 from aasut.errors import DataError
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify, Extract, Generate
 from aasut.types import Completion, Example, Message
 
 TEMPLATE = PromptTemplate.of([{"role": "system", "content": "Sort."}, {"role": "user", "content": "Q: {text}"}])
@@ -260,6 +261,19 @@ def test_draws_that_can_be_used_are_taken_and_none_is_a_failure(
 ) -> None:
     panel = Panel.plain([()] * len(drawn), 0)
     assert panel.texts(Extract(TEMPLATE, 9, SCHEMA), drawn) == (texts, failure)
+
+
+def test_each_usable_text_comes_with_the_completion_that_it_stands_in() -> None:
+    panel, task = Panel.plain([()] * 4, 0), Extract(TEMPLATE, 9, SCHEMA)
+    drawn = [
+        Completion("none", token_logprobs=b"0"),
+        Completion('So: {"n": 1}', token_logprobs=b"1"),
+        Completion('{"n": 2}', failure="refused"),
+        Completion('{"n":3.0}', token_logprobs=b"3"),
+    ]
+    found, failure = panel.answered(task, drawn)
+    assert (found, failure) == ([('{"n": 1}', drawn[1]), ('{"n": 3}', drawn[3])], "")
+    assert panel.texts(task, drawn)[0] == tuple(text for text, _ in found)
 
 
 def test_free_text_is_taken_as_it_is_but_for_space_around_it() -> None:

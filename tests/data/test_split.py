@@ -19,6 +19,7 @@ from aasut.progress import Progress
 from aasut.recipe import Recipe, parse
 from aasut.store import Store
 from aasut.types import Conservation, Example
+from read_table import REVIEWS
 
 QUIET = Progress(quiet=True)
 GROUP = {"column": "who"}
@@ -334,22 +335,7 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_real_reviews(tmp_path: Path) -> None:
-    table = {
-        "source": "pypi-sdist:vaderSentiment==3.3.2#vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-        "!hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
-        "sha256": "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-        "format": "tsv",
-        "encoding": "latin-1",
-        "columns": ["id", "mean", "text"],
-        "slots": {"text": "text"},
-        "id": "id",
-        "group": {"column": "id", "pattern": r"(\d+)_"},
-        "label": {
-            "column": "mean",
-            "ranges": [{"label": "negative", "at_most": -0.5}, {"label": "positive", "at_least": 0.5}],
-        },
-    }
-    facts = split.build(recipe([table]), tmp_path, tmp_path, QUIET, cache=tmp_path / "cache")
+    facts = split.build(recipe([REVIEWS]), tmp_path, tmp_path, QUIET, cache=tmp_path / "cache")
     parts = {name: split.load(tmp_path, name) for name in split.SPLITS}
     rows = facts["conservation"]["data"]
     assert (rows.rows_in, rows.failed) == (3708, {})

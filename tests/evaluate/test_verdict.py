@@ -7,7 +7,8 @@ import pytest
 
 from aasut.evaluate import verdict
 from aasut.evaluate.verdict import Answers
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify, Extract, Generate
 from aasut.types import Example
 
 TASK = Classify(("negative", "neutral", "positive"), PromptTemplate.of("{text}"))

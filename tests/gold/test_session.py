@@ -11,7 +11,8 @@ from aasut.data import gold
 from aasut.data.gold import Line
 from aasut.errors import DataError, RecipeError
 from aasut.gold.session import Item, Session, pace
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify, Extract, Generate, Task
 from aasut.types import Example
 
 LABELS = Classify(("negative", "neutral", "positive"), PromptTemplate.of("{text}"))

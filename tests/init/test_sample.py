@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import read_table
 from aasut.errors import DataError
 from aasut.init import sample
 from aasut.init.sample import Sample, take
@@ -78,6 +79,13 @@ def test_a_few_bad_bytes_do_not_change_the_encoding(tmp_path: Path) -> None:
 def test_tsv_without_quotes(tmp_path: Path) -> None:
     found = look(tmp_path, "t.tsv", b'id\ttext\n1\tsaid "so\n2\t"open\n')
     assert (found.kind, found.rows) == ("tsv", [{"id": "1", "text": 'said "so'}, {"id": "2", "text": '"open'}])
+
+
+def test_lines_end_where_the_reader_of_tables_ends_them(tmp_path: Path) -> None:
+    data = b"id\ttext\n1\tone\rline\n2\tanother\n"
+    found = look(tmp_path, "t.tsv", data)
+    assert found.rows == [{"id": "1", "text": "one\rline"}, {"id": "2", "text": "another"}]
+    assert read_table.texts(read_table.read(tmp_path, "t.tsv", data)) == ["one\rline", "another"]
 
 
 def test_one_column_with_marks_in_it(tmp_path: Path) -> None:

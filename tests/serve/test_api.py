@@ -23,10 +23,11 @@ from openai.types.chat import ChatCompletionMessageParam
 from aasut.engine.base import Prompt, Scores
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError
+from aasut.prompts import PromptTemplate
 from aasut.serve import api
 from aasut.serve.batch import batcher
 from aasut.serve.student import Answer, ServedStudent
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 
 LABELS = tuple(f"label-{n:02d}" for n in range(60))
 RULES = {f"<{n}>": label for n, label in enumerate(LABELS)}
@@ -432,7 +433,8 @@ from aasut.engine.scripted import ScriptedEngine
 from aasut.serve import api
 from aasut.serve.batch import batcher
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Classify, PromptTemplate
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Classify
 
 class Slow(ScriptedEngine):
     def score(self, prompts, answers, *, prefix=""):

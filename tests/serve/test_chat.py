@@ -15,9 +15,10 @@ import pytest
 
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import DataError
+from aasut.prompts import PromptTemplate
 from aasut.serve.chat import chat
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 
 RULES = {"great": "positive", "awful": "negative"}
 ONE = "Review: {text} ="

@@ -17,9 +17,10 @@ from tokenizers import decoders, models, pre_tokenizers
 from aasut.engine import base
 from aasut.engine.base import Engine
 from aasut.formats.tokenizer import Tokenizer
+from aasut.prompts import PromptTemplate
 from aasut.serve import api
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Classify, PromptTemplate, answer_text
+from aasut.tasks import Classify, answer_text
 
 PROMPT = [{"role": "system", "content": "Sort {{it}}."}, {"role": "user", "content": "Text: {text}\nLabel:"}]
 PAIR = "Title: {title}\nBody: {body}\nLabel:"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
+from aasut.prompts import PromptTemplate
 from aasut.serve import protocol
 from aasut.serve.protocol import ChatRequest, Refusal
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
+from aasut.tasks import Classify, Extract, Generate, Task
 from aasut.types import Message
 
 MESSAGES = [{"role": "user", "content": "hello"}]

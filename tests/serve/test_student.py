@@ -13,9 +13,10 @@ from aasut.engine.base import Scores
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AmbiguousPrompt, EngineError, ModelError, PromptMismatch, RecipeError
 from aasut.export.manifest import StudentCard
+from aasut.prompts import PromptTemplate
 from aasut.serve.student import Answer, ServedStudent, draw
 from aasut.store import file_hash
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.types import Message, Usage
 
 LABELS = ("billing_refund", "billing_dispute", "other")

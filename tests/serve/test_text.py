@@ -13,10 +13,11 @@ import pytest
 import uvicorn
 
 from aasut.engine.base import Engine, Prompt, load, write
+from aasut.prompts import PromptTemplate
 from aasut.serve import api
 from aasut.serve.chat import chat
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Extract, Generate, PromptTemplate, Task
+from aasut.tasks import Extract, Generate, Task
 
 SCHEMA = {
     "type": "object",

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+import read_table
 from aasut.errors import AasutError, DataError, RecipeError
-from aasut.progress import Progress
-from aasut.recipe import Table
-from aasut.sources import tables
+from aasut.prompts import PromptTemplate
+from aasut.sources.collect import TableRows
 from aasut.sources.logs import UnknownShape, answers_a_batch, batch_answer, logged
 from aasut.sources.rows import RowFault
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.types import Message
 
 TURNS = [{"role": "system", "content": "Sort mail."}, {"role": "user", "content": "Mail: नमस्ते"}]
@@ -148,13 +148,13 @@ TASK = Classify(("spam", "ham"), PromptTemplate.of([TURNS[0], {"role": "user", "
 PAIR = Classify(("spam", "ham"), PromptTemplate.of("From: {sender}\n{text}\nTopic:"))
 
 
-def read(folder: Path, lines: list[Any], *, task: Classify = TASK, name: str = "log.jsonl", **fields: Any) -> Any:
-    data = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines).encode()
-    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    table = Table.model_validate({"source": name, "format": "chat", "role": "pool"} | fields)
-    result = tables.read(table, task=task, base=folder, progress=Progress(quiet=True))
-    assert result.rows_in == len(result.examples) + sum(result.failed.values())
-    return result
+def read(folder: Path, lines: list[Any], *, task: Classify = TASK, name: str = "log.jsonl", **fields: Any) -> TableRows:
+    data = gzip.compress(written(lines)) if name.endswith(".gz") else written(lines)
+    return read_table.read(folder, name, data, task=task, format="chat", slots={}, **fields)
+
+
+def written(lines: list[Any]) -> bytes:
+    return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines).encode()
 
 
 def mail(text: str, **more: Any) -> dict[str, Any]:
@@ -225,11 +225,8 @@ def test_groups_and_human_answers_may_stand_beside_the_request(tmp_path: Path) -
     assert [(e.group, e.answer) for e in rows.examples] == [("u1", "spam"), ("u1", None)]
 
 
-def fails(folder: Path, kind: type[AasutError], match: str, *args: Any, **fields: Any) -> None:
-    with pytest.raises(kind, match=match) as caught:
-        read(folder, *args, **fields)
-    assert caught.value.remedy
-    assert "\n" not in str(caught.value)
+def fails(folder: Path, kind: type[AasutError], match: str, lines: list[Any], **fields: Any) -> None:
+    read_table.fails(folder, kind, match, "log.jsonl", written(lines), task=TASK, format="chat", slots={}, **fields)
 
 
 def test_what_no_log_can_be(tmp_path: Path) -> None:

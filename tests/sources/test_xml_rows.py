@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from aasut.errors import AasutError, DataError
-from aasut.progress import Progress
-from aasut.recipe import Table
-from aasut.sources import tables
-from aasut.tasks import Extract, PromptTemplate
+import read_table
+from aasut.errors import DataError
+from aasut.prompts import PromptTemplate
+from aasut.sources.collect import TableRows
+from aasut.tasks import Extract
 from aasut.types import Example
 
 SCHEMA = {
@@ -20,7 +20,11 @@ SCHEMA = {
     "additionalProperties": False,
 }
 TASK = Extract(PromptTemplate.of("{address}"), 40, json.dumps(SCHEMA))
-LABEL = {"fields": {"street": ["Pre", "Name", "Type"], "number": ["No"]}, "strip": " ,;"}
+MAPPED = {
+    "slots": {"address": "*"},
+    "role": "both",
+    "label": {"fields": {"street": ["Pre", "Name", "Type"], "number": ["No"]}, "strip": " ,;"},
+}
 ROWS = """<?xml version="1.0"?>
 <all>
   <a><No>12</No> <Name>Rue</Name> <Name>d&#233; l&amp;Or,</Name></a>
@@ -30,10 +34,8 @@ ROWS = """<?xml version="1.0"?>
 </all>"""
 
 
-def read(folder: Path, text: str | bytes, **fields: Any) -> tables.TableRows:
-    (folder / "t.xml").write_bytes(text.encode() if isinstance(text, str) else text)
-    table = Table.model_validate({"source": "t.xml", "slots": {"address": "*"}, "label": LABEL} | fields)
-    return tables.read(table, task=TASK, base=folder, progress=Progress(quiet=True))
+def read(folder: Path, text: str | bytes, **fields: Any) -> TableRows:
+    return read_table.read(folder, "t.xml", text, task=TASK, **MAPPED | fields)
 
 
 def test_elements_are_rows_and_their_children_columns(tmp_path: Path) -> None:
@@ -76,8 +78,4 @@ def test_a_row_in_pieces_of_the_file_is_one_row(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table_is_told_in_one_line(tmp_path: Path, text: str | bytes, says: str) -> None:
-    with pytest.raises(DataError, match=says) as caught:
-        read(tmp_path, text)
-    assert isinstance(caught.value, AasutError)
-    assert "\n" not in str(caught.value)
-    assert caught.value.remedy
+    read_table.fails(tmp_path, DataError, says, "t.xml", text, task=TASK, **MAPPED)

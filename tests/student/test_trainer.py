@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from aasut.progress import Progress, Step
 from aasut.recipe import ModelAddress, Student
 from aasut.student.losses import cross_entropy
 from aasut.student.objective import Labels, Row
-from aasut.student.trainer import Report, Trainer, learning_rate, schedule
+from aasut.student.trainer import Report, Trainer
 
 QUIET = Progress(quiet=True)
 TWO = [" negative", " positive"]
@@ -51,7 +50,7 @@ def trainer(folder: Path, answers: Sequence[str] = TWO, dtype: torch.dtype = tor
     tokenizer = Tokenizer.load(folder)
     tree = build([tokenizer.encode(answer) for answer in answers], tokenizer.eos_id)
     model = load_model(folder, dtype)
-    return Trainer(model, Labels(model, tree, cross_entropy), settings(**changes), seed=5)
+    return Trainer(model, Labels(tree, cross_entropy), settings(**changes), seed=5)
 
 
 def texts(count: int, classes: int, seed: int = 0) -> list[str]:
@@ -76,8 +75,8 @@ def examples(folder: Path, count: int, classes: int = 2, sure: float = 0.9, seed
 
 def gradient(made: Trainer) -> dict[str, torch.Tensor]:
     """Gradient of the first step: AdamW's first moment begins as (1 - 0.9) times it."""
-    found = zip(made.names, made.master, strict=True)
-    return {name: made.optimiser.state[weight]["exp_avg"] / 0.1 for name, weight in found}
+    found = zip(made.weights.names, made.weights.master, strict=True)
+    return {name: made.weights.optimiser.state[weight]["exp_avg"] / 0.1 for name, weight in found}
 
 
 def apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -290,42 +289,6 @@ def test_checkpoints_are_rare_unless_told_otherwise(tiny_llama: Path, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         made.fit(examples(tiny_llama, 32), [], tmp_path, Killing(7))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("count", "batch"), [(50, 8), (7, 8), (300, 4)])
-def test_each_epoch_has_each_example_once(count: int, batch: int) -> None:
-    draw = random.Random(1)
-    lengths = [draw.randint(1, 90) for _ in range(count)]
-    steps = schedule(lengths, 3, batch, seed=2)
-    each = -(-count // batch)
-    assert len(steps) == 3 * each
-    for epoch in range(3):
-        part = steps[epoch * each : (epoch + 1) * each]
-        assert Counter(i for step in part for i in step) == Counter(range(count))
-        assert max(len(step) for step in part) <= batch
-    assert steps == schedule(lengths, 3, batch, seed=2)
-    assert count < 10 or (steps != schedule(lengths, 3, batch, seed=3) and steps[:each] != steps[each : 2 * each])
-
-
-def test_steps_hold_examples_of_like_length() -> None:
-    draw = random.Random(1)
-    lengths = [draw.randint(1, 90) for _ in range(512)]
-
-    def padded(steps: list[list[int]]) -> float:
-        computed = sum(max(lengths[i] for i in step) * len(step) for step in steps)
-        return 1 - sum(lengths) / computed
-
-    assert padded(schedule(lengths, 1, 16, seed=1)) < 0.12
-    assert padded([list(range(start, start + 16)) for start in range(0, 512, 16)]) > 0.3
-
-
-def test_the_rate_rises_and_falls_to_nothing() -> None:
-    rates = [learning_rate(step, 100, 2.0, 0.1) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
-    assert rates[55] == pytest.approx(1.0)
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert 0 < rates[-1] < 0.002
-    assert learning_rate(0, 1, 2.0, 0.1) == 2.0
 
 
 @pytest.mark.filterwarnings("ignore:.*overflow")

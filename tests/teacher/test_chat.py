@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aasut.teacher.chat import Refused, complete, tokens
+from aasut.teacher.chat import Refused, complete, tokens, tokens_of
 from aasut.teacher.scripted import ScriptedTeacher
 
 RULES = {"great": "billing_refund", "poor": "billing_dispute", "odd": "other"}
@@ -28,6 +29,17 @@ def test_an_answer_has_the_shape_of_the_api() -> None:
 @pytest.mark.parametrize("text", ["", "billing_refund", " a  b\n\tc ", "नमस्ते, दुनिया!", "x" * 9, "\x00 🙂\ud83d"])
 def test_pieces_make_the_text(text: str) -> None:
     assert "".join(tokens(text)) == text
+
+
+def test_tokens_of_a_model_may_be_parts_of_characters(tiny_llama: Path) -> None:
+    split = tokens_of(tiny_llama)
+    body = {"messages": [{"role": "user", "content": "q"}], "logprobs": True, "top_logprobs": 3}
+    choice = complete(body, ScriptedTeacher({"": "दुनिया 🙂"}), split=split)["choices"][0]
+    content = choice["logprobs"]["content"]
+    assert choice["message"]["content"] == "दुनिया 🙂"
+    assert b"".join(bytes(entry["bytes"]) for entry in content).decode() == "दुनिया 🙂"
+    assert "\ufffd" in {entry["token"] for entry in content}
+    assert [entry["top_logprobs"][0]["bytes"] for entry in content] == [entry["bytes"] for entry in content]
 
 
 def test_too_few_tokens_cut_the_answer() -> None:

@@ -17,12 +17,13 @@ import uvicorn
 
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError, TeacherError
+from aasut.prompts import PromptTemplate
 from aasut.serve import api
 from aasut.serve.student import ServedStudent
-from aasut.tasks import Classify, PromptTemplate
+from aasut.tasks import Classify
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.ledger import Ledger
-from aasut.teacher.openai import OpenAiTeacher
+from aasut.teacher.openai import UNTOLD, OpenAiTeacher
 from aasut.teacher.server import ScriptedServer
 from aasut.types import Completion, Message, Request
 from chat_server import ChatServer, Reply, completion, refusal
@@ -211,6 +212,12 @@ def test_the_key_goes_nowhere_else_and_shows_nowhere(
         assert [ledger.complete(requests(1, choices=()))[0].text] == ["you sent [key]"]
         ledger.close()
     assert server.keys == ["Bearer sk-very-secret-key"] * 3
+    listed = completion("yes", top={"yes": -0.1, "sk-very-secret-key": -3.0})
+    with ChatServer(lambda number, _: [listed, completion(echo, top={echo: -0.1})][number]) as server:
+        asker = endpoint(server.url, api_key_env=KEY, concurrency=1, logprobs=True)
+        told = asker.complete(requests(2, choices=()))
+        assert [(answer.text, answer.token_logprobs) for answer in told] == [("yes", None), ("you sent [key]", None)]
+        assert asker.notes[UNTOLD] == 2
     with ChatServer(lambda *_: refusal(422, echo)) as server:
         (found,) = endpoint(server.url, api_key_env=KEY).complete(requests(1))
         assert found.failure == "refused with status 422: you sent [key]"

@@ -11,9 +11,11 @@ import pytest
 
 from aasut.errors import StoreError, TeacherError
 from aasut.recipe import Endpoint
+from aasut.store import connect, digest
 from aasut.teacher.base import Keep
-from aasut.teacher.ledger import Ledger
-from aasut.teacher.openai import OpenAiTeacher
+from aasut.teacher.ledger import MIGRATIONS, Ledger
+from aasut.teacher.logprobs import unpack
+from aasut.teacher.openai import UNTOLD, OpenAiTeacher
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.types import Completion, Message, Request, Usage
 from chat_server import ChatServer, Reply, completion, refusal
@@ -225,3 +227,41 @@ def test_a_batch_is_committed_when_it_is_there(tmp_path: Path) -> None:
         assert other.execute("SELECT COUNT(*), SUM(usd) FROM call").fetchone() == (3, 1.5)
     other.close()
     ledger.close()
+
+
+def test_tokens_are_kept_and_never_paid_for_twice(tmp_path: Path) -> None:
+    def top(number: int, _: dict[str, Any]) -> Reply:
+        return completion("yes", top={"yes": -0.1, "no": -2.5}) if number == 0 else completion("no")
+
+    with ChatServer(top) as server:
+        ledger = Ledger(openai(server.url, logprobs=True), tmp_path / "ledger.db")
+        first = ledger.complete([request("a"), request("b")])
+        assert ledger.notes() == [(UNTOLD, 1)]
+        ledger.close()
+        again = Ledger(openai(server.url, logprobs=True), tmp_path / "ledger.db")
+        assert again.complete([request("a"), request("b")]) == first
+        assert (again.calls_made, again.notes(), len(server.bodies)) == (0, [], 2)
+        again.close()
+    told, untold = first
+    assert (told.text, untold.text, untold.token_logprobs) == ("yes", "no", None)
+    assert told.token_logprobs is not None
+    (token,) = unpack(told.token_logprobs)
+    assert token.top == ((b"yes", pytest.approx(-0.1)), (b"no", -2.5))
+
+
+def test_answers_of_an_older_ledger_are_used_and_have_no_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with ChatServer(lambda *_: completion("new", top={"new": -0.1})) as server:
+        teacher = openai(server.url, logprobs=True)
+        old = connect(path, MIGRATIONS[:2])
+        usage = "[7, 2, 0]"
+        plain = f'{{"text": "old", "choice_logprobs": null, "finish_reason": "stop", "failure": "", "usage": {usage}}}'
+        key = digest([teacher.identity, request("a").body()])
+        old.execute("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?)", (key, teacher.identity, "{}", plain, 0.5, 0.0))
+        old.commit()
+        old.close()
+        ledger = Ledger(teacher, path)
+        found, new = ledger.complete([request("a"), request("b")])
+        assert found == Completion("old", Usage(7, 2), token_logprobs=None)
+        assert (new.token_logprobs is not None, ledger.usd_reused, len(server.bodies)) == (True, 0.5, 1)
+        ledger.close()

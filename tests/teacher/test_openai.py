@@ -10,7 +10,7 @@ import pytest
 
 from aasut.errors import AasutError, TeacherError
 from aasut.recipe import Endpoint
-from aasut.teacher.openai import OpenAiTeacher
+from aasut.teacher.openai import UNTOLD, OpenAiTeacher
 from aasut.types import Completion, Message, Request, Usage
 from chat_server import ChatServer, Reply, completion, refusal
 
@@ -174,6 +174,24 @@ def test_a_cut_answer_fails_its_row_and_counts_at_its_worst_where_it_says_no_pri
         (found,) = asker.complete(requests(1))
     assert found == Completion("", Usage(10 + 16, 5), None, "length", "cut short at max_tokens")
     assert dict(asker.notes) == {"answers without token counts, taken at their worst case": 1}
+
+
+def test_answers_without_the_log_probabilities_asked_for_are_counted() -> None:
+    """Not those to a choice, which may do without, nor failed ones."""
+    shifted = completion("yes", top={"no": -0.1, "yes": -9.0})
+    replies = [completion("yes", top={"yes": -0.1}), completion("yes"), shifted]
+    cut = b'{"choices": [{"message": {"content": "ye"}, "finish_reason": "length"}], "usage": {}}'
+    free = [Request((Message("user", f"{i}"),)) for i in range(4)]
+    with serve(lambda number, _: [*replies, (200, cut), *replies][number]) as server:
+        asker = teacher(server.url, logprobs=True, concurrency=1)
+        told = [answer.token_logprobs is not None for answer in asker.complete(free)]
+        assert (told, asker.notes[UNTOLD]) == ([True, False, False, False], 2)
+        asker.complete([Request(free[0].messages, choices=("yes", "no"))] * 3)
+        assert asker.notes[UNTOLD] == 2
+    with serve(lambda *_: completion("yes")) as server:
+        asker = teacher(server.url)
+        asker.complete(free)
+        assert UNTOLD not in asker.notes
 
 
 def test_the_cap_is_never_passed_and_what_is_done_is_kept() -> None:

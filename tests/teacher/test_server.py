@@ -18,6 +18,7 @@ import openai
 import pytest
 
 from aasut.errors import AasutError
+from aasut.formats.tokenizer import Tokenizer
 from aasut.store import digest
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.server import ScriptedServer
@@ -62,6 +63,13 @@ def test_the_official_client_is_served() -> None:
         assert made.choices[0].message.content == "positive"
         assert made.usage is not None
         assert made.usage.completion_tokens == 2
+        listed = made.choices[0].logprobs
+        assert listed is not None
+        assert listed.content is not None
+        assert [[bytes(other.bytes or []) for other in token.top_logprobs] for token in listed.content] == [
+            [b"posi", b"nega"],
+            [b"tive"],
+        ]
         assert [model.id for model in client.models.list()] == ["scripted"]
         with pytest.raises(openai.BadRequestError, match="Unsupported parameter: tools"):
             client.chat.completions.create(
@@ -197,17 +205,21 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
         pass
 
 
-def test_the_command_serves_files_until_it_is_stopped(tmp_path: Path) -> None:
+def test_the_command_serves_files_until_it_is_stopped(tmp_path: Path, tiny_llama: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(RULES))
     (tmp_path / "plan.yaml").write_text("faults: [{fault: 503, at: [0]}]")
     command = [sys.executable, "-m", "aasut", "teacher", "rules.json", "--faults", "plan.yaml", "--port", "0", "--json"]
+    command += ["--tokenizer", str(tiny_llama)]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     assert process.stderr is not None
     ready = json.loads(process.stderr.readline())["message"]
     client = Client(next(word for word in ready.split() if word.startswith("http")).split("/")[2])
-    assert [client.ask()[0] for _ in range(2)] == [503, 200]
+    assert client.ask()[0] == 503
+    status, made, _ = client.ask(body(logprobs=True, top_logprobs=2))
+    said = [bytes(token["bytes"]) for token in made["choices"][0]["logprobs"]["content"]]
+    assert (status, len(said)) == (200, len(Tokenizer.load(tiny_llama).encode("positive")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, json.loads(out)["requests"], err) == (0, 2, "")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from aasut.errors import DataError
-from aasut.tasks import PromptTemplate, Task
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Task
 from aasut.types import Completion, Example, Message, Request
 
 Floats = NDArray[np.float64]
@@ -73,6 +74,11 @@ class Panel:
 
     def texts(self, task: Task, completions: Sequence[Completion]) -> tuple[tuple[str, ...], str]:
         """(the usable answers of free text, "") from one completion a draw, or ((), why none is usable)."""
+        found, failure = self.answered(task, completions)
+        return tuple(text for text, _ in found), failure
+
+    def answered(self, task: Task, completions: Sequence[Completion]) -> tuple[list[tuple[str, Completion]], str]:
+        """As `texts`, each usable answer with the completion that it stands in."""
         found, failure = [], ""
         for completion in completions:
             answer = None if completion.failure else task.parse(completion.text)
@@ -83,8 +89,8 @@ class Panel:
             elif answer is None:
                 failure = "the answer does not fit the task"
             else:
-                found.append(answer)
-        return tuple(found), "" if found else failure
+                found.append((answer, completion))
+        return found, "" if found else failure
 
     def combine(self, task: Task, completions: Sequence[Completion]) -> tuple[Floats | None, str]:
         """(probabilities [answers], "") from one completion a member, or (None, why this row is unusable)."""

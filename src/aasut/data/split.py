@@ -21,6 +21,7 @@ from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe import Recipe, Table
 from aasut.sources import tables
+from aasut.sources.collect import TableRows
 from aasut.store import disk_errors, file_hash
 from aasut.types import Conservation, Example
 
@@ -161,7 +162,7 @@ def _read(
     return rows, rows_in, dict(sorted(failed.items())), first
 
 
-def _check_failed(table: Table, read: tables.TableRows, most: float) -> None:
+def _check_failed(table: Table, read: TableRows, most: float) -> None:
     bad = sum(read.failed.values())
     if bad > most * read.rows_in:
         reasons = "; ".join(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import time
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from aasut.doctor.finding import Finding
+from aasut.files import file_hash
+from aasut.lock import holder
 from aasut.runs.catalogue import amount, size
 from aasut.sources.models import SOURCE, cache_root
-from aasut.store import file_hash
 
 HASHING_SECONDS = 15.0  # after that, sizes alone are checked
 
@@ -129,14 +129,7 @@ def _busy(partial: Path) -> bool:
     number = partial.stem.rpartition(".")[2]
     if partial.parent.name == "openvino":
         return number.isdigit() and Path("/proc", number).exists()
-    try:
-        with partial.with_suffix(".lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return holder(partial.with_suffix(".lock")) != ""
 
 
 def _below(folder: Path) -> list[Path]:

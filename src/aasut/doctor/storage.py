@@ -14,9 +14,11 @@ from pathlib import Path
 
 from aasut.doctor.finding import Finding
 from aasut.errors import AasutError
+from aasut.files import connect
+from aasut.records import MIGRATIONS
 from aasut.runs.catalogue import STORE, amount
 from aasut.sources.models import cache_root
-from aasut.store import MIGRATIONS, Store, connect
+from aasut.store import Store
 
 ENOUGH = 5e9  # bytes
 TYPICAL = "a run with a student of 135M parameters takes about 3 GB"

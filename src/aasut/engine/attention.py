@@ -1,4 +1,4 @@
-"""Attention in which all rows of a batch share one prefix, registered with transformers as `NAME`.
+"""Attention in which all rows of a batch share one prefix, or are packed in one row; transformers knows it as `NAME`.
 
 The prefix's keys and values are kept once, not once a row, and all rows' queries meet them in one
 matrix product; both parts are joined in one softmax (as in Hydragen, Juravsky et al. 2024).
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from aasut.engine.segments import Segments
 from aasut.errors import ModelError
 
 NAME = "shared_prefix"
@@ -23,17 +24,18 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor,
+    attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     shared_prefix: KeyValues | None = None,
+    segments: Segments | None = None,
     s_aux: torch.Tensor | None = None,
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """query [B, H, S, D]; key, value [B, G, K, D], G key heads for H query heads; mask [B or 1, 1, S, P + K], additive.
 
-    Gives [B, S, H, D]. Scores and softmax are float32. Raises ModelError for models whose attention has
-    sinks (`s_aux`) or caps its scores.
+    Gives [B, S, H, D]. Scores and softmax are float32. With `segments`, B is 1 and there is no mask.
+    Raises ModelError for models whose attention has sinks (`s_aux`) or caps its scores.
     """
     if s_aux is not None or softcap is not None:
         raise ModelError(
@@ -41,6 +43,10 @@ def attend(
             "Take a model such as Llama, Qwen, Mistral or Gemma 3.",
         )
     rows, heads, width, size = query.shape
+    if segments is not None:
+        scale = size**-0.5 if scaling is None else scaling
+        return segments.attend(query, key, value, scale, module.layer_idx), None
+    assert attention_mask is not None
     groups, seen = key.shape[1], key.shape[2]
     past = None if shared_prefix is None else shared_prefix[module.layer_idx]
     if rows * heads * width * attention_mask.shape[-1] > MOST_SCORES:

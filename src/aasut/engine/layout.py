@@ -50,6 +50,22 @@ def batches(
         start = end
 
 
+def micro_batches(rows: Sequence[Sequence[int]], chosen: Sequence[int], tree: TokenTree, most: int) -> Iterator[Batch]:
+    """The chosen rows, in their order, in batches of at most `most` tokens with padding, one row at least."""
+    extra = len(tree.nodes)
+    part: list[int] = []
+    width = 0
+    for row in chosen:
+        wider = max(width, len(rows[row]) + extra)
+        if part and wider * (len(part) + 1) > most:
+            yield lay_out(rows, part, tree, prefix=0, pad=0)
+            part, wider = [], len(rows[row]) + extra
+        part.append(row)
+        width = wider
+    if part:
+        yield lay_out(rows, part, tree, prefix=0, pad=0)
+
+
 def lay_out(rows: Sequence[Sequence[int]], chosen: Sequence[int], tree: TokenTree, *, prefix: int, pad: int) -> Batch:
     """One batch of the chosen rows."""
     extra = len(tree.nodes)

@@ -14,8 +14,9 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from aasut.errors import ModelError
+from aasut.prompts import PromptTemplate
 from aasut.store import file_hash, folder_hash, write_atomically
-from aasut.tasks import PromptTemplate, Task, make
+from aasut.tasks import Task, make
 from aasut.types import Message
 
 CARD = "student.json"

@@ -18,9 +18,9 @@ from aasut.forecast import space
 from aasut.forecast import work as works
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Pieces
-from aasut.pipeline import scaled
 from aasut.progress import Progress
 from aasut.recipe import Recipe
+from aasut.recipe.scale import scaled
 from aasut.store import Store
 
 

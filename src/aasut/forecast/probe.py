@@ -158,27 +158,29 @@ def _answering(engine: Any, job: Mapping[str, Any]) -> dict[str, float]:
 def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) -> dict[str, float]:
     """A few steps of the real trainer on real rows: the first one's extra seconds, and seconds a position."""
     from aasut.engine.tree import build as build_tree
+    from aasut.student import schedule
     from aasut.student.objective import Row
     from aasut.student.train import objective_of
-    from aasut.student.trainer import MICRO_TOKENS, Trainer, micro_batches, schedule
+    from aasut.student.trainer import Trainer
 
-    short = settings.model_copy(update={"epochs": 1, "checks": 1})
+    short = settings.model_copy(update={"epochs": 1, "checks": 1, "patience": 0})
     answers = [tokenizer.encode(text) for text in job["answers"]]
     rows = [Row(**row) for row in job["rows"]]
-    ids = [row.ids for row in rows]
-    objective = objective_of(model, build_tree(answers, tokenizer.eos_id) if answers else None)
+    objective = objective_of(build_tree(answers, tokenizer.eos_id) if answers else None)
     clock = _Clock()
     began = time.perf_counter()
     trainer = Trainer(model, objective, short, 1)
     set_up = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         trainer.fit(rows, rows[:1], Path(folder), clock)
-    steps = schedule([len(row) for row in ids], 1, settings.batch_examples, 1)
-    positions = [sum(b.ids.size for b in micro_batches(ids, step, objective.tree, MICRO_TOKENS)) for step in steps]
+    micro = settings.micro_tokens
+    lengths = [len(row.ids) for row in rows]
+    steps = schedule.steps(lengths, 1, settings.batch_examples, 1, mixed=objective.packed)
+    positions = [sum(b.ids.size for b in objective.batches([rows[i] for i in step], micro)) for step in steps]
     seconds = clock.seconds
     later = max(len(seconds) - 1, 1)
     pace = sum(seconds[-later:]) / sum(positions[-later:])
-    parts = list(micro_batches(ids, range(len(ids)), objective.tree, MICRO_TOKENS))
+    parts = list(objective.batches(rows, micro))
     began = time.perf_counter()
     trainer.evaluate(rows[: len(parts[0].rows)])
     forward = (time.perf_counter() - began) / parts[0].ids.size
@@ -186,7 +188,7 @@ def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) ->
         "first": set_up + max(seconds[0] - pace * positions[0], 0.0),
         "position": pace,
         "forward": forward,
-        "trained": float(sum(p.numel() for p in trainer.parameters)),
+        "trained": float(sum(p.numel() for p in trainer.weights.parameters)),
     }
 
 

@@ -133,8 +133,7 @@ def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
 
 def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Example], work: Work) -> None:
     """Steps, positions of the micro-batches, and looks at the validation share."""
-    from aasut.student.objective import NO_TREE
-    from aasut.student.trainer import MICRO_TOKENS, micro_batches, schedule
+    from aasut.student import schedule
 
     recipe, stage, settings = rehearsal.recipe, work["train"], rehearsal.recipe.student
     by_id = {row.id: row for row in labelling.load(done["label"].path)}
@@ -147,14 +146,15 @@ def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Examp
     held = set(train.validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
     work.rows = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
     work.validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
-    ids = [row.ids for row in work.rows]
-    steps = schedule([len(row) for row in ids], settings.epochs, settings.batch_examples, recipe.seed)
+    objective = train.objective_of(tree)
+    lengths = [len(row.ids) for row in work.rows]
+    steps = schedule.steps(lengths, settings.epochs, settings.batch_examples, recipe.seed, mixed=objective.packed)
     every = max(1, len(steps) // settings.checks)
     checks = len({step for step in range(1, len(steps) + 1) if step % every == 0 or step == len(steps)})
     work.steps = len(steps)
     stage.units.update({"student.load": 1, "train.first": 1, "train.checks": checks, "write.student_gb": 1})
     for chosen in steps:
-        batches = micro_batches(ids, chosen, tree or NO_TREE, MICRO_TOKENS)
+        batches = objective.batches([work.rows[i] for i in chosen], settings.micro_tokens)
         stage.units["train.positions"] += sum(batch.ids.size for batch in batches)
     extra = len(tree.nodes) if tree else 0
     stage.units["train.forward"] += checks * sum(len(row.ids) + extra for row in work.validation)

@@ -103,6 +103,11 @@ class Tokenizer:
         found = self._inner.token_to_id(token)
         return None if found is None else int(found)
 
+    def token_name(self, number: int) -> str | None:
+        """The name of a token by its id: the inverse of `token_id`."""
+        found = self._inner.id_to_token(number)
+        return None if found is None else str(found)
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file with an object in it. Raises ModelError if it is something else."""

@@ -7,10 +7,11 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aasut.errors import DataError
+from aasut.sources.rows import LARGEST_FIELD
 
 _DELIMITERS = (",", ";", "\t", "|")
 _HEAD = 1 << 18  # characters that tell the delimiter
@@ -23,6 +24,29 @@ class Dialect:
 
     kind: str
     delimiter: str
+
+    def stream(self, text: str) -> io.StringIO:
+        """A text whose lines end where the reader of tables ends them."""
+        return io.StringIO(text, newline="\n" if self.kind == "tsv" else "")
+
+    def rows(self, stream: io.StringIO) -> Iterator[list[str] | None]:
+        """Fields of the lines as the reader of tables parts them; None for a row with quotes out of place."""
+        if self.kind == "tsv":
+            for line in stream:
+                yield line.rstrip("\r\n").split("\t") if line.strip("\r\n") else []
+            return
+        limit = csv.field_size_limit(LARGEST_FIELD)
+        try:
+            reader = csv.reader(stream, strict=True, delimiter=self.delimiter)
+            while True:
+                try:
+                    yield next(reader)
+                except StopIteration:
+                    return
+                except csv.Error:
+                    yield None
+        finally:
+            csv.field_size_limit(limit)
 
 
 def encoding(pieces: Sequence[bytes], name: str) -> str:
@@ -106,21 +130,7 @@ def delimiter(text: str, kind: str, *, cut: bool) -> Dialect:
 
 def _fit(text: str, dialect: Dialect, cut: bool) -> tuple[float, int]:
     """Share of the rows with as many fields as the first one has, and that number."""
-    rows: list[list[str] | None] = []
-    if dialect.kind == "tsv":
-        rows = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip("\r\n")]
-    else:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=dialect.delimiter)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                break
-            except csv.Error:
-                rows.append(None)
-            else:
-                if row:
-                    rows.append(row)
+    rows = [row for row in dialect.rows(dialect.stream(text)) if row != []]
     if cut and len(rows) > 1:
         del rows[-1]
     width = len(rows[0]) if rows and rows[0] is not None else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from aasut.errors import DataError
 from aasut.init import answers, look, names, slots
+from aasut.init.columns import MOST_LABELS
 from aasut.init.sample import Sample
 from aasut.sources import logs
 from aasut.sources.rows import RowFault
@@ -65,7 +66,7 @@ def _of_table(path: Path, sample: Sample) -> Findings:
             folded[value.casefold()] += count
         counts = {label: folded[label.casefold()] for label in table.labels}
     if table.answer is not None and table.kind == "extract":
-        found = answers.of(list(table.answer.counts.elements()), look.MOST_LABELS)
+        found = answers.of(list(table.answer.counts.elements()), MOST_LABELS)
         schema = found.schema if found is not None else {}
     longest = max(map(len, table.answer.counts)) if table.answer is not None and table.answer.counts else 0
     kind = table.kind if table.kind != "extract" or schema.get("properties") else "generate"
@@ -106,7 +107,7 @@ def _of_log(path: Path, sample: Sample) -> Findings:
         raise DataError(f"No request of {path} can be used ({reasons}).", "Give a log of text requests without tools.")
     found = slots.infer([request.messages for request in requests])
     mine = [request for request in requests if slots.reads(found.template, request.messages)]
-    told = answers.of([request.answer for request in mine if request.answer is not None], look.MOST_LABELS)
+    told = answers.of([request.answer for request in mine if request.answer is not None], MOST_LABELS)
     asked = next(
         (request.schema for request in mine if request.schema is not None and request.schema.get("properties")), None
     )

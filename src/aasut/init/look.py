@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-_WORD = r"(?:^|[\W_])(?:{})(?:$|[\W_])"
+from aasut.init.columns import Column, as_text, profile
+from aasut.sources.collect import number
+
 _TEXT_NAMES = (
     "text", "texts", "review", "reviews", "body", "comment", "comments", "message", "content", "question", "query",
     "input", "sentence", "document", "description", "tweet", "mail", "email", "utterance", "request", "prompt",
@@ -32,35 +32,6 @@ _GROUP_NAMES = (
     "order", "speaker", "page", "url",
 )  # fmt: skip
 _PART = re.compile(r"(.+?)[_\-./:#]\d+")  # a row's name that is the name of its source and a number
-MOST_LABELS = 100
-
-
-@dataclass(frozen=True)
-class Column:
-    """What one column holds, over the rows that were looked at."""
-
-    name: str
-    rows: int
-    filled: int
-    counts: Counter[str] = field(repr=False)
-    characters: float  # a filled value's mean
-    words: float
-    numbers: float  # share of the filled values
-    objects: float  # share that are JSON objects
-    nested: bool  # JSON as such, not as text
-
-    @property
-    def distinct(self) -> int:
-        return len(self.counts)
-
-    @property
-    def varied(self) -> float:
-        """Different values a filled row."""
-        return self.distinct / max(self.filled, 1)
-
-    def named(self, names: Sequence[str]) -> bool:
-        split = re.sub(r"([a-z])([A-Z])", r"\1_\2", self.name).lower()
-        return re.search(_WORD.format("|".join(names)), split) is not None
 
 
 @dataclass(frozen=True)
@@ -116,79 +87,14 @@ def look(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         groups=groups,
         duplicates=duplicates,
         conflicts=conflicts,
-        other_texts=tuple(c.name for c in rest if _is_text(c) and c not in (row_id, group)),
+        other_texts=tuple(c.name for c in rest if c.is_text and c not in (row_id, group)),
         other_labels=tuple(c.name for c in candidates if c is not answer and c not in (row_id, group)),
     )
 
 
-def profile(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """One entry a column, in the order in which they come."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return [_column(name, [row.get(name) for row in rows]) for name in names]
-
-
-def _column(name: str, cells: Sequence[Any]) -> Column:
-    nested = any(isinstance(cell, (dict, list)) for cell in cells)
-    values = [text for cell in cells if (text := as_text(cell).strip())]
-    counts = Counter(values)
-    number = sum(count for value, count in counts.items() if _number(value) is not None)
-    some = values[:: max(len(values) // 200, 1)]
-    objects = sum(_is_object(value) for value in some) * len(values) // max(len(some), 1)
-    filled = max(len(values), 1)
-    return Column(
-        name=name,
-        rows=len(cells),
-        filled=len(values),
-        counts=counts,
-        characters=sum(map(len, values)) / filled,
-        words=sum(len(value.split()) for value in values) / filled,
-        numbers=number / filled,
-        objects=objects / filled,
-        nested=nested,
-    )
-
-
-def as_text(cell: Any) -> str:
-    """A cell as the reader of tables takes it; lists and objects as JSON."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    return json.dumps(cell, ensure_ascii=False, default=str) if isinstance(cell, (dict, list)) else str(cell)
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_object(value: str) -> bool:
-    if not value.startswith("{"):
-        return False
-    try:
-        return isinstance(json.loads(value), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _is_text(column: Column) -> bool:
-    """Writing, in words or in a script that parts none; not names of rows, numbers, dates or addresses."""
-    if column.numbers > 0.5 or column.objects > 0.5 or column.nested or column.filled < 1:
-        return False
-    some = list(column.counts)[:200]
-    spaced = sum(" " in value for value in some) / len(some)
-    foreign = sum(not value.isascii() and len(value) > 3 for value in some) / len(some)
-    coded = sum(sum(c.isdigit() for c in value) * 3 > len(value) for value in some) / len(some)
-    linked = sum(value.startswith(("http://", "https://")) for value in some) / len(some)
-    return (spaced >= 0.5 or foreign >= 0.5) and coded < 0.5 and linked < 0.5
-
-
 def _text(columns: Sequence[Column]) -> Column | None:
     """The column with the longest, most varied writing; a telling name counts as three times the length."""
-    texts = [column for column in columns if _is_text(column) and not column.named(_ID_NAMES)]
+    texts = [column for column in columns if column.is_text and not column.named(_ID_NAMES)]
     asked = [column for column in texts if not (column.named(_ANSWER_NAMES) and not column.named(_TEXT_NAMES))]
 
     def worth(column: Column) -> float:
@@ -208,46 +114,26 @@ def _answer(columns: Sequence[Column]) -> tuple[str, Column | None, list[Column]
     ]
     if objects:
         return "extract", max(objects, key=lambda c: (c.named(_ANSWER_NAMES), c.filled)), []
-    few = [column for column in columns if _is_label(column)]
+    few = [column for column in columns if column.is_label]
     told = [column for column in few if column.named(_LABEL_NAMES + _ANSWER_NAMES)]
     rated = [
         column for column in columns if column.named(_RATING_NAMES) and column.numbers == 1 and column.distinct > 1
     ]
-    plain = [column for column in few if not column.named(_ID_NAMES + _GROUP_NAMES) and not _is_code(column)]
+    plain = [column for column in few if not column.named(_ID_NAMES + _GROUP_NAMES) and not column.is_code]
     for candidates in (told, rated, plain):
         if candidates:
             return "classify", min(candidates, key=lambda c: (c.numbers > 0.5, c.distinct)), few
-    written = [column for column in columns if column.named(_ANSWER_NAMES) and _is_text(column)]
+    written = [column for column in columns if column.named(_ANSWER_NAMES) and column.is_text]
     if written:
         return "generate", max(written, key=lambda c: c.characters), []
     return "", None, []
 
 
-def _is_label(column: Column) -> bool:
-    """2 to 100 short values that come back."""
-    return (
-        2 <= column.distinct <= MOST_LABELS
-        and column.filled >= (3 if column.filled >= 30 else 1.5) * column.distinct
-        and max(map(len, column.counts)) <= 60
-        and not column.nested
-        and column.words <= 4
-        and not (column.numbers > 0.9 and any("." in value.rstrip("0").rstrip(".") for value in column.counts))
-    )
-
-
-def _is_code(column: Column) -> bool:
-    """Names of things, such as K17 or 2024-01-02, of which there are many."""
-    coded = sum(any(c.isdigit() for c in value) and " " not in value for value in column.counts)
-    return column.distinct > 10 and coded >= 0.9 * column.distinct
-
-
 def _labels(column: Column) -> tuple[tuple[str, ...], tuple[tuple[str, float | None, float | None], ...]]:
     """The labels, the commonest spelling of each; or for a rating, two labels with their ranges of numbers."""
-    numbers = sorted(number for value in column.counts if (number := _number(value)) is not None)
+    numbers = sorted(found for value in column.counts if (found := number(value)) is not None)
     whole = all(number == int(number) for number in numbers)
-    if len(numbers) == column.distinct and (
-        (column.named(_RATING_NAMES) and len(numbers) > 2) or not _is_label(column)
-    ):
+    if len(numbers) == column.distinct and ((column.named(_RATING_NAMES) and len(numbers) > 2) or not column.is_label):
         low, high = numbers[0], numbers[-1]
         middle = 0.0 if low < 0 < high else (low + high) / 2
         gap = 1.0 if whole and high - low >= 4 else 0.5 if whole else (high - low) / 16
@@ -268,7 +154,7 @@ def _id(columns: Sequence[Column]) -> Column | None:
     unique = [
         column
         for column in columns
-        if column.filled == column.rows == column.distinct and column.rows > 1 and not _is_text(column)
+        if column.filled == column.rows == column.distinct and column.rows > 1 and not column.is_text
         and column.characters <= 80 and not column.nested
     ]  # fmt: skip
     told = [column for column in unique if column.named(_ID_NAMES) or re.search(r"[iI][dD]$", column.name)]
@@ -280,7 +166,7 @@ def _group(columns: Sequence[Column], row_id: Column | None) -> tuple[Column | N
     found = []
     for column in columns:
         named = column.named(_GROUP_NAMES + _ID_NAMES) or column.name.lower().endswith("id")
-        named = named or (_is_code(column) and column.numbers == 0 and not _is_date(column))
+        named = named or (column.is_code and column.numbers == 0 and not column.is_date)
         repeated = 10 <= column.distinct <= column.filled / 1.1 and column.filled == column.rows
         if named and repeated and not (column.words > 5 and column.characters > 80) and not column.nested:
             found.append(column)
@@ -292,10 +178,6 @@ def _group(columns: Sequence[Column], row_id: Column | None) -> tuple[Column | N
         if parts.total() == row_id.filled and 10 <= len(parts) <= row_id.filled / 1.5:
             return row_id, r"(.+?)[_\-./:#]\d+$", len(parts)
     return None, "", 0
-
-
-def _is_date(column: Column) -> bool:
-    return all(re.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}", value) for value in list(column.counts)[:50])
 
 
 def _duplicates(rows: Sequence[Mapping[str, Any]], text: str, answer: str | None) -> tuple[int, int]:

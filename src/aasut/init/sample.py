@@ -5,22 +5,21 @@ A file of up to WHOLE bytes is read whole; of a larger one, rows from places spr
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from aasut.errors import DataError
 from aasut.init import dialect
 from aasut.sources import logs
-from aasut.sources.rows import GZIP_MARK, LARGEST_FIELD, RowFault
+from aasut.sources.rows import GZIP_MARK, RowFault
 
 WHOLE = 48 << 20  # bytes
 ROWS = 60_000  # at most
@@ -230,9 +229,9 @@ def _fields(text: str, found: dialect.Dialect, most: int, width: int) -> tuple[l
             return [], 0, True
         text = text[start:]
     rows: list[list[str] | None] = []
-    stream = io.StringIO(text, newline="")
+    stream = found.stream(text)
     doubtful = 5 if width else 0  # lines within a quoted text can look like rows
-    for row in split(stream, found):
+    for row in found.rows(stream):
         if row == [] or doubtful:
             doubtful -= row != []
             continue
@@ -249,32 +248,12 @@ def _first_row(text: str, found: dialect.Dialect, width: int) -> int:
         at = text.find("\n", at + 1)
         if at < 0:
             break
-        stream = io.StringIO(text[at + 1 : at + 1 + (1 << 17)], newline="")
-        rows = [row for row, _ in zip(split(stream, found), range(20), strict=False)][:-1]
+        stream = found.stream(text[at + 1 : at + 1 + (1 << 17)])
+        rows = list(islice(found.rows(stream), 20))[:-1]
         right = [row is not None and len(row) == width for row in rows if row != []]
         if right and right[0] and sum(right) >= 0.9 * len(right):
             return at + 1
     return -1
-
-
-def split(stream: io.StringIO, found: dialect.Dialect) -> Iterator[list[str] | None]:
-    """Fields of the lines as the reader of tables parts them; None for a row with quotes out of place."""
-    if found.kind == "tsv":
-        for line in stream:
-            yield line.rstrip("\r\n").split("\t") if line.strip("\r\n") else []
-        return
-    limit = csv.field_size_limit(LARGEST_FIELD)
-    try:
-        reader = csv.reader(stream, strict=True, delimiter=found.delimiter)
-        while True:
-            try:
-                yield next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
-                yield None
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _parquet(path: Path) -> Sample:

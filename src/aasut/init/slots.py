@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from aasut.errors import AmbiguousPrompt, DataError, PromptMismatch
 from aasut.init import align, cluster, names
-from aasut.tasks import PromptTemplate
+from aasut.prompts import PromptTemplate
 from aasut.types import Message, Role
 
 Conversation = tuple[Message, ...]

@@ -119,6 +119,17 @@ class Teacher(Section):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters beside the matrices of a student's layers."""
+
+    rank: Positive = 16
+    """Columns of an adapter."""
+    alpha: float = Field(default=32.0, gt=0)
+    """What an adapter adds is multiplied by alpha / rank."""
+    targets: Literal["all"] | Annotated[list[str], Field(min_length=1)] = "all"
+    """Matrices that get one, by their names in the model, such as q_proj; `all` of the layers."""
+
+
 class Student(Section):
     """The model that learns."""
 
@@ -133,22 +144,52 @@ class Student(Section):
     """The student's own prompt, short; the task's last message where it is not given."""
     frozen_layers: Annotated[int, Field(ge=0)] = 0
     """Layers next to the input that are not trained: fewer to update, and no gradient to compute for them."""
+    frozen_embeddings: bool = True
+    """The input embeddings and the output projection stay as they are."""
+    lora: Lora | None = None
+    """Train low-rank adapters alone, in the layers that are not frozen, and merge them into the weights at the end;
+    it wants a higher learning_rate, such as 2e-4."""
+    method: Literal["auto", "fine_tune", "sparse_kd", "cached_kd", "live_kd", "text_kd"] = "auto"
+    """How answers in text are learned: as plain text (`fine_tune`; `text_kd` where the teacher's tokens are others),
+    from an API's `top_logprobs` (`sparse_kd`), from a cache of a local teacher's logits (`cached_kd`), or from a local
+    teacher that runs alongside (`live_kd`); `auto` takes the best that the teacher offers, and says why."""
+    loss: Literal["cross_entropy", "forward_kl", "reverse_kl", "jsd", "skewed_kl", "total_variation"] = "forward_kl"
+    """Distance of the student's distribution over the next token from the teacher's; against plain text, forward_kl is
+    the cross-entropy. `live_kd` knows all, caches the first two."""
+    beta: float = Field(default=0.5, gt=0, lt=1)
+    """Weight of the teacher in the mixture of jsd."""
+    alpha: float = Field(default=0.1, gt=0, lt=1)
+    """Weight of the teacher in the mixture of skewed_kl."""
     epochs: Positive = 3
     """Passes over the teacher's answers."""
     learning_rate: float = Field(default=5e-5, gt=0)
     """Peak learning rate of AdamW."""
     warmup: Share = 0.1
-    """Share of the steps in which the learning rate rises; it falls as a half cosine after."""
+    """Share of the steps in which the learning rate rises."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """What the learning rate does then: fall as half a cosine, or stay (`wsd`: warm-up, stable, decay) and fall over
+    the last share `decay` as one minus a square root."""
+    decay: float = Field(default=0.2, gt=0, le=1)
+    """Share of the steps in which the learning rate falls in wsd."""
     weight_decay: NonNegative = 0.01
     """Decoupled weight decay of matrices."""
     batch_examples: Positive = 32
     """Examples a step."""
+    micro_tokens: Positive = 2048
+    """Tokens computed at once, which bounds memory; a step takes as many of these parts as it needs, with the same
+    gradient. Halved where memory runs out."""
+    activation_checkpointing: bool = False
+    """Keep the layers' inputs alone and compute the rest again for the gradient: less memory, a third more time."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     validation: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the teacher's answers, by group, kept out of training to choose the best checkpoint."""
     checks: Positive = 6
     """How often in the training the validation share is looked at."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Looks in a row without a better validation loss after which training ends; 0: it never ends early."""
+    most_spikes: Annotated[int, Field(ge=0)] = 5
+    """Steps that may be skipped because their loss or gradient is no number, or far over what is usual."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of training; `auto` is bfloat16 where the processor has it. Master weights are float32."""
     checkpoint_s: NonNegative = 90.0
@@ -157,14 +198,23 @@ class Student(Section):
     @model_validator(mode="after")
     def _fits(self) -> Student:
         if self.initialise == "linear":
-            used = self.model_fields_set & {
-                "model", "layers", "frozen_layers", "epochs", "learning_rate", "warmup", "weight_decay",
-                "batch_examples", "clip_norm", "validation", "checks", "precision", "prompt", "checkpoint_s",
-            }  # fmt: skip
+            used = self.model_fields_set - {"initialise"}
             if used:
                 raise ValueError(f"a linear student has no use for {', '.join(sorted(used))}")
         elif self.model is None:
             raise ValueError(f"initialise: {self.initialise} needs a model")
         if (self.initialise == "drop_layers") != (self.layers is not None):
             raise ValueError("layers goes with initialise: drop_layers, and that needs it")
+        given = self.model_fields_set
+        for option, field, value in (
+            ("decay", "schedule", "wsd"),
+            ("beta", "loss", "jsd"),
+            ("alpha", "loss", "skewed_kl"),
+        ):
+            if option in given and getattr(self, field) != value:
+                raise ValueError(f"{option} goes with {field}: {value}")
+        if self.lora is not None and not self.frozen_embeddings:
+            raise ValueError("lora trains adapters in the layers alone: leave frozen_embeddings as it is")
+        if self.patience >= self.checks:
+            raise ValueError(f"patience ({self.patience}) must be less than checks ({self.checks}) to end anything")
         return self

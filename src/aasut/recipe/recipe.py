@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
 from aasut.recipe.models import Student, Teacher
 from aasut.recipe.section import NonNegative, Positive, Section
 from aasut.recipe.task import AnyTask
-from aasut.tasks import PromptTemplate
 
 
 class Export(Section):
@@ -135,6 +135,9 @@ class Recipe(Section):
             drawn = [name for name in ("samples", "temperature") if name in teacher.model_fields_set]
             if drawn:
                 raise ValueError(f"teacher.{drawn[0]} is for free text: a classify task has a list of labels")
+            learned = [name for name in ("method", "loss") if name in self.student.model_fields_set]
+            if learned:
+                raise ValueError(f"student.{learned[0]} is for free text: a classify task's student learns its labels")
             return self
         if self.student.initialise == "linear":
             raise ValueError(f"a linear student cannot answer a task of kind {kind}: give student.model")

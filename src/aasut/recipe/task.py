@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from aasut.prompts import PromptTemplate
 from aasut.recipe.section import Positive, Prompt, Section
-from aasut.tasks import Classify, Extract, Generate, PromptTemplate, Task
+from aasut.tasks import Classify, Extract, Generate, Task
 
 
 class ClassifyTask(Section):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aasut.errors import StoreError
+from aasut.records import Entry, FinishedRun
 from aasut.report.table import NONE, number
-from aasut.store import Entry, FinishedRun, Store
+from aasut.store import Store
 
 STORE = ".store"
 REPORT = "report.json"

@@ -20,8 +20,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from aasut.errors import RecipeError
+from aasut.files import disk_errors
+from aasut.records import FinishedRun
 from aasut.runs.catalogue import REPORT, STORE, Catalogue, amount, size, when
-from aasut.store import FinishedRun, Store, disk_errors
+from aasut.store import Store
 
 Plain = dict[str, Any]
 AGES = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from aasut.errors import AasutError, StoreError
 from aasut.recipe import AnyTask
+from aasut.records import FinishedRun
 from aasut.report import table
 from aasut.runs.catalogue import PREFIX, Catalogue, open_at, times, when
-from aasut.store import FinishedRun
 
 Plain = dict[str, Any]
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from aasut.errors import StoreError
+from aasut.records import FinishedRun
 from aasut.report import table
 from aasut.runs.catalogue import PREFIX, REPORT, Catalogue, amount, open_at, read_report, size, times, when
-from aasut.store import FinishedRun
 
 Plain = dict[str, Any]
 NONE = table.NONE

@@ -13,10 +13,10 @@ from typing import Any
 
 from aasut.errors import StoreError
 from aasut.export.manifest import CARD
-from aasut.files import connect_read_only
+from aasut.files import connect_read_only, file_hash
 from aasut.progress import Progress, Step
+from aasut.records import MIGRATIONS, FinishedRun
 from aasut.runs.catalogue import REPORT, Catalogue, files, open_at
-from aasut.store import MIGRATIONS, FinishedRun, file_hash
 from aasut.teacher import ledger
 
 REMEDY = "Delete the named file or folder and run the recipe again: what is missing is put back or made anew."

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aasut import tasks
 from aasut.engine import base
 from aasut.engine.base import Engine, Piece, Prompt, Written, write
 from aasut.errors import AasutError, AmbiguousPrompt, EngineError, PromptMismatch, RecipeError
 from aasut.export.manifest import StudentCard
+from aasut.prompts import PromptTemplate
+from aasut.tasks import Task, answer_text
 from aasut.types import Message, Usage
 
 
@@ -35,9 +36,7 @@ class ServedStudent:
     `file_sha256` is the hash of the file that the engine runs.
     """
 
-    def __init__(
-        self, task: tasks.Task, prompt: tasks.PromptTemplate, engine: Engine, name: str, file_sha256: str
-    ) -> None:
+    def __init__(self, task: Task, prompt: PromptTemplate, engine: Engine, name: str, file_sha256: str) -> None:
         extra = [slot for slot in prompt.slots if slot not in task.prompt.slots]
         if extra:
             raise RecipeError(
@@ -59,7 +58,7 @@ class ServedStudent:
         card = StudentCard.read(run_folder)
         path = card.served(run_folder)
         engine = base.load(card.engine, path, precision=card.precision)
-        return cls(card.task(), tasks.PromptTemplate(card.student_prompt), engine, card.name, card.sha256)
+        return cls(card.task(), PromptTemplate(card.student_prompt), engine, card.name, card.sha256)
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ class ServedStudent:
         """An answer to each plain prompt, in order, or why there is none; one bad prompt spoils no other."""
         # As in training: what the prompt's template ends with decides, and not what an input ends with.
         template = self.prompt.messages[-1].content
-        texts = [tasks.answer_text(template, answer) for answer in self.task.answers]
+        texts = [answer_text(template, answer) for answer in self.task.answers]
         return self._score(prompts, texts) if prompts else []
 
     def write(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Piece | Exception]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aasut.engine.layout import Batch
+from aasut.engine.layout import Batch, micro_batches
+from aasut.engine.packing import Pack, packed_states, packs
 from aasut.engine.torch import hidden_states
 from aasut.engine.tree import TokenTree
-from aasut.student.losses import Loss, entropy
+from aasut.student.losses import Loss, cross_entropy, entropy
 
-NO_TREE = TokenTree(0, (), (), (), ())
+if TYPE_CHECKING:
+    from aasut.student.teaching import Teaching
 
 
 @dataclass(frozen=True)
@@ -23,24 +25,35 @@ class Row:
     """One training example: its token ids, and what is right.
 
     Labels: the prompt's ids, and the answers' `probabilities`. Text: the ids of prompt and answer, of which
-    the last `answer` are the answer's.
+    the last `answer` are the answer's, and of these the last `own`, such as the end token, not the teacher's: each
+    is learned as the one right token. `key` is the text's in a logit cache; `asked` are the ids of the prompt that
+    a teacher alongside reads.
     """
 
     ids: Sequence[int]
     probabilities: Sequence[float] = ()
     answer: int = 0
+    key: str = ""
+    asked: Sequence[int] = ()
+    own: int = 0
 
 
 class Objective(Protocol):
-    """What stands behind each row in a batch, and what its loss is."""
+    """How rows are laid out in micro-batches, and what the loss over one of them is."""
 
-    tree: TokenTree  # the tokens that follow each row
+    packed: bool  # are rows laid out without padding, so that a step's may be of any lengths?
 
     def targets(self, rows: Sequence[Row]) -> int:
         """Number of decisions that a loss over these rows is the sum of."""
 
-    def loss(self, model: Any, rows: Sequence[Row], batch: Batch) -> torch.Tensor:
-        """Sum of the loss over the rows of a batch."""
+    def batches(self, rows: Sequence[Row], most: int) -> Iterator[Any]:
+        """The rows in micro-batches of at most `most` tokens, one row at least.
+
+        Each has `tokens` that are no padding, and `ids` and `rows` as arrays.
+        """
+
+    def loss(self, model: Any, rows: Sequence[Row], batch: Any) -> torch.Tensor:
+        """Sum of the loss over the rows of a micro-batch."""
 
     def floor(self, rows: Sequence[Row]) -> float:
         """The least that the sum over these rows can be."""
@@ -52,9 +65,10 @@ class Labels:
     `allowed` [1 + nodes, columns] says which columns a decision is between.
     """
 
-    def __init__(self, model: Any, tree: TokenTree, loss: Loss) -> None:
+    packed = False
+
+    def __init__(self, tree: TokenTree, loss: Loss) -> None:
         self.tree, self._loss = tree, loss
-        self.weight = model.get_output_embeddings().weight.detach()[list(tree.columns)].float()
         self.columns = {token: column for column, token in enumerate(tree.columns)}
         self.allowed = np.zeros((1 + len(tree.nodes), len(self.columns)), bool)
         for branch in tree.branches:
@@ -70,8 +84,12 @@ class Labels:
             target[:, branch.node, [self.columns[t] for t in branch.tokens]] = mass
         return target
 
+    def batches(self, rows: Sequence[Row], most: int) -> Iterator[Batch]:
+        return micro_batches([row.ids for row in rows], range(len(rows)), self.tree, most)
+
     def loss(self, model: Any, rows: Sequence[Row], batch: Batch) -> torch.Tensor:
-        device = self.weight.device
+        weight = model.get_output_embeddings().weight[list(self.tree.columns)].float()
+        device = weight.device
         hidden = _hidden(model, batch)
         decide = torch.from_numpy(batch.decide).to(device)
         chosen = hidden.gather(1, decide[:, :, None].expand(-1, -1, hidden.shape[2]))
@@ -81,40 +99,51 @@ class Labels:
         branching = allowed.any(dim=1)
         flat = chosen[:, branching].flatten(0, 1)
         every = allowed[branching].repeat(len(batch.rows), 1)
-        return self._loss(flat, self.weight, target[:, branching].flatten(0, 1), every)
+        return self._loss(flat, weight, target[:, branching].flatten(0, 1), every)
 
     def floor(self, rows: Sequence[Row]) -> float:
         return float(entropy(torch.tensor(np.array([row.probabilities for row in rows], np.float64))))
 
 
 class Text:
-    """The next token at each position of the answer; the prompt's positions are never projected."""
+    """The next token at each position of the answer, by what `teaching` says of it.
 
-    tree = NO_TREE
+    Rows are packed; the prompt's positions are never projected. Where the output matrix is trained, the loss gives
+    it its gradient.
+    """
 
-    def __init__(self, model: Any, loss: Loss) -> None:
-        self._loss = loss
-        self.weight = model.get_output_embeddings().weight.detach()
+    packed = True
+
+    def __init__(self, loss: Loss, teaching: Teaching) -> None:
+        self._loss, self.teaching = loss, teaching
 
     def targets(self, rows: Sequence[Row]) -> int:
         return sum(row.answer for row in rows)
 
-    def loss(self, model: Any, rows: Sequence[Row], batch: Batch) -> torch.Tensor:
-        places: list[int] = []
-        columns: list[int] = []
-        right: list[int] = []
-        for place, number in enumerate(batch.rows):
-            row = rows[number]
-            first = len(row.ids) - row.answer
-            places += [place] * row.answer
-            columns += range(first - 1, len(row.ids) - 1)  # a token is predicted where the one before it stands
-            right += row.ids[first:]
-        hidden = _hidden(model, batch)
-        device = hidden.device
-        chosen = hidden[torch.tensor(places, device=device), torch.tensor(columns, device=device)]
-        return self._loss(chosen, self.weight, torch.tensor(right, device=device), None)
+    def batches(self, rows: Sequence[Row], most: int) -> Iterator[Pack]:
+        return packs([row.ids for row in rows], range(len(rows)), most)
+
+    def loss(self, model: Any, rows: Sequence[Row], batch: Pack) -> torch.Tensor:
+        given = [rows[i] for i in batch.rows]
+        own = np.array([row.own for row in given], np.int64)
+        taught = np.array([row.answer for row in given], np.int64) - own
+        hidden = packed_states(model, batch)
+        weight = model.get_output_embeddings().weight
+
+        def at(places: NDArray[np.int64]) -> torch.Tensor:
+            return hidden.index_select(0, torch.from_numpy(places).to(hidden.device))
+
+        total = hidden.new_zeros((), dtype=torch.float32)
+        if taught.any():
+            total = total + self._loss(at(batch.before(taught, own)), weight, self.teaching.targets(given), None)
+        if own.any():
+            right = [token for row in given for token in row.ids[len(row.ids) - row.own :]]
+            ids = torch.tensor(right, device=hidden.device)
+            total = total + cross_entropy(at(batch.before(own)), weight, ids, None)
+        return total
 
     def floor(self, rows: Sequence[Row]) -> float:
+        """0: no loss is less, and how much less than that a student can get is not known for all of them."""
         return 0.0
 
 

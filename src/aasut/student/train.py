@@ -115,7 +115,7 @@ def train(
     if torch.cuda.is_available():
         model = model.to("cuda")
     tree, rows, failed = rows_of(recipe, int(model.config.max_position_embeddings), tokenizer, examples, by_id)
-    objective = objective_of(model, tree)
+    objective = objective_of(tree)
     kept = [i for i, found in enumerate(rows) if found]
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
@@ -177,10 +177,11 @@ def rows_of(
     return None, rows, failed
 
 
-def objective_of(model: Any, tree: TokenTree | None) -> Objective:
+def objective_of(tree: TokenTree | None) -> Objective:
     """What a student learns: a decision between labels, or text."""
     from aasut.student import losses
     from aasut.student.objective import Labels, Text
+    from aasut.student.teaching import Right
 
     loss = losses.get("cross_entropy")
-    return Text(model, loss) if tree is None else Labels(model, tree, loss)
+    return Text(loss, Right()) if tree is None else Labels(tree, loss)

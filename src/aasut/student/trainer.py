@@ -7,36 +7,36 @@ goes on from its last checkpoint and ends in the same weights.
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
 
-from aasut.engine.layout import Batch, lay_out
-from aasut.engine.tree import TokenTree
 from aasut.errors import ModelError, RecipeError
-from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.recipe import Student
-from aasut.store import disk_errors
+from aasut.student import checkpoint, lora, memory, schedule, spikes
 from aasut.student.objective import Objective, Row
+from aasut.student.weights import Weights
 
-MICRO_TOKENS = 2048  # tokens of a micro-batch, padding counted
-WINDOW = 32  # batches whose examples are sorted by length together: little padding, still mixed
+T = TypeVar("T")
+
+POINTS = 1000  # most points that are kept of the losses of all steps
 
 
 @dataclass
 class Report:
     """What happened in training.
 
-    Losses are cross-entropies in nats a target, which is a label or a token; `floor` is their least value.
+    Losses are in nats a target, which is a label or a token; `floor` is their least value. `losses` and `norms`
+    have the training loss and the gradient's norm of each step that was taken, or means over `steps_a_point` of
+    them. `skipped` says which steps were not taken, and why; `halved`, how often memory ran out, so that
+    micro-batches have `micro_tokens` now; `stopped`, after which step validation had not got better for long enough,
+    0 for never; `merged_loss`, validation with the adapters merged into the weights.
     """
 
     steps: int
@@ -47,66 +47,58 @@ class Report:
     floor: float = 0.0
     tokens: int = 0
     positions: int = 0
+    targets: int = 0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    steps_a_point: int = 1
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    halved: int = 0
+    micro_tokens: int = 0
+    stopped: int = 0
+    parameters_trained: int = 0
+    merged_loss: float | None = None
 
     @property
     def padding_share(self) -> float:
         """Share of computed positions that held no token."""
         return 1 - self.tokens / self.positions if self.positions else 0.0
 
-
-def schedule(lengths: Sequence[int], epochs: int, batch: int, seed: int) -> list[list[int]]:
-    """The examples of every step. Each epoch has each example once; steps hold examples of like length."""
-    shuffle = random.Random(seed)
-    steps: list[list[int]] = []
-    for _ in range(epochs):
-        order = list(range(len(lengths)))
-        shuffle.shuffle(order)
-        epoch: list[list[int]] = []
-        for start in range(0, len(order), batch * WINDOW):
-            window = sorted(order[start : start + batch * WINDOW], key=lambda i: (lengths[i], i))
-            epoch += [window[i : i + batch] for i in range(0, len(window), batch)]
-        shuffle.shuffle(epoch)
-        steps += epoch
-    return steps
-
-
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear rise over the share `warmup` of the steps, then half a cosine down to zero."""
-    rise = max(1, round(steps * warmup))
-    if step < rise:
-        return peak * (step + 1) / rise
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
+    def thin(self) -> None:
+        """Keep at most POINTS of the steps' losses and norms, as means of equal numbers of steps."""
+        each = -(-len(self.losses) // POINTS) or 1
+        for name in ("losses", "norms"):
+            values = getattr(self, name)
+            parts = [values[i : i + each] for i in range(0, len(values), each)]
+            setattr(self, name, [float(f"{sum(part) / len(part):.5g}") for part in parts])
+        self.steps_a_point = each
 
 
 class Trainer:
-    """Trains `model` in place. The embeddings, and with them a tied output projection, stay as they are."""
+    """Trains `model` in place: all weights, or those above the frozen layers, or adapters that are merged at the end.
+
+    The embeddings, and with them a tied output projection, stay as they are unless the settings say otherwise.
+    """
 
     def __init__(self, model: Any, objective: Objective, settings: Student, seed: int) -> None:
         self.model, self.objective, self.settings, self.seed = model, objective, settings, seed
-        model.get_input_embeddings().requires_grad_(False)
-        model.get_output_embeddings().requires_grad_(False)
         layers = model.model.layers
         if settings.frozen_layers >= len(layers):
             raise RecipeError(
                 f"student.frozen_layers is {settings.frozen_layers}, and the student has {len(layers)} layers.",
                 "Leave at least one to train.",
             )
+        if settings.frozen_embeddings:
+            model.get_input_embeddings().requires_grad_(False)
+            model.get_output_embeddings().requires_grad_(False)
         for layer in layers[: settings.frozen_layers]:
             layer.requires_grad_(False)
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        self.names = [name for name, _ in named]
-        self.parameters = [p for _, p in named]
-        self.master = [p.detach().float().clone().requires_grad_(True) for p in self.parameters]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [w for w in self.master if w.ndim > 1], "weight_decay": settings.weight_decay},
-                {"params": [w for w in self.master if w.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.adapted = lora.attach(model, settings, seed) if settings.lora else None
+        if settings.activation_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.weights = Weights(model, settings)
         self.best: list[torch.Tensor] = []
+        self.micro = settings.micro_tokens
+        self._alone = 0  # tokens of the micro-batch in work, where it is one row alone
 
     def fit(
         self,
@@ -114,138 +106,150 @@ class Trainer:
         validation: Sequence[Row],
         folder: Path,
         progress: Progress,
-        micro: int = MICRO_TOKENS,
+        micro: int | None = None,
     ) -> Report:
         """Train on `rows`, and leave the model with the weights that were best on `validation`.
 
-        Goes on from the checkpoint in `folder`, where a killed training left one at most
-        `settings.checkpoint_s` seconds and a step before. Raises ModelError where the loss is no number.
+        `micro` is the most tokens of a micro-batch, the settings' where it is not given. Goes on from the checkpoint
+        in `folder`, where a killed training left one at most `settings.checkpoint_s` seconds and a step before.
+        Raises ModelError where too many steps are spoilt, or one row alone does not fit into memory.
         """
-        steps = schedule([len(row.ids) for row in rows], self.settings.epochs, self.settings.batch_examples, self.seed)
-        every = max(1, len(steps) // self.settings.checks)
-        report, start, recent = self._resume(folder, Report(len(steps), len(rows)))
+        settings = self.settings
+        lengths, mixed = [len(row.ids) for row in rows], self.objective.packed
+        steps = schedule.steps(lengths, settings.epochs, settings.batch_examples, self.seed, mixed=mixed)
+        every = max(1, len(steps) // settings.checks)
+        report, start, recent = self._resume(folder, Report(len(steps), len(rows)), micro or settings.micro_tokens)
         report.floor = self.objective.floor(validation) / max(self.objective.targets(validation), 1)
+        report.parameters_trained = sum(p.numel() for p in self.weights.parameters)
         saved = time.monotonic()
         self.model.train()
         with progress.steps("student learns", len(steps)) as shown:
             shown.advance(start, resumed=True)
             for step in range(start, len(steps)):
-                recent.append(self._step(rows, steps[step], step, len(steps), report, micro))
+                loss = self._step([rows[i] for i in steps[step]], step, report, progress)
+                recent += [] if loss is None else [loss]
                 if (step + 1) % every == 0 or step + 1 == len(steps):
                     self._check(validation, step + 1, recent, report)
                     recent = []
-                if step + 1 < len(steps) and time.monotonic() - saved >= self.settings.checkpoint_s:
+                if report.stopped:
+                    break
+                if step + 1 < len(steps) and time.monotonic() - saved >= settings.checkpoint_s:
                     self._save(folder, step + 1, report, recent)
                     saved = time.monotonic()
                 shown.advance(note=f"validation loss {report.best_loss:.4f} (least possible {report.floor:.4f})")
-        with torch.no_grad():
-            for parameter, best in zip(self.parameters, self.best, strict=True):
-                parameter.copy_(best)
-        self.model.eval()
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        self._finish(validation, report)
+        checkpoint.remove(folder)
         return report
 
-    def _step(
-        self, rows: Sequence[Row], chosen: Sequence[int], step: int, steps: int, report: Report, micro: int
-    ) -> float:
-        total = 0.0
-        targets = self.objective.targets([rows[i] for i in chosen])
-        for batch in micro_batches([row.ids for row in rows], chosen, self.objective.tree, micro):
+    def _finish(self, validation: Sequence[Row], report: Report) -> None:
+        self.weights.put(self.best)
+        self.weights.release()
+        if self.adapted is not None:
+            lora.merge(self.adapted)
+            self.adapted = None
+            report.merged_loss = self.evaluate(validation) if validation else None
+        if self.settings.activation_checkpointing:
+            self.model.gradient_checkpointing_disable()
+        self.model.eval()
+        report.micro_tokens = self.micro
+        report.thin()
+
+    def _step(self, rows: Sequence[Row], step: int, report: Report, progress: Progress) -> float | None:
+        """Learn from `rows`; gives their mean loss, None where the step is skipped."""
+        loss, tokens, positions = self._within_memory(lambda: self._gradient(rows), report)
+        norm = self.weights.norm()
+        wrong = spikes.found(loss, norm, report.losses, report.norms, self.settings.clip_norm)
+        if wrong:
+            self.weights.drop()
+            numbers = {"loss": loss, "norm": norm}
+            known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+            report.skipped.append({"step": step + 1, "why": wrong, **known})
+            said = f"The training loss {wrong} at step {step + 1} of {report.steps}"
+            if len(report.skipped) > self.settings.most_spikes:
+                raise ModelError(
+                    f"{said}; {len(report.skipped)} steps were spoilt.",
+                    "Lower student.learning_rate, or raise student.most_spikes.",
+                )
+            progress.say(f"{said}: the step is skipped.")
+            return None
+        self.weights.update(schedule.rate(step, report.steps, self.settings), norm)
+        report.losses.append(loss)
+        report.norms.append(norm)
+        report.tokens += tokens
+        report.positions += positions
+        report.targets += self.objective.targets(rows)
+        return loss
+
+    def _gradient(self, rows: Sequence[Row]) -> tuple[float, int, int]:
+        """(the rows' mean loss a target, tokens, positions computed); the loss's gradient is left in `weights`."""
+        self.weights.drop()
+        targets, total, tokens, positions = self.objective.targets(rows), 0.0, 0, 0
+        for batch in self._micro_batches(rows):
             loss = self.objective.loss(self.model, rows, batch) / targets
-            torch.autograd.backward(loss)
-            self._collect()
+            if loss.requires_grad:
+                torch.autograd.backward(loss)
             total += float(loss.detach())
-            report.tokens += batch.tokens
-            report.positions += batch.ids.size
-        if not math.isfinite(total):
-            raise ModelError(
-                f"The training loss is no number at step {step + 1} of {steps}.", "Lower student.learning_rate."
-            )
-        torch.nn.utils.clip_grad_norm_(self.master, self.settings.clip_norm, foreach=True)
-        rate = learning_rate(step, steps, self.settings.learning_rate, self.settings.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for parameter, weight in zip(self.parameters, self.master, strict=True):
-                parameter.copy_(weight)
-        return total
+            tokens += batch.tokens
+            positions += batch.ids.size
+        return total, tokens, positions
 
-    def _collect(self) -> None:
-        """Move the gradients of this micro-batch into the master weights', in float32."""
-        for parameter, weight in zip(self.parameters, self.master, strict=True):
-            if parameter.grad is not None:
-                if weight.grad is None:
-                    weight.grad = parameter.grad.float()
-                else:
-                    weight.grad += parameter.grad
-                parameter.grad = None
+    def _micro_batches(self, rows: Sequence[Row]) -> Iterator[Any]:
+        for batch in self.objective.batches(rows, self.micro):
+            self._alone = batch.tokens if len(batch.rows) == 1 else 0
+            yield batch
 
-    @torch.no_grad()
+    def _within_memory(self, work: Callable[[], T], report: Report) -> T:
+        """What `work` gives; done anew with micro-batches half as large where memory runs out."""
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not memory.exhausted(error):
+                    raise
+                if self._alone:
+                    raise ModelError(
+                        f"Memory ran out in training on one row of {self._alone} tokens alone.",
+                        "Set student.activation_checkpointing, or take a smaller student or shorter inputs.",
+                    ) from None
+            memory.free()
+            self.micro = max(1, self.micro // 2)
+            report.halved += 1
+
     def evaluate(self, rows: Sequence[Row]) -> float:
         """Mean loss a target."""
         if not rows:
             return math.inf
+        training = self.model.training
         self.model.eval()
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-        parts = micro_batches([row.ids for row in rows], order, self.objective.tree, MICRO_TOKENS)
-        total = sum(float(self.objective.loss(self.model, rows, batch)) for batch in parts)
-        self.model.train()
+        ordered = sorted(rows, key=lambda row: len(row.ids))
+        with torch.no_grad():
+            total = sum(float(self.objective.loss(self.model, ordered, b)) for b in self._micro_batches(ordered))
+        self.model.train(training)
         return total / self.objective.targets(rows)
 
     def _check(self, validation: Sequence[Row], step: int, recent: Sequence[float], report: Report) -> None:
-        loss = self.evaluate(validation)
+        loss = self._within_memory(lambda: self.evaluate(validation), report)
         report.curve.append({"step": step, "train_loss": sum(recent) / max(len(recent), 1), "validation_loss": loss})
         if loss < report.best_loss or not self.best:
             report.best_loss, report.best_step = loss, step
-            self.best = [p.detach().clone() for p in self.parameters]
+            self.best = self.weights.copies()
+        since = sum(point["step"] > report.best_step for point in report.curve)
+        if 0 < self.settings.patience <= since:
+            report.stopped = step
 
     def _save(self, folder: Path, step: int, report: Report, recent: Sequence[float]) -> None:
-        """A checkpoint: master weights, moments, best weights if any, the report so far, losses since the last look."""
-        tensors: dict[str, torch.Tensor] = {}
-        for name, weight in zip(self.names, self.master, strict=True):
-            state = self.optimiser.state[weight]
-            tensors[f"master.{name}"] = weight.detach()
-            tensors[f"mean.{name}"] = state["exp_avg"]
-            tensors[f"square.{name}"] = state["exp_avg_sq"]
-        tensors |= {f"best.{name}": best for name, best in zip(self.names, self.best, strict=False)}
-        facts = {"step": step, "report": vars(report), "recent": list(recent)}
-        with disk_errors(folder):
-            partial = folder / "checkpoint.partial"
-            save_file(tensors, partial, {"facts": json.dumps(facts)})
-            partial.replace(folder / "checkpoint.safetensors")
+        """Master weights, moments, best weights if any, the report so far, losses since the last look."""
+        best = zip(self.weights.names, self.best, strict=False)
+        tensors = self.weights.state() | {f"best.{name}": tensor for name, tensor in best}
+        facts = {"step": step, "report": asdict(report), "recent": list(recent)}
+        checkpoint.save(folder, tensors, facts | {"updates": self.weights.updates, "micro": self.micro})
 
-    def _resume(self, folder: Path, fresh: Report) -> tuple[Report, int, list[float]]:
-        path = folder / "checkpoint.safetensors"
-        if not path.exists():
+    def _resume(self, folder: Path, fresh: Report, micro: int) -> tuple[Report, int, list[float]]:
+        self.micro = micro
+        if (found := checkpoint.load(folder)) is None:
             return fresh, 0, []
-        facts = json.loads(safetensors.metadata(path)["facts"])
-        tensors = safetensors.load(path)
-        with torch.no_grad():
-            for name, parameter, weight in zip(self.names, self.parameters, self.master, strict=True):
-                weight.copy_(tensors[f"master.{name}"])
-                parameter.copy_(weight)
-                self.optimiser.state[weight] = {
-                    "step": torch.tensor(float(facts["step"])),
-                    "exp_avg": tensors[f"mean.{name}"],
-                    "exp_avg_sq": tensors[f"square.{name}"],
-                }
-        self.best = [tensors[key] for name in self.names if (key := f"best.{name}") in tensors]
-        return Report(**facts["report"]), int(facts["step"]), list(facts.get("recent", []))
-
-
-def micro_batches(ids: Sequence[Sequence[int]], chosen: Sequence[int], tree: TokenTree, most: int) -> Iterator[Batch]:
-    """The chosen rows in micro-batches of at most `most` tokens with padding, one row at least."""
-    extra = len(tree.nodes)
-    part: list[int] = []
-    width = 0
-    for row in chosen:
-        wider = max(width, len(ids[row]) + extra)
-        if part and wider * (len(part) + 1) > most:
-            yield lay_out(ids, part, tree, prefix=0, pad=0)
-            part, wider = [], len(ids[row]) + extra
-        part.append(row)
-        width = wider
-    if part:
-        yield lay_out(ids, part, tree, prefix=0, pad=0)
+        tensors, facts = found
+        self.weights.restore(tensors, facts["updates"])
+        self.best = [tensors[key] for name in self.weights.names if (key := f"best.{name}") in tensors]
+        self.micro = facts["micro"]
+        return Report(**facts["report"]), int(facts["step"]), list(facts["recent"])

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from aasut.teacher.logprobs import read, token_bytes
 from aasut.types import Completion, Request, Usage
 
 NO_COMPLETION = "the answer is no chat completion"
@@ -25,6 +26,7 @@ def parse(raw: bytes, request: Request) -> tuple[Completion, bool]:
     """A chat completion's JSON as a Completion, and whether it counts its tokens; garbage becomes a failed row.
 
     An answer that was cut short or withheld is a failed row too, unless it names a choice all the same.
+    Of free text the tokens' log-probabilities are kept, where they are given and sound.
     """
     try:
         plain = json.loads(raw)
@@ -38,7 +40,8 @@ def parse(raw: bytes, request: Request) -> tuple[Completion, bool]:
     usage, logprobs = _usage(plain), _logprobs(choice, request.choices)
     named = logprobs is not None or _folded(text) in map(_folded, request.choices)
     failure = "" if named else CUT.get(finish, "")
-    return Completion(text, usage or Usage(), logprobs, finish, failure), usage is not None
+    tokens = None if request.choices or failure else read(choice, text)
+    return Completion(text, usage or Usage(), logprobs, finish, failure, tokens), usage is not None
 
 
 def _usage(plain: Any) -> Usage | None:
@@ -80,9 +83,9 @@ def choice_logprobs(tokens: Sequence[Any], choices: Sequence[str]) -> tuple[floa
     mass, vague = [0.0] * len(choices), 0.0
     said, path = b"", 1.0
     for entry in tokens:
-        spoken, going_on = said + _bytes(entry), 0.0
+        spoken, going_on = said + token_bytes(entry), 0.0
         listed = [
-            (said + _bytes(other), math.exp(float(other["logprob"]))) for other in entry.get("top_logprobs") or []
+            (said + token_bytes(other), math.exp(float(other["logprob"]))) for other in entry.get("top_logprobs") or []
         ]
         for text, chance in listed:
             fits = _fitting(text, said, folded)
@@ -119,9 +122,3 @@ def _fitting(text: bytes, before: bytes, choices: Sequence[str]) -> list[int]:
 def _begun(text: bytes) -> str:
     """The answer so far; a character whose bytes are not all there yet is left out."""
     return text.decode("utf-8", "ignore").casefold().lstrip().lstrip(MARKS).lstrip()
-
-
-def _bytes(entry: Any) -> bytes:
-    """A token's bytes; APIs give them where a token is a part of a character."""
-    given = entry.get("bytes")
-    return bytes(given) if given else str(entry["token"]).encode("utf-8", "replace")

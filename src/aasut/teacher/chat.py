@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from aasut.errors import ModelError
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.types import Message, Request
 
+END = b"<|end|>"  # stands where an answer may end
+Split = Callable[[str], Sequence[bytes]]  # a text's tokens, which joined are its UTF-8
 CERTAINTY = 0.9  # probability of the rule's answer; the other answers of the rules share the rest
 FIELDS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user", "n",
@@ -31,13 +35,32 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"\s*(?:\w{1,4}|[^\w\s])|\s+", text)
 
 
+def pieces(text: str) -> list[bytes]:
+    """`tokens` as bytes; half a surrogate pair goes through."""
+    return [token.encode("utf-8", "surrogatepass") for token in tokens(text)]
+
+
+def tokens_of(folder: Path) -> Split:
+    """As `pieces`, with the tokens of the tokenizer in a model's folder. Raises ModelError where it cannot be used."""
+    from aasut.formats.token_bytes import vocabulary_bytes
+    from aasut.formats.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(folder)
+    known = vocabulary_bytes(tokenizer)
+    if not known:
+        raise ModelError(f"The tokens of {folder} stand for no bytes.", "Take a model with byte-level tokens.")
+    return lambda text: [
+        known.get(number, b"") for number in tokenizer.encode(text.encode("utf-8", "replace").decode())
+    ]
+
+
 def refusal(status: int, message: str) -> dict[str, Any]:
     """An error object."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
-def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False) -> dict[str, Any]:
+def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: Split = pieces) -> dict[str, Any]:
     """The chat completion for a request's JSON; `cut` keeps the first token alone. Raises Refused.
 
     A rule's answer is the same whatever `temperature`, `seed` and `response_format` say.
@@ -52,19 +75,19 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False) -> dict[
     answer = teacher.complete([Request(tuple(messages))])[0]
     if answer.failure:
         raise Refused(422, answer.failure)
-    pieces = tokens(answer.text)
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(pieces)
-    kept = pieces[:1] if cut else pieces[:limit]
+    whole = split(answer.text)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(whole)
+    kept = whole[:1] if cut else whole[:limit]
     choice: dict[str, Any] = {
         "index": 0,
-        "message": {"role": "assistant", "content": "".join(kept)},
-        "finish_reason": "stop" if len(kept) == len(pieces) else "length",
+        "message": {"role": "assistant", "content": _text(b"".join(kept))},
+        "finish_reason": "stop" if len(kept) == len(whole) else "length",
         "logprobs": None,
     }
     if body.get("logprobs"):
-        listed = _logprobs(kept, answer.text, teacher.rules, body.get("top_logprobs") or 0)
-        choice["logprobs"] = {"content": listed}
-    asked = sum(len(tokens(m.content)) for m in messages)
+        listed = _logprobs(kept, answer.text, teacher.rules, split, body.get("top_logprobs") or 0)
+        choice["logprobs"] = {"content": listed, "refusal": None}
+    asked = sum(len(split(m.content)) for m in messages)
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
@@ -87,26 +110,34 @@ def _messages(body: Any) -> list[Message]:
     return found
 
 
-def _logprobs(said: Sequence[str], answer: str, rules: Mapping[str, str], top: int) -> list[dict[str, Any]]:
+def _logprobs(
+    said: Sequence[bytes], answer: str, rules: Mapping[str, str], split: Split, top: int
+) -> list[dict[str, Any]]:
     """Token by token, the likeliest alternatives under a distribution over the rules' answers."""
     others = [other for other in dict.fromkeys(rules.values()) if other != answer]
     chance = {answer: CERTAINTY if others else 1.0} | {other: (1 - CERTAINTY) / len(others) for other in others}
-    split = {text: tokens(text) for text in chance}
+    parts = {text: list(split(text)) for text in chance}
     content = []
     for place, token in enumerate(said):
-        mass: dict[str, float] = {}
-        for text, pieces in split.items():
-            if pieces[:place] == list(said[:place]):
-                following = pieces[place] if len(pieces) > place else "<|end|>"
+        mass: dict[bytes, float] = {}
+        for text, tokens_of in parts.items():
+            if tokens_of[:place] == list(said[:place]):
+                following = tokens_of[place] if len(tokens_of) > place else END
                 mass[following] = mass.get(following, 0.0) + chance[text]
         total = sum(mass.values())
         listed = sorted(((-math.log(m / total), t) for t, m in mass.items()))[:top]
-        content.append(
-            {
-                "token": token,
-                "logprob": math.log(mass[token] / total),
-                "bytes": list(token.encode("utf-8", "replace")),
-                "top_logprobs": [{"token": t, "logprob": -cost, "bytes": None} for cost, t in listed],
-            }
-        )
+        alternatives = [_entry(t, -cost) for cost, t in listed]
+        content.append(_entry(token, math.log(mass[token] / total)) | {"top_logprobs": alternatives})
     return content
+
+
+def _entry(token: bytes, logprob: float) -> dict[str, Any]:
+    """A part of a character has its bytes alone to tell it by."""
+    return {"token": _text(token), "logprob": logprob, "bytes": list(token)}
+
+
+def _text(token: bytes) -> str:
+    try:
+        return token.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return token.decode("utf-8", "replace")

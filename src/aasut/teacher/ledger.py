@@ -13,6 +13,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aasut.store import connect, digest, disk_errors
@@ -31,6 +32,9 @@ MIGRATIONS = (
     """
     CREATE TABLE loss (teacher TEXT NOT NULL, reason TEXT NOT NULL, usd REAL NOT NULL, at REAL NOT NULL);
     """,
+    """
+    ALTER TABLE call ADD COLUMN token_logprobs BLOB;
+    """,
 )
 
 Told = Callable[[Sequence[Completion], bool], None]
@@ -42,7 +46,8 @@ class Ledger:
     `calls_made` and `calls_reused` count the requests of this object's life; `usd_spent` sums what
     the made ones cost, `usd_reused` what the others had cost when they were made, each once. Failed
     answers are not kept: they are asked again by the next run; but one that the endpoint cut short or
-    withheld would be again, and is kept as that.
+    withheld would be again, and is kept as that. An answer that an older version kept has no
+    `token_logprobs`, whatever was asked for, and is not asked again for them.
     """
 
     def __init__(self, teacher: Teacher, path: Path) -> None:
@@ -141,8 +146,9 @@ class Ledger:
 
     def _find(self, key: str) -> tuple[Completion, float] | None:
         """An answer and what it cost."""
-        row = self._database.execute("SELECT completion, usd FROM call WHERE key = ?", (key,)).fetchone()
-        return None if row is None else (_from_json(row[0]), float(row[1]))
+        found = "SELECT completion, usd, token_logprobs FROM call WHERE key = ?"
+        row = self._database.execute(found, (key,)).fetchone()
+        return None if row is None else (replace(_from_json(row[0]), token_logprobs=row[2]), float(row[1]))
 
     def _keep(self, answered: Sequence[tuple[Request, Completion]]) -> None:
         rows, wasted = [], 0.0
@@ -155,11 +161,12 @@ class Ledger:
                 key = digest([self.identity, plain])
                 self._counted.add(key)
                 self._paid += usd
-                rows.append((key, self.identity, json.dumps(plain), _to_json(answer), usd, time.time()))
+                told = answer.token_logprobs
+                rows.append((key, self.identity, json.dumps(plain), _to_json(answer), usd, time.time(), told))
             else:
                 wasted += usd
         with disk_errors(self._path), self._database:
-            self._database.executemany("INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._enter_loss(wasted, "unusable answers")
             if self.remote is not None:
                 self._enter_loss(self.remote.take_lost(), "no answer")

@@ -28,6 +28,7 @@ ALIVE = 10  # answers to others, in the time of one call, that show that the fau
 AHEAD = 16  # requests handed over for each call that may be in flight; some of them wait for another attempt
 MESSAGE_TOKENS = 16  # that an API adds to a message at most
 UNCOUNTED = "answers without token counts, taken at their worst case"
+UNTOLD = "answers without usable log-probabilities, of which the text alone can be learned"
 AGAIN = "Check address, key and quota; the answers so far are kept, so run the same command again."
 T = TypeVar("T")
 
@@ -168,7 +169,12 @@ class OpenAiTeacher:
         else:
             completion = replace(completion, usage=most)
             self.notes[UNCOUNTED] += 1
-        return replace(completion, text=self._wire.hide(completion.text))
+        text, told = self._wire.hide(completion.text), completion.token_logprobs
+        if told is not None and (text != completion.text or self._wire.has_key(told)):
+            told = None
+        if self.endpoint.logprobs and not request.choices and not completion.failure and told is None:
+            self.notes[UNTOLD] += 1
+        return replace(completion, text=text, token_logprobs=told)
 
     def _worst(self, request: Request) -> float:
         return self.price(self._most(request))

@@ -26,6 +26,7 @@ from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.store import digest
 from aasut.teacher import chat, faults
+from aasut.teacher.chat import Split, pieces
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.scripted import ScriptedTeacher
 
@@ -38,11 +39,21 @@ Headers = dict[str, str]
 
 
 class ScriptedServer:
-    """Answers by `rules` and fails by `plan`. As a context manager it runs in a thread of its own, at `url`."""
+    """Answers by `rules`, in the tokens of `split`, and fails by `plan`.
 
-    def __init__(self, rules: Mapping[str, str], plan: Plan | None = None, host: str = "127.0.0.1", port: int = 0):
+    As a context manager it runs in a thread of its own, at `url`.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, str],
+        plan: Plan | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        split: Split = pieces,
+    ) -> None:
         self.teacher, self.plan = ScriptedTeacher(rules), plan or Plan()
-        self.host, self.port = host, port
+        self.host, self.port, self.split = host, port, split
         self.requests = self.answered = self.open = self.most_at_once = self.with_key = 0
         self.faults: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
@@ -187,7 +198,7 @@ class ScriptedServer:
         if kind == "no_logprobs" and isinstance(body, dict) and body.get("logprobs"):
             return await _send(writer, 400, chat.refusal(400, "logprobs are not supported with this model."), keep=True)
         try:
-            made = chat.complete(body, self.teacher, cut=kind == "length")
+            made = chat.complete(body, self.teacher, cut=kind == "length", split=self.split)
         except chat.Refused as refused:
             return await _send(writer, refused.status, chat.refusal(refused.status, refused.message), keep=True)
         if kind == "content_filter":
@@ -208,12 +219,16 @@ class ScriptedServer:
         return True
 
 
-def run(rules: Path, plan: Path | None, host: str, port: int, progress: Progress) -> dict[str, Any]:
+def run(
+    rules: Path, plan: Path | None, host: str, port: int, progress: Progress, tokenizer: Path | None = None
+) -> dict[str, Any]:
     """Serve files of rules and faults until SIGINT or SIGTERM; says one line when ready, gives the stats at the end.
 
-    Raises AasutError where a file or the address cannot be used.
+    Answers come in the tokens of a model's folder `tokenizer`, where it is given. Raises AasutError where a
+    file or the address cannot be used.
     """
-    server = ScriptedServer(faults.load_rules(rules), faults.load(plan) if plan else None, host, port)
+    split = pieces if tokenizer is None else chat.tokens_of(tokenizer)
+    server = ScriptedServer(faults.load_rules(rules), faults.load(plan) if plan else None, host, port, split)
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()

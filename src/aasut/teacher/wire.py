@@ -17,6 +17,7 @@ import aiohttp
 
 from aasut.errors import TeacherError
 from aasut.recipe import Endpoint
+from aasut.teacher.logprobs import holds
 from aasut.teacher.pace import wait_of
 
 ANSWER_LIMIT = 16 << 20  # bytes
@@ -81,6 +82,10 @@ class Wire:
     def hide(self, text: str) -> str:
         """A text without the key, should the endpoint have sent that back."""
         return text.replace(self._key, "[key]") if len(self._key) >= SECRET else text
+
+    def has_key(self, packed: bytes) -> bool:
+        """Whether packed tokens hold the key."""
+        return len(self._key) >= SECRET and holds(packed, self._key.encode())
 
     async def post(self, body: Mapping[str, Any]) -> Reply:
         """Send a body and read the whole answer, of any status. Raises Broken where there is none."""

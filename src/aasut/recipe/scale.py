@@ -1,0 +1,29 @@
+"""A recipe at another scale: small slices of everything, for a first try and for CI."""
+
+from __future__ import annotations
+
+from aasut.errors import RecipeError
+from aasut.recipe.recipe import Recipe
+
+CI = {"limit": 48, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 16, "round_trip": 4}
+CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 4}  # texts are slow to write
+
+
+def scaled(recipe: Recipe, scale: str) -> Recipe:
+    """The recipe at a scale: `full`, or `ci` for small slices of everything under another name."""
+    if scale == "full":
+        return recipe
+    if scale != "ci":
+        raise RecipeError(f"There is no scale {scale!r}.", "Choose full or ci.")
+    small = CI if recipe.task.kind == "classify" else CI_TEXT
+    plain = recipe.model_dump(exclude_unset=True)
+    plain["name"] += "-ci"
+    plain["data"]["limit"] = min(plain["data"].get("limit") or small["limit"], small["limit"])
+    if recipe.teacher.shots:
+        for key in ("candidates", "committee"):
+            plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
+    if recipe.student.initialise != "linear":
+        plain["student"] |= {"epochs": small["epochs"], "checks": 1, "patience": 0}
+    plain.setdefault("evaluate", {})["timing_requests"] = small["timing_requests"]
+    plain.setdefault("export", {})["round_trip"] = small["round_trip"]
+    return Recipe.model_validate(plain)
