@@ -212,7 +212,10 @@ def test_the_key_goes_nowhere_else_and_shows_nowhere(
         ledger.close()
     assert server.keys == ["Bearer sk-very-secret-key"] * 3
     listed = completion("yes", top={"yes": -0.1, "sk-very-secret-key": -3.0})
-    with ChatServer(lambda number, _: [listed, completion(echo, top={echo: -0.1})][number]) as server:
+    halves = [{"token": half, "logprob": -0.1} for half in (echo[:16], echo[16:])]
+    content = [half | {"top_logprobs": [half, {"token": "x", "logprob": -3.0}]} for half in halves]
+    parted = {"choices": [{"message": {"content": echo}, "logprobs": {"content": content}}]}
+    with ChatServer(lambda number, _: [listed, (200, parted)][number]) as server:
         asker = endpoint(server.url, api_key_env=KEY, concurrency=1, logprobs=True)
         told = asker.complete(requests(2, choices=()))
         assert [(answer.text, answer.token_logprobs) for answer in told] == [("yes", None), ("you sent [key]", None)]

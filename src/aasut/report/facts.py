@@ -12,6 +12,7 @@ from aasut.evaluate import verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Artefact
+from aasut.student.method import labels
 from aasut.types import Example
 
 Plain = dict[str, Any]
@@ -198,9 +199,14 @@ def _interval(pair: Any) -> Plain:
 
 def _training(artefacts: Mapping[str, Artefact]) -> Plain:
     trained = artefacts["train"]
-    return {**trained.facts, "seconds": round(trained.seconds, 1)} | {
-        "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None
-    }
+    return (
+        {"method": labels().as_dict()}
+        | {**trained.facts, "seconds": round(trained.seconds, 1)}
+        | {
+            "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None,
+            "logits": artefacts["logits"].facts if "logits" in artefacts else None,
+        }
+    )
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
