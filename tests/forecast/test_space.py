@@ -9,7 +9,7 @@ from aasut.forecast.pace import Pace
 from aasut.forecast.space import Download, Sizes, memory_free_gb, memory_gb, size, write_gb_s
 from aasut.forecast.work import Stage
 
-SIZES = Sizes(source_gb=0.3, student_gb=0.2, served_by_openvino=True, checkpoint_s=0.0)
+SIZES = Sizes(student_gb=0.2, served_by_openvino=True, checkpoint_s=0.0)
 
 
 def stage(name: str, units: dict[str, float] | None = None, **more: int) -> Stage:
@@ -27,7 +27,7 @@ def test_what_stages_leave_on_the_disk() -> None:
 def test_the_engines_graph_counts_where_that_engine_serves() -> None:
     evaluated = stage("evaluate", {"served.load": 1})
     assert SIZES.of_stage(evaluated) == pytest.approx(0.2)
-    assert Sizes(0.3, 0.2, False, 0.0).of_stage(evaluated) == 0
+    assert Sizes(0.2, False, 0.0).of_stage(evaluated) == 0
 
 
 def test_the_most_memory_is_the_teachers_and_what_training_takes() -> None:
