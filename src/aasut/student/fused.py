@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -45,20 +48,28 @@ def loss(
         raise ValueError(f"{len(hidden)} positions, {len(target)} targets")
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (hidden, weight))
     teacher = (target.hidden, target.weight) if isinstance(target, Dense) else None
-    rows = _rows(target, name, beta, alpha)
+    rows = _rows(target, name, beta, alpha, _kernels(hidden.device))
     total: torch.Tensor = _Fused.apply(hidden, weight, teacher, rows, wanted)  # type: ignore[no-untyped-call]
     return total
 
 
-def _rows(target: Target, name: str, beta: float, alpha: float) -> Rows:
+def _rows(target: Target, name: str, beta: float, alpha: float, kernels: ModuleType) -> Rows:
     """What gives the losses [r] of some rows of the target and makes their logits their gradient."""
     if isinstance(target, Dense):
-        dense = divergences.dense(name, beta, alpha)
+        dense = kernels.dense(name, beta, alpha)
         return lambda _, block: dense(*block)
+    softmax = kernels.scaled_softmax
     if isinstance(target, Sparse):
         listed = divergences.listed(target.ids, target.mass, target.rest, divergence=name != "cross_entropy")
-        return lambda rows, block: divergences.sparse(block.student, listed.rows(rows))
-    return lambda rows, block: divergences.one_right(block.student, target[rows])
+        return lambda rows, block: divergences.sparse(block.student, listed.rows(rows), softmax)
+    return lambda rows, block: divergences.one_right(block.student, target[rows], softmax)
+
+
+def _kernels(device: torch.device) -> ModuleType:
+    """What has `dense` and `scaled_softmax` for that device: Triton's on an NVIDIA or AMD GPU where it is installed."""
+    if device.type == "cuda" and find_spec("triton"):
+        return import_module("aasut.student.triton_loss")
+    return divergences
 
 
 class _Fused(torch.autograd.Function):

@@ -13,13 +13,14 @@ import numpy as np
 
 from aasut.errors import DataError
 from aasut.progress import Progress
-from aasut.recipe import Recipe
+from aasut.recipe import Recipe, Student
 from aasut.tasks import answer_text
 from aasut.types import Conservation, Example, Label
 
 if TYPE_CHECKING:
     from aasut.engine.tree import TokenTree
     from aasut.formats.tokenizer import Tokenizer
+    from aasut.student.lessons import Lessons
     from aasut.student.objective import Objective, Row
 
 VERSION = 1
@@ -92,11 +93,13 @@ def linear_prompt(recipe: Recipe, example: Example) -> str:
 
 
 def train(
-    recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress
-) -> dict[str, Any]:
+    recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress,
+    lessons: Lessons | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16.
 
-    Raises DataError where nothing fits the student's context.
+    `lessons` give a text's targets; without them the texts themselves are learned. Raises DataError where
+    nothing fits the student's context.
     """
     import torch
 
@@ -115,7 +118,9 @@ def train(
     if torch.cuda.is_available():
         model = model.to("cuda")
     tree, rows, failed = rows_of(recipe, int(model.config.max_position_embeddings), tokenizer, examples, by_id)
-    objective = objective_of(tree)
+    if lessons is not None:
+        rows = [lessons.rows(example, given) for example, given in zip(examples, rows, strict=True)]
+    objective = objective_of(tree, settings, lessons)
     kept = [i for i, found in enumerate(rows) if found]
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
@@ -169,19 +174,24 @@ def rows_of(
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     for example, ids in zip(examples, prompts, strict=True):
         texts = [tokenizer.encode(answer_text(before, text)) for text in by_id[example.id].texts]
-        short = [text for text in texts if len(text) <= task.max_tokens]
         fits = len(ids) + task.max_tokens <= context
-        rows.append([Row([*ids, *text, *end], answer=len(text + end)) for text in short] if fits else [])
+        rows.append([
+            Row([*ids, *text, *end], answer=len(text + end), key=f"{example.id}#{number}", own=len(end))
+            for number, text in enumerate(texts) if fits and len(text) <= task.max_tokens
+        ])  # fmt: skip
         if not rows[-1]:
             failed["answer longer than task.max_tokens" if fits else TOO_LONG] += 1
     return None, rows, failed
 
 
-def objective_of(tree: TokenTree | None) -> Objective:
-    """What a student learns: a decision between labels, or text."""
+def objective_of(tree: TokenTree | None, settings: Student | None = None, lessons: Lessons | None = None) -> Objective:
+    """What a student learns: a decision between labels, or text, as right answers or by a teacher's lessons."""
     from aasut.student import losses
     from aasut.student.objective import Labels, Text
     from aasut.student.teaching import Right
 
-    loss = losses.get("cross_entropy")
-    return Text(loss, Right()) if tree is None else Labels(tree, loss)
+    if tree is not None:
+        return Labels(tree, losses.get("cross_entropy"))
+    if settings is None or lessons is None:
+        return Text(losses.get("cross_entropy"), Right())
+    return Text(losses.get(settings.loss, beta=settings.beta, alpha=settings.alpha), lessons.teaching)
