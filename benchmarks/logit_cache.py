@@ -144,7 +144,7 @@ def train(path: Path, lesson: Lesson, rows: Sequence[Row], passes: int, seed: in
     model = load_model(path, choose_precision("auto"))
     model.model.layers = model.model.layers[:LAYERS]
     model.config.num_hidden_layers = LAYERS
-    how = Student(model=MODEL, epochs=passes, learning_rate=6e-4, batch_examples=4, checks=1, checkpoint_s=1e9)
+    how = Student(model=MODEL, epochs=passes, learning_rate=1.2e-3, batch_examples=2, checks=1, checkpoint_s=1e9)
     objective = Text(losses.get("forward_kl"), lesson)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(model, objective, how, seed).fit(rows, [], Path(folder), progress)

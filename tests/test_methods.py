@@ -15,8 +15,13 @@ import yaml
 
 import small_run
 import test_text_tasks as texts
+from aasut import recipe
 from aasut.errors import DataError, RecipeError
+from aasut.forecast import work as works
+from aasut.forecast.forecast import forecast
+from aasut.forecast.rehearse import Rehearsal
 from aasut.pipeline import Run
+from aasut.progress import Progress
 from aasut.store import Store
 from aasut.student.logit_cache import HEADER
 from aasut.teacher import chat
@@ -72,6 +77,37 @@ def test_a_local_teacher_with_the_students_tokenizer_is_learned_from_a_cache(cac
 def test_what_a_student_learns_is_nearer_to_the_teacher_than_its_texts_are(cached: tuple[Path, Run]) -> None:
     """The validation loss is a divergence from the teacher, zero for a perfect student; on texts it has a floor."""
     assert 0 <= cached[1].facts["training"]["best_loss"] < 0.5
+
+
+def test_a_forecast_counts_the_stage(cached: tuple[Path, Run], tmp_path: Path) -> None:
+    path, found = cached
+    for root, done in ((tmp_path, False), (path.parent / "runs", True)):
+        said = forecast(recipe.load(path), path.parent, root, Progress(quiet=True), probing=False)
+        (line,) = (line for line in said.lines if line.stage == "logits")
+        assert line.reused == done
+        assert (line.seconds > 0 < line.gigabytes) == (not done)
+        assert said.how["method"].startswith("cached_kd, as the local teacher has")
+    kept = texts.artefact(found, "logits")
+    size = sum(file.stat().st_size for file in kept.iterdir() if file.suffix == ".safetensors")
+    assert size < 40 * found.facts["training"]["logits"]["tokens"] + 2000
+
+
+@pytest.mark.parametrize(("method", "stage"), [("cached_kd", "logits"), ("live_kd", "train")])
+def test_a_forecast_counts_what_the_teacher_reads(
+    taught: Path, tiny_llama: Path, tmp_path: Path, method: str, stage: str
+) -> None:
+    path = write_run(tmp_path / "run", local(taught), tiny_llama, method=method, epochs=3)
+    loaded = recipe.load(path)
+    with Store(tmp_path / ".store") as store:
+        rehearsal = Rehearsal(loaded, path.parent, store, Progress(quiet=True), tmp_path)
+        work = works.count(rehearsal, rehearsal.rehearse("full"))
+    rows = len(work.rows) + len(work.validation)
+    once = sum(len(row.ids) for row in (*work.rows, *work.validation)) - rows  # teacher and student read the same
+    often = 3 * len(work.rows) + work["train"].units["train.checks"] * len(work.validation)
+    assert work[stage].units["teacher.read"] == pytest.approx(
+        once * (1 if stage == "logits" else often / rows), rel=0.3
+    )
+    assert work.total("teacher.load") == 1
 
 
 def test_another_student_of_the_same_kind_shares_the_cache(cached: tuple[Path, Run]) -> None:

@@ -20,6 +20,7 @@ CHECKPOINT_BYTES = 14  # a trained parameter: master, two moments, best
 BASE_GB = 0.7  # Python with PyTorch and transformers
 LIGHT_GB = 0.2  # Python with scikit-learn and the report's charts
 # Bytes that stages leave beside models: of a labelled row, of a tested one, of a report.
+CACHE_BYTES = 36  # of an answer's token in a logit cache
 LABEL_BYTES, PREDICTION_BYTES, REPORT_BYTES = 90, 230, 240_000
 
 
@@ -60,7 +61,7 @@ class Sizes:
         """Gigabytes that a stage leaves on the disk; the export lies in the store and in the run's folder."""
         small = stage.ledger_bytes + LABEL_BYTES * stage.units["rows.labelled"]
         small += PREDICTION_BYTES * stage.units["rows.tested"] + REPORT_BYTES * stage.units["report"]
-        small += stage.units["linear.bytes"]
+        small += stage.units["linear.bytes"] + CACHE_BYTES * stage.units["logits.answers"]
         large = 0.0
         if stage.name in ("initialise", "train"):
             large = self.student_gb
