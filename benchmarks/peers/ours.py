@@ -70,6 +70,7 @@ def train(kind: str, job: Job, folder: Path) -> dict[str, float]:
     model = load_model(Path(job.student), torch.bfloat16)
     trainer = Trainer(model, Text(losses.get(settings.loss), teaching), settings, SEED)
     meter.start()
+    teaching.foresee(rows)
     report = trainer.fit(rows, [], folder, QUIET)
     meter.stop()
     found = meter.read() | more

@@ -124,6 +124,8 @@ def train(
         )
     held = set(validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
     validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
+    if lessons is not None:
+        lessons.teaching.foresee([row for i in kept for row in rows[i]])
     learned = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
     fit = Fit(start, settings, recipe.seed, objective, learned, validation)
     report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
