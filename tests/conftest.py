@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,37 +10,10 @@ import pytest
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama in Hugging Face layout: 2 layers, hidden size 64, byte-level BPE of 300 tokens, context 512."""
-    import tokenizers
-    import torch
-    from tokenizers import decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tiny_llama import byte_level, save_llama
 
-    folder = tmp_path_factory.mktemp("tiny-llama")
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|begin|>", "<|end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     texts = ["Review: the battery is great", "Sentiment: positive", "Sentiment: negative", "नमस्ते दुनिया"]
-    tokenizer.train_from_iterator(texts * 4, trainer)
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, rms_norm_eps=1e-5,
-        tie_word_embeddings=True, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    for parameter in model.parameters():  # norms too: ones would hide a mix-up
-        torch.nn.init.normal_(parameter, std=0.3)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return folder
+    return save_llama(tmp_path_factory.mktemp("tiny-llama"), byte_level(texts))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "report": {"pipeline", "cli", "runs"},
     "publish": {"pipeline"},
-    "pipeline": {"cli", "forecast"},
+    "workshop": {"pipeline"},
+    "pipeline": {"cli", "forecast", "doctor"},
     "runs": {"cli", "doctor"},
     "doctor": {"cli"},
     "forecast": {"cli"},

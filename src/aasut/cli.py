@@ -130,19 +130,39 @@ def serve(
 
 @app.command()
 def doctor(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="Examine its training instead of the machine.")
+    ] = None,
     root: Root = Path("runs"),
     network: Annotated[bool, typer.Option("--network", help="Ask the package index too, for at most 3 s.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Examine this machine: one line for each thing that will not work, with how to mend it."""
+    """Examine this machine, or a recipe's training: one line for each thing that will not work."""
     from aasut.doctor import doctor as doctors
 
+    if recipe is not None:
+        if network:
+            raise typer.BadParameter("--network is for the machine: leave RECIPE out.")
+        _doctor_training(recipe, root, as_json)
     found = doctors.examine(root, network=network)
     if as_json:
         print(json.dumps(doctors.plain(found)))
     else:
         _console().print(doctors.render(found))
     raise typer.Exit(0 if doctors.plain(found)["works"] else USER_ERROR)
+
+
+def _doctor_training(recipe: Path, root: Path, as_json: bool) -> None:
+    from aasut import recipe as recipes
+    from aasut.doctor import training
+
+    examined = training.examine(recipes.load(recipe), recipe.parent, root)
+    plain = examined.as_dict()
+    if as_json:
+        print(json.dumps(plain))
+    else:
+        _console().print(training.render(examined))
+    raise typer.Exit(0 if plain["works"] else USER_ERROR)
 
 
 @app.command()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aasut.errors import RecipeError
 from aasut.progress import Progress
 from aasut.publish import publish
-from aasut.recipe import ModelAddress, Recipe, text_at
+from aasut.recipe import Recipe, text_at
 from aasut.recipe.scale import scaled
 from aasut.store import Artefact, Store
+from aasut.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,15 @@ def check(recipe: Recipe) -> None:
         grammar.check(schema)
 
 
-class Stages:
-    """The stages of one run. Models and the teacher are fetched and loaded when a stage first needs them."""
-
-    def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress) -> None:
-        self.recipe, self.base, self.store, self.progress = recipe, base, store, progress
-        self.calls_made = 0
+class Stages(Workshop):
+    """The stages of one run."""
 
     def all(self, scale: str) -> dict[str, Artefact]:
         """Every stage, by name, parents before children."""
         recipe, linear = self.recipe, self.recipe.student.initialise == "linear"
         done: dict[str, Artefact] = {}
         data = done["data"] = self.data()
+        method = self.method() if recipe.task.kind != "classify" else None
         choose = done["choose"] = self.choose(data)
         label = done["label"] = self.label(data, choose)
         baseline = self.linear(data, label) if recipe.task.kind == "classify" else None
@@ -73,7 +68,9 @@ class Stages:
         else:
             done |= {"linear": baseline} if baseline is not None else {}
             start = done["initialise"] = self.initialise(data)
-            done["train"] = self.train(data, label, start)
+            if method is not None:
+                done |= {"method": method} | self.logits(data, label, method)
+            done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
         evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
         done["report"] = self.report(done, evaluate, scale, recipe)
@@ -86,6 +83,26 @@ class Stages:
             return split.build(self.recipe, self.base, folder, self.progress)
 
         return self._stage("data", split.VERSION, split.settings(self.recipe, self.base), [], build)
+
+    def method(self) -> Artefact:
+        """How text will be learned; before the teacher is asked, so that a vain wish costs nothing."""
+        from aasut.student import method
+
+        wanted, teacher = self.recipe.student, self.recipe.teacher
+
+        def build(folder: Path) -> dict[str, Any]:
+            local = self._model(teacher.model).path if teacher.model else None
+            return method.build(self.recipe, local, self._model(wanted.model).path)
+
+        listed = teacher.endpoint and [teacher.endpoint.logprobs, teacher.endpoint.top_logprobs]
+        templates = [self.recipe.teacher_template().plain(), self.recipe.student_template().plain()]
+        models = [self._revision(teacher.model), self._revision(wanted.model)]
+        found = self._stage(
+            "method", method.VERSION, [wanted.method, wanted.loss, listed, *models, templates], [], build
+        )
+        if found.facts:
+            self.progress.say(f"the student learns by {method.Method.of(found.facts)}")
+        return found
 
     def choose(self, data: Artefact) -> Artefact:
         from aasut.data import choose, split
@@ -123,18 +140,50 @@ class Stages:
         settings = [wanted.initialise, wanted.layers, self.recipe.student_template().plain(), wanted.precision]
         return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], [data], build)
 
-    def train(self, data: Artefact, label: Artefact, start: Artefact) -> Artefact:
-        from aasut.data import label as labelling
-        from aasut.data import split
-        from aasut.student import train
+    def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:
+        """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""
+        from aasut.student import logits
+        from aasut.student.method import CACHED
+
+        if method.facts.get("name") not in CACHED:
+            return {}
 
         def build(folder: Path) -> dict[str, Any]:
-            pool, labels = split.load(data.path, "pool"), labelling.load(label.path)
-            return train.train(self.recipe, start.path, pool, labels, folder, self.progress)
+            return logits.build(self._given(data, label, method), folder, self.progress)
+
+        teacher, prompt = self.recipe.teacher, self.recipe.student_template().plain()
+        shared = [method.facts[name] for name in ("name", "tokenizer", "vocabulary")]
+        settings = [
+            shared,
+            prompt,
+            self.recipe.task,
+            self._revision(teacher.model),
+            teacher.precision,
+            self.recipe.seed,
+        ]
+        counted = self._counted(build) if teacher.endpoint else build
+        return {"logits": self._stage("logits", logits.VERSION, settings, [data, label], counted)}
+
+    def train(
+        self, data: Artefact, label: Artefact, start: Artefact, method: Artefact | None, logits: Artefact | None
+    ) -> Artefact:
+        from aasut.student import lessons, train
+        from aasut.student.method import Method, settle
+
+        learned = None if method is None or not method.facts else Method.of(method.facts)
+        if learned is not None and logits is not None and logits.facts:
+            learned = settle(learned, logits.facts["matched"])
+
+        def build(folder: Path) -> dict[str, Any]:
+            given = self._given(data, label, method, learned)
+            taught = None if learned is None else lessons.build(given, start.path, logits.path if logits else None)
+            facts = train.train(self.recipe, start.path, given.pool, given.labels, folder, self.progress, taught)
+            return facts | ({} if learned is None else {"method": learned.as_dict()})
 
         wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s"})
-        settings = [wanted, self.recipe.task, self.recipe.seed]
-        return self._stage("train", train.VERSION, settings, [data, label, start], build)
+        settings = [wanted, self.recipe.task, self.recipe.seed, learned and learned.name]
+        parents = [data, label, start, *([] if logits is None else [logits])]
+        return self._stage("train", train.VERSION, settings, parents, build)
 
     def linear(self, data: Artefact, label: Artefact) -> Artefact:
         from aasut.data import label as labelling
@@ -197,75 +246,3 @@ class Stages:
             return {}
 
         return self._stage("report", report.VERSION, [recipe, scale], list(done.values()), build)
-
-    @cached_property
-    def ledger(self) -> Any:
-        """The teacher behind its ledger."""
-        from aasut.teacher import base
-        from aasut.teacher.ledger import Ledger
-
-        wanted = self.recipe.teacher
-        kind = "model" if wanted.model else "endpoint" if wanted.endpoint else "scripted"
-        model = self._model(wanted.model) if wanted.model else None
-        self.progress.say("loading the teacher")
-        teacher = base.create(kind, wanted, model.path if model else None, model.sha256 if model else "")
-        return Ledger(teacher, self.store.root / "ledger.db")
-
-    def close(self) -> None:
-        """Give the teacher's memory back."""
-        if "ledger" in self.__dict__:
-            self.ledger.close()
-
-    def _stage(
-        self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
-    ) -> Artefact:
-        artefact = self.store.stage(name, version, settings, parents, build)
-        how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
-        self.progress.say(f"{name:<11}{how}{_rows(artefact)}")
-        return artefact
-
-    def _counted(self, build: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
-        """`build`, with the calls that it made of the teacher among its facts."""
-
-        def counted(folder: Path) -> dict[str, Any]:
-            ledger = self.ledger
-            names = ("calls_made", "calls_reused", "usd_spent", "usd_reused")
-            before = {name: getattr(ledger, name) for name in names}
-            facts = build(folder)
-            calls = {name: getattr(ledger, name) - before[name] for name in names}
-            self.calls_made += calls["calls_made"]
-            return {**facts, "calls": calls}
-
-        return counted
-
-    def _model(self, address: ModelAddress | None) -> Any:
-        from aasut.sources import models
-
-        if address is None:
-            raise RecipeError("The recipe names no model here.", "Give student.model or teacher.model.")
-        return models.fetch(address, base=self.base, progress=self.progress)
-
-    def _revision(self, address: ModelAddress | None) -> str:
-        """What identifies a model without fetching it, where the recipe pins it."""
-        if address is None:
-            return ""
-        return address.sha256 or self._model(address).sha256
-
-    def _licences(self) -> list[dict[str, Any]]:
-        from aasut.export import licences
-
-        teacher, student = self.recipe.teacher, self.recipe.student
-        name = teacher.model.address if teacher.model else teacher.endpoint.model if teacher.endpoint else "scripted"
-        licence = self._model(teacher.model).licence if teacher.model else "own" if teacher.scripted else "unknown"
-        start = student.model.address if student.model else None
-        return licences.ledger(name, licence, start, self._model(student.model).licence if student.model else None)
-
-
-def _rows(artefact: Artefact) -> str:
-    """Row accounting of a stage for the screen."""
-    parts = []
-    for rows in artefact.facts.get("conservation", {}).values():
-        lost = {**rows["dropped"], **rows["failed"]}
-        reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items() if count)
-        parts.append(f"{rows['in']} rows in, {rows['kept']} kept" + (f" ({reasons})" if reasons else ""))
-    return ": " + "; ".join(parts) if parts else ""

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from aasut.recipe import Recipe
 from aasut.teacher.base import Keep
 from aasut.teacher.ledger import Ledger
 from aasut.teacher.local import LocalTeacher
+from aasut.teacher.openai import OpenAiTeacher
+from aasut.teacher.server import ScriptedServer
 from aasut.types import Completion, Example, Message, Request, Usage
 
 ANSWERS = ("negative", "positive")
@@ -243,3 +246,45 @@ def test_free_text_without_shots_is_one_question_drawn_as_often_as_is_wanted(tmp
     panel, facts = chosen(Planted(lambda _: 1.0), recipes.parse(plain, "recipe"), tmp_path, [])
     assert (panel.members, panel.sampling) == (((), ()), 1.5)
     assert facts == {"candidates": []}
+
+
+def test_a_local_teacher_is_asked_in_the_same_batches_candidate_by_candidate(tmp_path: Path) -> None:
+    wanted = recipe(shots=4, candidates=2)
+    batches: list[list[tuple[list[int], int]]] = []
+
+    class Batched(Planted):
+        def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+            batches.append([(shots_of(request), number(request.messages[-1])) for request in requests])
+            return super().complete(requests, keep)
+
+    chosen(Batched(lambda _: 1.0), wanted, tmp_path, tune(90))
+    shots = [
+        [int(shot.slots["text"].split()[-1]) for shot in draw_shots(tune(90), ANSWERS, 4, wanted.seed * 1000 + c)]
+        for c in range(2)
+    ]
+    judges = [n for n in range(90) if n not in shots[0] + shots[1]]
+    assert batches == [[(s, n) for n in part] for s in shots for part in (judges[:64], judges[64:])]
+
+
+def test_an_apis_calls_flow_from_one_candidate_to_the_next(tmp_path: Path) -> None:
+    class Flowing(OpenAiTeacher):
+        flows = 0
+
+        def complete(self, requests: Iterable[Request], keep: Keep | None = None) -> list[Completion]:
+            self.flows += 1
+            return super().complete(requests, keep)
+
+    with ScriptedServer({"1": "positive", "": "negative"}) as server:
+        endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "concurrency": 4}
+        plain = {"endpoint": endpoint, "shots": 4, "candidates": 3}
+        wanted = recipes.parse(small_run.recipe(teacher=plain), "recipe")
+        assert wanted.teacher.endpoint is not None
+        teacher = Flowing(wanted.teacher.endpoint)
+        said = io.StringIO()
+        ledger = Ledger(teacher, tmp_path / "ledger.db")
+        facts = choose.build(wanted, tune(90), ledger, tmp_path, Progress(said))
+        ledger.close()
+        assert teacher.flows == 1
+        total = 3 * facts["judged_on"]
+        assert server.stats()["requests"] == total
+        assert f'"done": {total}, "total": {total}' in said.getvalue()

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from facts import facts
 
-from aasut.report import charts
+from aasut.report import charts, loss_curves
 
 DRAWN: dict[str, Callable[[Any], str]] = {
     "accuracy": charts.accuracy,
     "difference": charts.difference,
     "confusion": lambda f: charts.confusion(f, "student"),
     "reliability": charts.reliability,
-    "losses": charts.losses,
+    "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
 }
@@ -108,7 +108,7 @@ def test_what_was_not_measured_is_left_out() -> None:
     found["baselines"]["linear"]["requests_per_s"] = None
     found["economics"]["break_even"] = []
     left = [
-        charts.losses,
+        loss_curves.losses,
         charts.reliability,
         charts.costs,
         charts.break_even,

@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import openai
 import pytest
-import uvicorn
 from openai.types.chat import ChatCompletionMessageParam
 
+import served
 from aasut.engine.base import Prompt, Scores
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError
@@ -60,20 +60,8 @@ def ask(text: str) -> list[ChatCompletionMessageParam]:
     return [{"role": "system", "content": "Sort it."}, {"role": "user", "content": f"Text: {text}\nLabel:"}]
 
 
-@contextmanager
-def serving(engine: ScriptedEngine, **settings: int) -> Iterator[int]:
-    """A real server on a free port; yields the port."""
-    with api._listen("127.0.0.1", 0) as listener:
-        app = api.build(student(engine), **settings)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+def serving(engine: ScriptedEngine, **settings: int) -> AbstractContextManager[int]:
+    return served.serving(student(engine), **settings)
 
 
 @pytest.fixture(scope="module")

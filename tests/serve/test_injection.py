@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
-import uvicorn
 from tokenizers import decoders, models, pre_tokenizers
 
 from aasut.engine import base
 from aasut.engine.base import Engine
 from aasut.formats.tokenizer import Tokenizer
 from aasut.prompts import PromptTemplate
-from aasut.serve import api
 from aasut.serve.student import ServedStudent
 from aasut.tasks import Classify, answer_text
+from served import serving
 
 PROMPT = [{"role": "system", "content": "Sort {{it}}."}, {"role": "user", "content": "Text: {text}\nLabel:"}]
 PAIR = "Title: {title}\nBody: {body}\nLabel:"
@@ -82,7 +80,8 @@ def engine(tiny_llama: Path) -> Iterator[Engine]:
 def port(engine: Engine) -> Iterator[int]:
     """A server of a real model on a free port."""
     task = Classify(LABELS, PromptTemplate.of(PROMPT))
-    yield from served(ServedStudent(task, PromptTemplate.of(OWN), engine, "sorter", "ab" * 32))
+    with serving(ServedStudent(task, PromptTemplate.of(OWN), engine, "sorter", "ab" * 32)) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +89,8 @@ def pair_port(engine: Engine) -> Iterator[int]:
     """The same for a prompt of two slots."""
     task = Classify(LABELS, PromptTemplate.of(PAIR))
     own = PromptTemplate.of("{title} | {body} =")
-    yield from served(ServedStudent(task, own, engine, "sorter", "ab" * 32))
-
-
-def served(student: ServedStudent) -> Iterator[int]:
-    with api._listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(api.build(student), log_config=None, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(20)
+    with serving(ServedStudent(task, own, engine, "sorter", "ab" * 32)) as port:
+        yield port
 
 
 def post(port: int, messages: list[dict[str, str]]) -> tuple[int, Any]:

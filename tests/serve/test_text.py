@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
-import uvicorn
 
 from aasut.engine.base import Engine, Prompt, load, write
 from aasut.prompts import PromptTemplate
-from aasut.serve import api
 from aasut.serve.chat import chat
 from aasut.serve.student import ServedStudent
 from aasut.tasks import Extract, Generate, Task
+from served import serving
 
 SCHEMA = {
     "type": "object",
@@ -45,15 +43,11 @@ def student(request: pytest.FixtureRequest, engine: Engine) -> ServedStudent:
 
 @pytest.fixture(scope="module")
 def client(student: ServedStudent) -> Iterator[openai.OpenAI]:
-    with api._listen("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(api.build(student), log_config=None, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        port = listener.getsockname()[1]
-        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
-            yield client
-        server.should_exit = True
-        thread.join(20)
+    with (
+        serving(student) as port,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client,
+    ):
+        yield client
 
 
 def ask(text: str) -> list[openai.types.chat.ChatCompletionMessageParam]:

@@ -105,7 +105,9 @@ def test_the_rows_own_tokens_are_learned_as_right_ones(tiny_llama: Path) -> None
         if taken:
             p = logprobs(tiny_llama, [*row.asked, *taught(row)], taken)
             expected += float((p.exp() * (p - q[:taken])).sum())
-        expected -= sum(float(q[place, row.ids[len(row.ids) - row.answer + place]]) for place in range(taken, row.answer))
+        expected -= sum(
+            float(q[place, row.ids[len(row.ids) - row.answer + place]]) for place in range(taken, row.answer)
+        )
     assert float(objective.loss(student, given, batch).detach()) == pytest.approx(expected, rel=1e-4)
     assert objective.targets(given) == sum(row.answer for row in given)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
+import served
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AasutError, TeacherError
 from aasut.prompts import PromptTemplate
-from aasut.serve import api
 from aasut.serve.student import ServedStudent
 from aasut.tasks import Classify
 from aasut.teacher.faults import Fault, Plan
@@ -213,7 +212,10 @@ def test_the_key_goes_nowhere_else_and_shows_nowhere(
         ledger.close()
     assert server.keys == ["Bearer sk-very-secret-key"] * 3
     listed = completion("yes", top={"yes": -0.1, "sk-very-secret-key": -3.0})
-    with ChatServer(lambda number, _: [listed, completion(echo, top={echo: -0.1})][number]) as server:
+    halves = [{"token": half, "logprob": -0.1} for half in (echo[:16], echo[16:])]
+    content = [half | {"top_logprobs": [half, {"token": "x", "logprob": -3.0}]} for half in halves]
+    parted = {"choices": [{"message": {"content": echo}, "logprobs": {"content": content}}]}
+    with ChatServer(lambda number, _: [listed, (200, parted)][number]) as server:
         asker = endpoint(server.url, api_key_env=KEY, concurrency=1, logprobs=True)
         told = asker.complete(requests(2, choices=()))
         assert [(answer.text, answer.token_logprobs) for answer in told] == [("yes", None), ("you sent [key]", None)]
@@ -399,29 +401,19 @@ def test_garbage_is_paid_for_in_the_next_run_too(endpoint: Make, tmp_path: Path)
             ledger.close()
 
 
-class _Student:
-    """Our own server with 60 labels that begin alike, on a free port."""
-
-    def __enter__(self) -> str:
-        labels = tuple(f"label-{n:02d}" for n in range(60))
-        task = Classify(labels, PromptTemplate.of("Text: {text}\nLabel:"))
-        engine = ScriptedEngine({f"<{n}>": label for n, label in enumerate(labels)})
-        student = ServedStudent(task, PromptTemplate.of("{text} ="), engine, "sorter", "ab12" * 16)
-        listener = api._listen("127.0.0.1", 0)
-        self.server = uvicorn.Server(uvicorn.Config(api.build(student), log_config=None, log_level="error"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]})
-        self.thread.start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-
-    def __exit__(self, *_: object) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
+def sorter() -> ServedStudent:
+    """Our own student with 60 labels that begin alike."""
+    labels = tuple(f"label-{n:02d}" for n in range(60))
+    task = Classify(labels, PromptTemplate.of("Text: {text}\nLabel:"))
+    engine = ScriptedEngine({f"<{n}>": label for n, label in enumerate(labels)})
+    return ServedStudent(task, PromptTemplate.of("{text} ="), engine, "sorter", "ab12" * 16)
 
 
 def test_our_own_server_is_a_teacher(endpoint: Make, tmp_path: Path) -> None:
     labels = tuple(f"label-{n:02d}" for n in range(60))
     asked = [Request((Message("user", f"Text: a <{n}> b\nLabel:"),), labels, max_tokens=16) for n in range(60)]
-    with _Student() as url:
+    with served.serving(sorter()) as port:
+        url = f"http://127.0.0.1:{port}/v1"
         ledger = Ledger(endpoint(url, model="sorter", logprobs=True), tmp_path / "ledger.db")
         found = ledger.complete(asked)
         assert [answer.text for answer in found] == list(labels)

@@ -100,10 +100,11 @@ def test_a_token_may_be_a_part_of_a_character() -> None:
         [entry("It is.", {"It is.": 1.0}, top_logprobs=[{"token": "It is.", "logprob": math.nan}])],
         [entry("It is.", {"It is.": 1.0}, top_logprobs=[{"token": "It is.", "logprob": 3.0}])],
         [entry("It is.", {"It is.": 0.6, "He": 0.6})],
+        [entry("It is.", {"It is.": 0.6} | {"He": math.nan})],
         [entry("It is.", {"It is.": 0.5} | {f"{n}": 1e-3 for n in range(250)})],
         [entry("It is.", {"It is.": 1.0}, top_logprobs=[{"token": "a" * 70_000, "logprob": -1.0}])],
     ],
-    ids=range(28),
+    ids=range(29),
 )  # fmt: skip
 def test_what_is_garbled_is_left_out_and_the_text_is_used(wrong: Any) -> None:
     choice = {"message": {"content": "It is."}, "logprobs": {"content": wrong}}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
-from aasut.data.choose import BATCH
 from aasut.data.panel import Panel
 from aasut.errors import TeacherError
 from aasut.progress import Progress, Step
 from aasut.recipe import Recipe
-from aasut.teacher.ledger import Ledger
+from aasut.teacher.ledger import Ledger, Told
 from aasut.types import Completion, Example, Request
 
+BATCH = 64  # requests that go to a local teacher together
 FEW = 20  # unusable answers that stop nothing yet
+
+Item = TypeVar("Item")
+Turn = tuple[int, int]  # a panel's member, or a panel, and an example, by number
 
 
 def ask(
@@ -22,39 +26,49 @@ def ask(
 ) -> list[list[Completion]]:
     """Every member's completion for every example, [examples][members].
 
-    A local teacher's requests go out in batches of like length that depend on the examples alone, so
-    that an interrupted run repeats the broken batch as it was; the batches come in mixed order, so that
-    the time left is told truly from the beginning. An API's calls flow in that order, with no barrier.
+    The batches are of like length and depend on the examples alone, so that an interrupted run repeats
+    the broken one as it was; they come in mixed order, so that the time left is told truly from the
+    beginning.
 
     Raises TeacherError before all is asked, once more than `max_failed` of the examples are unusable for sure.
     """
     order = sorted(range(len(examples)), key=lambda i: (sum(map(len, examples[i].slots.values())), examples[i].id))
-    batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    batches = in_batches(order)
     random.Random(len(batches)).shuffle(batches)
     turns = [[(member, i) for i in batch] for member in range(len(panel.members)) for batch in batches]
-    if teacher.remote is not None:
-        turns = [[turn for batch in turns for turn in batch]]
+    task, template = recipe.task.build(), recipe.teacher_template()
+
+    def request(member: int, i: int) -> Request:
+        return panel.request(template, task, examples[i].slots, member)
+
     answers: list[list[Completion]] = [[] for _ in examples]
     with progress.steps(what, len(examples) * len(panel.members)) as step:
         # Of several drawn texts one must be usable; of a committee's answers all.
-        spare = 0 if recipe.task.build().answers else len(examples) * (len(panel.members) - 1)
+        spare = 0 if task.answers else len(examples) * (len(panel.members) - 1)
         tally = _Tally(step, spare + recipe.teacher.max_failed * (step.total - spare))
-        for batch in turns:
-            completions = teacher.complete(_requests(recipe, panel, examples, batch), tally.count)
-            for (_, i), completion in zip(batch, completions, strict=True):
-                answers[i].append(completion)
+        for (_, i), completion in completions(teacher, turns, request, tally.count):
+            answers[i].append(completion)
     for note, times in teacher.notes():
         progress.say(f"{times:,} {note}")
     return answers
 
 
-def _requests(
-    recipe: Recipe, panel: Panel, examples: Sequence[Example], turns: Sequence[tuple[int, int]]
-) -> Iterator[Request]:
-    """The request of each turn: a member and an example by number."""
-    task, template = recipe.task.build(), recipe.teacher_template()
-    for member, i in turns:
-        yield panel.request(template, task, examples[i].slots, member)
+def completions(
+    teacher: Ledger, batches: Sequence[Sequence[Turn]], request: Callable[[int, int], Request], told: Told
+) -> Iterator[tuple[Turn, Completion]]:
+    """Every turn with the completion of its `request`; `told` hears of answers as they come.
+
+    A local teacher takes one batch after another; an API's calls flow in that order, with no barrier.
+    """
+    if teacher.remote is not None:
+        batches = [[turn for batch in batches for turn in batch]]
+    for batch in batches:
+        yield from zip(batch, teacher.complete((request(*turn) for turn in batch), told), strict=True)
+
+
+def in_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """The items in order, BATCH at a time."""
+    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
 class _Tally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from aasut.data.ask import completions, in_batches
 from aasut.data.panel import Panel, Shot, best_temperature, draw_shots, negative_log_likelihood, prior_bias, softmax
 from aasut.errors import DataError
 from aasut.progress import Progress
@@ -16,10 +17,9 @@ from aasut.recipe import Recipe
 from aasut.store import write_atomically
 from aasut.tasks import Task
 from aasut.teacher.ledger import Ledger
-from aasut.types import Completion, Example
+from aasut.types import Completion, Example, Request
 
 VERSION = 1
-BATCH = 64  # requests that go to the teacher together
 
 
 def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
     labels' shares there and the best temperature; teachers that give text only, by their accuracy; free
     text, by its similarity.
     """
-    task, wanted = recipe.task.build(), recipe.teacher
+    wanted = recipe.teacher
     if wanted.shots == 0:
         panel = _panel(recipe, [()])
         write_atomically(folder / "panel.json", panel.to_json())
@@ -42,16 +42,7 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
             f"{len(judges)} to judge them by.",
             "Give `tune` a larger share in data.split, or lower teacher.candidates or teacher.shots.",
         )
-    losses: list[float] = []
-    with progress.steps("choosing shots on tune", wanted.candidates * max(len(judges), 1)) as step:
-        for candidate in range(wanted.candidates if wanted.candidates > 1 else 0):
-            panel = _panel(recipe, [_shots(recipe, tune, candidate)]).first()
-            completions: list[Completion] = []
-            requests = [panel.request(recipe.teacher_template(), task, e.slots, 0) for e in judges]
-            for start in range(0, len(requests), BATCH):
-                completions += teacher.complete(requests[start : start + BATCH])
-                step.advance(len(requests[start : start + BATCH]))
-            losses.append(_loss(task, judges, completions))
+    losses = _losses(recipe, tune, judges, teacher, progress) if wanted.candidates > 1 else []
     order = sorted(range(len(losses)), key=lambda c: (losses[c], c))[: wanted.committee] or [0]
     panel = _panel(recipe, [_shots(recipe, tune, candidate) for candidate in order])
     write_atomically(folder / "panel.json", panel.to_json())
@@ -61,6 +52,29 @@ def build(recipe: Recipe, tune: Sequence[Example], teacher: Ledger, folder: Path
         ],
         "judged_on": len(judges),
     }
+
+
+def _losses(
+    recipe: Recipe, tune: Sequence[Example], judges: Sequence[Example], teacher: Ledger, progress: Progress
+) -> list[float]:
+    """How badly the teacher answers the judges' questions with each candidate's shots."""
+    task, template = recipe.task.build(), recipe.teacher_template()
+    candidates = range(recipe.teacher.candidates)
+    panels = [_panel(recipe, [_shots(recipe, tune, candidate)]).first() for candidate in candidates]
+
+    def request(candidate: int, i: int) -> Request:
+        return panels[candidate].request(template, task, judges[i].slots, 0)
+
+    turns = [[(candidate, i) for i in batch] for candidate in candidates for batch in in_batches(range(len(judges)))]
+    answers: list[list[Completion]] = [[] for _ in candidates]
+    with progress.steps("choosing shots on tune", len(candidates) * len(judges)) as step:
+
+        def told(answered: Sequence[Completion], resumed: bool) -> None:
+            step.advance(len(answered), resumed=resumed)
+
+        for (candidate, _), completion in completions(teacher, turns, request, told):
+            answers[candidate].append(completion)
+    return [_loss(task, judges, answered) for answered in answers]
 
 
 def _panel(recipe: Recipe, members: Sequence[tuple[Shot, ...]]) -> Panel:

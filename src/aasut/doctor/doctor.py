@@ -45,8 +45,8 @@ def plain(found: dict[str, list[Finding]]) -> dict[str, Any]:
     }
 
 
-def render(found: dict[str, list[Finding]]) -> Group:
-    """The findings for a terminal, what will not work at the end."""
+def render(found: dict[str, list[Finding]], well: str = "Everything that aasut needs works.") -> Group:
+    """The findings for a terminal, what will not work at the end, or that all is well."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False)
     shown.add_column(no_wrap=True)
     shown.add_column(overflow="fold")
@@ -60,5 +60,5 @@ def render(found: dict[str, list[Finding]]) -> Group:
     parts += [Text(f"note: {problem}", style="yellow") for problem in said["notes"]]
     parts += [Text(f"will not work: {problem}", style="red") for problem in said["faults"]]
     if said["works"]:
-        parts.append(Text("Everything that aasut needs works.", style="green"))
+        parts.append(Text(well, style="green"))
     return Group(*parts)

@@ -21,7 +21,7 @@ from aasut.forecast.stand_in import Pieces
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.recipe.scale import scaled
-from aasut.store import Store
+from aasut.store import Artefact, Store
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def forecast(
         return Forecast(
             name=recipe.name,
             lines=lines,
-            downloads=space.downloads(rehearsal, work),
+            downloads=space.downloads(rehearsal),
             memory_gb=space.memory_gb(pace),
             disk_free_gb=shutil.disk_usage(store.root).free / 1e9,
             memory_free_gb=space.memory_free_gb(),
@@ -136,7 +136,7 @@ def forecast(
             paid_usd=rehearsal.stand_in.paid,
             stops_after=_stops_after(rehearsal, work) if budget is not None else None,
             probe_s=pace.probe_s,
-            how=_how(rehearsal, work) | pace.how,
+            how=_how(rehearsal, work) | _method(done) | pace.how,
         )
 
 
@@ -188,6 +188,12 @@ def _how(rehearsal: Rehearsal, work: works.Work) -> dict[str, str]:
     if kind == "scripted":
         tokens = "exact: the scripted teacher was asked"
     return {"calls": "exact, by a rehearsal of the stages", "tokens": tokens}
+
+
+def _method(done: dict[str, Artefact]) -> dict[str, str]:
+    """How the student will learn text, and why."""
+    facts = done["method"].facts if "method" in done else {}
+    return {"method": f"{facts['name']}, as {facts['reason']}"} if facts else {}
 
 
 def to_json(found: Forecast) -> str:

@@ -101,6 +101,7 @@ def _teacher(rehearsal: Rehearsal, work: Work, pace: Pace, probing: bool, progre
     pace.teacher = found
     pace.how["teacher"] = how
     pace.seconds["teacher.load"] = found["load"] + found["import"]
+    pace.seconds["teacher.read"] = found.get("tokens") or _guess(folder, 270e6)["tokens"]
     if "answer_tokens" in found:  # a written answer's seconds have its prompt's in them
         pace.seconds["teacher.written"] = found["written"]
         return
@@ -211,7 +212,7 @@ def _student_job(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work, fo
     wanted = recipe.student.initialise == "drop_layers" and not done["initialise"].reused
     task = recipe.task.build()
     return {
-        "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json"),
+        "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json", exclude_unset=True),
         "rows": [asdict(row) for row in rows], "prompts": prompts, "answers": train.answer_texts(recipe),
         "influence": prompts[:8] if wanted else [], "max_tokens": task.max_tokens, "schema": task.schema,
         "served": "torch" if recipe.export.serve == "safetensors" else recipe.export.engine,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aasut.data import label as labelling
 from aasut.data import split
+from aasut.data.panel import Panel
 from aasut.engine.common import begin
 from aasut.evaluate.timing import measure
 from aasut.forecast.rehearse import Rehearsal
@@ -26,7 +27,7 @@ from aasut.types import Example, Usage
 if TYPE_CHECKING:
     from aasut.student.objective import Row
 
-STAGES = ("data", "choose", "label", "linear", "initialise", "train", "export", "evaluate", "report")
+STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "report")
 UNCACHED = 4  # the timing without the prefix cache takes this part of the requests
 
 
@@ -81,6 +82,7 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
             add(recipe, pool, stage)
     if not linear and not work["train"].reused:
         _train(rehearsal, done, pool, work)
+        _taught(rehearsal, done, pool, work)
     if not work["evaluate"].reused:
         _evaluate(rehearsal, done, work)
     return work
@@ -158,6 +160,32 @@ def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Examp
         stage.units["train.positions"] += sum(batch.ids.size for batch in batches)
     extra = len(tree.nodes) if tree else 0
     stage.units["train.forward"] += checks * sum(len(row.ids) + extra for row in work.validation)
+
+
+def _taught(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Example], work: Work) -> None:
+    """What a local teacher reads for its distributions: all answers once for a cache, or alongside, again and again."""
+    recipe, rows = rehearsal.recipe, len(work.rows) + len(work.validation)
+    method = done["method"].facts["name"] if "method" in done else ""
+    answers = sum(row.answer - row.own for row in (*work.rows, *work.validation))
+    if "logits" in done and not work["logits"].reused:
+        work["logits"].units["logits.answers"] += answers
+    if method not in ("cached_kd", "live_kd") or not rows:
+        return
+    panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
+    task, template = recipe.task.build(), recipe.teacher_template()
+    learned = {row.key.rsplit("#", 1)[0] for row in (*work.rows, *work.validation)}
+    requests = [panel.request(template, task, e.slots, 0) for e in pool if e.id in learned]
+    asked = [rehearsal.stand_in.counter.count(request, "") for request in requests]
+    prefix, question = (sum(getattr(one, part) for one in asked) / len(asked) for part in ("prefix", "question"))
+    if method == "cached_kd" and not work["logits"].reused:
+        stage, reads = work["logits"], rows * question + prefix + answers
+    elif method == "live_kd":
+        stage, each = work["train"], prefix + question + answers / rows
+        reads = each * (recipe.student.epochs * len(work.rows) + stage.units["train.checks"] * len(work.validation))
+    else:
+        return
+    stage.units["teacher.read"] += reads
+    stage.units["teacher.load"] += 0 if work.total("teacher.load") else 1
 
 
 def _export(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:

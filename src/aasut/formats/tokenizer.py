@@ -94,9 +94,18 @@ class Tokenizer:
         """The text of `ids`, control tokens left out."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True))
 
+    def written(self, token: int) -> str:
+        """One token as a person reads it: its text, or its name where it is a control token or part of a letter."""
+        text = str(self._inner.decode([token], skip_special_tokens=False))
+        return str(self._inner.id_to_token(token)) if not text or "\ufffd" in text else text
+
     def to_json(self) -> str:
         """The tokenizer in the form of tokenizer.json."""
         return str(self._inner.to_str())
+
+    def vocabulary(self) -> dict[str, int]:
+        """The number of each token by its written form, control tokens included."""
+        return dict(self._inner.get_vocab(with_added_tokens=True))
 
     def token_id(self, token: str) -> int | None:
         """The id of one token by its name, control tokens included."""

@@ -6,6 +6,7 @@ import getpass
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +18,7 @@ from aasut.gold import plan, status, terminal
 from aasut.gold.session import Session
 from aasut.progress import Progress
 from aasut.recipe import Recipe
+from aasut.tasks import Task
 
 # Agreement shown while answering grows by this many rows at once: one by one, it would tell the other's answer.
 BLIND_STEP = 10
@@ -51,14 +53,8 @@ def run(
     address once it can be opened. Raises AasutError.
     """
     recipe, place = find(target, root)
-    base = place.parent
-    path = answers.path_of(recipe, base)
-    if path is None:
-        raise RecipeError(
-            f"{target} does not say where answers by hand go.", "Add `gold: gold.jsonl` under data in the recipe."
-        )
-    task = recipe.task.build()
-    found = split.unanswered(recipe, base, progress)
+    task, path = recipe.task.build(), _answers_of(target, recipe, place.parent)
+    found = split.unanswered(recipe, place.parent, progress)
     if not found.rows:
         raise RecipeError(f"{target} has no row to ask: all have a human answer.", "Add a table with role: pool.")
     rows = plan.order(found.rows, recipe.seed)
@@ -75,7 +71,6 @@ def run(
         seed=recipe.seed,
         adjudicate=wishes.adjudicate,
     )
-
     flags = "" if root == Path("runs") else f" --root {shlex.quote(str(root))}"
 
     def state() -> dict[str, Any]:
@@ -91,26 +86,32 @@ def run(
             use=f"aasut run {shlex.quote(str(place))}{flags}",
         )
 
-    def measured() -> str:
-        return status.note(status.agreed(session.queue, session.rows, task, recipe.evaluate.confidence, by=BLIND_STEP))
-
     if not wishes.status:
         progress.say(planned.sentence())
+        announce = announce or (lambda address: progress.say(f"Answer at {address} (Ctrl-C stops)"))
+        measured = partial(_measured, session, task, recipe.evaluate.confidence)
         if wishes.web:
-            from aasut.evaluate.metrics import quantile
             from aasut.gold import web
 
-            quantile(0.975, 10, 10)  # loads what intervals need while nobody waits
-            web.serve(
-                session,
-                wishes.port,
-                measured,
-                lambda: state()["next"],
-                announce or (lambda address: progress.say(f"Answer at {address} (Ctrl-C stops)")),
-            )
+            web.serve(session, wishes.port, measured, lambda: state()["next"], announce)
         else:
             terminal.sit(session, stdin, stdout, measured=measured)
     return state()
+
+
+def _answers_of(target: str, recipe: Recipe, base: Path) -> Path:
+    """The file of answers by hand."""
+    path = answers.path_of(recipe, base)
+    if path is None:
+        raise RecipeError(
+            f"{target} does not say where answers by hand go.", "Add `gold: gold.jsonl` under data in the recipe."
+        )
+    return path
+
+
+def _measured(session: Session, task: Task, confidence: float) -> str:
+    """How far people agree, in a few words."""
+    return status.note(status.agreed(session.queue, session.rows, task, confidence, by=BLIND_STEP))
 
 
 def find(target: str, root: Path) -> tuple[Recipe, Path]:

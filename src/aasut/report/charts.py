@@ -6,68 +6,23 @@ facts hold nothing to draw. Equal facts give equal bytes: no dates, no random id
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from aasut.economics.cost import usd, usd_per_million_requests
+from aasut.report.drawing import COLOURS, chart, svg
 from aasut.report.table import Facts, models
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Drawn in these colours, which no chart uses otherwise; the page's own take their place afterwards.
-COLOURS = {
-    name: f"#0100{i:02x}"
-    for i, name in enumerate(("ink", "muted", "line", "surface", "teacher", "student", "linear", "other", "bad"), 1)
-}
-WIDTH = 3.9  # inches; 281 units in the drawing, shown at up to 1.5 times that in pixels
 MOST_NUMBERED = 8  # answers up to which a confusion matrix carries its counts
 MOST_NAMED = 24  # answers up to which its axes carry names
-SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "aasut",
-    "font.size": 8,
-    "font.family": "DejaVu Sans",
-    "text.parse_math": False,
-    "text.color": COLOURS["ink"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.edgecolor": COLOURS["line"],
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
-    "grid.color": COLOURS["line"],
-    "grid.linewidth": 0.6,
-    "xtick.color": COLOURS["line"],
-    "ytick.color": COLOURS["line"],
-    "xtick.labelcolor": COLOURS["muted"],
-    "ytick.labelcolor": COLOURS["ink"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "legend.frameon": False,
-    "legend.labelcolor": COLOURS["ink"],
-    "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round",
-}
 
 
 def accuracy(facts: Facts) -> Markup:
     """Accuracy of every model with its two-sided interval."""
     shown = models(facts)
-    with _chart(0.42 + 0.29 * len(shown)) as (figure, axes):
+    with chart(0.42 + 0.29 * len(shown)) as (figure, axes):
         for row, (role, result) in enumerate(reversed(shown)):
             colour = _colour(role)
             axes.plot([v * 100 for v in result["ci95"]], [row, row], color=colour, linewidth=5, alpha=0.35)
@@ -78,7 +33,7 @@ def accuracy(facts: Facts) -> Markup:
         axes.set_xlabel("right answers, %")
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, "accuracy", "Accuracy of each model with its interval")
+        return svg(figure, "accuracy", "Accuracy of each model with its interval")
 
 
 def difference(facts: Facts) -> Markup:
@@ -86,7 +41,7 @@ def difference(facts: Facts) -> Markup:
     verdict = facts["verdict"]
     low, high, margin = (verdict[k] * 100 for k in ("lower_bound", "upper_bound", "margin"))
     left, right = min(low, -margin) - margin * 0.5, max(high, 0) + margin * 0.5
-    with _chart(1.25) as (figure, axes):
+    with chart(1.25) as (figure, axes):
         axes.axvspan(left, -margin, color=COLOURS["bad"], alpha=0.13, linewidth=0)
         axes.axvline(-margin, color=COLOURS["bad"], linewidth=1.2)
         axes.axvline(0, color=COLOURS["muted"], linewidth=0.8, dashes=(3, 3))
@@ -99,7 +54,7 @@ def difference(facts: Facts) -> Markup:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("student minus teacher, percentage points")
-        return _svg(figure, "difference", "Student minus teacher, with one-sided bounds, against the margin")
+        return svg(figure, "difference", "Student minus teacher, with one-sided bounds, against the margin")
 
 
 def confusion(facts: Facts, side: str) -> Markup:
@@ -110,7 +65,7 @@ def confusion(facts: Facts, side: str) -> Markup:
     from matplotlib.patches import Rectangle
 
     size = len(answers)
-    with _chart(2.0 if size <= 3 else 3.1) as (figure, axes):
+    with chart(2.0 if size <= 3 else 3.1) as (figure, axes):
         for row, counts in enumerate(matrix):
             for column, count in enumerate(counts):
                 share = count / max(sum(counts), 1)
@@ -131,7 +86,7 @@ def confusion(facts: Facts, side: str) -> Markup:
         axes.set(
             xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel=f"answer of the {side}", ylabel="human answer"
         )
-        return _svg(figure, f"confusion-{side}", f"Confusion matrix of the {side}")
+        return svg(figure, f"confusion-{side}", f"Confusion matrix of the {side}")
 
 
 def reliability(facts: Facts) -> Markup:
@@ -139,7 +94,7 @@ def reliability(facts: Facts) -> Markup:
     shown = [(side, facts[side]["reliability"]) for side in ("teacher", "student") if facts[side].get("reliability")]
     if not shown:
         return Markup("")
-    with _chart(2.5) as (figure, axes):
+    with chart(2.5) as (figure, axes):
         low = min(min(b["confidence"], b["accuracy"]) for _, bins in shown for b in bins) * 100
         axes.plot([low, 100], [low, 100], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3))
         for side, bins in shown:
@@ -150,29 +105,7 @@ def reliability(facts: Facts) -> Markup:
         axes.set(xlabel="confidence stated, %", ylabel="right answers, %")
         axes.grid()
         axes.legend(loc="lower right")
-        return _svg(figure, "reliability", "Right answers against stated confidence")
-
-
-def losses(facts: Facts) -> Markup:
-    """Training and validation loss by step, and the step that was kept."""
-    training = facts["training"]
-    lines: list[tuple[str, str, list[tuple[float, float]]]] = []
-    for key, colour in (("train_loss", "other"), ("validation_loss", "student")):
-        points = [(p["step"], p[key]) for p in training.get("curve") or [] if p.get(key) is not None]
-        if points:
-            lines.append((key.replace("_", " "), colour, points))
-    if not lines:
-        return Markup("")
-    with _chart(2.3) as (figure, axes):
-        for name, colour, points in lines:
-            marker = "o" if len(points) <= 20 else ""
-            axes.plot(*zip(*points, strict=True), color=COLOURS[colour], label=name, marker=marker, markersize=3.5)
-        if training.get("best_step") is not None:
-            axes.axvline(training["best_step"], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3), label="kept")
-        axes.set(xlabel="step", ylabel="loss")
-        axes.grid(axis="y")
-        axes.legend()
-        return _svg(figure, "losses", "Training and validation loss by step")
+        return svg(figure, "reliability", "Right answers against stated confidence")
 
 
 def costs(facts: Facts) -> Markup:
@@ -182,7 +115,7 @@ def costs(facts: Facts) -> Markup:
     shown = [(role, r) for role, r in shown if r["usd_per_million_requests"]]
     if not shown:
         return Markup("")
-    with _chart(0.7 + 0.36 * len(shown)) as (figure, axes):
+    with chart(0.7 + 0.36 * len(shown)) as (figure, axes):
         for row, (role, result) in enumerate(reversed(shown)):
             price, slow = result["usd_per_million_requests"], result["requests_per_s_no_prefix_cache"]
             axes.plot([price], [row], "o", color=_colour(role), markersize=6)
@@ -201,7 +134,7 @@ def costs(facts: Facts) -> Markup:
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         _plain_log(axes.xaxis, lambda value: "$" + _round_count(value))
-        return _svg(figure, "costs", "USD per million requests, with and without the prefix cache")
+        return svg(figure, "costs", "USD per million requests, with and without the prefix cache")
 
 
 def break_even(facts: Facts) -> Markup:
@@ -209,7 +142,7 @@ def break_even(facts: Facts) -> Markup:
     shown = [b for b in facts["economics"]["break_even"] if b.get("curve")]
     if not shown:
         return Markup("")
-    with _chart(2.5 + 0.16 * len(shown)) as (figure, axes):
+    with chart(2.5 + 0.16 * len(shown)) as (figure, axes):
         own = sorted(
             {p for b in shown for p in zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)}
         )
@@ -228,48 +161,7 @@ def break_even(facts: Facts) -> Markup:
         figure.legend(loc="outside upper left")
         _plain_log(axes.xaxis, _round_count)
         _plain_log(axes.yaxis, lambda value: "$" + _round_count(value))
-        return _svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
-
-
-@contextmanager
-def _chart(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """An empty chart of `height` inches, under settings that a user's own do not touch."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that the measuring font lacks: the page's font draws them
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        yield figure, figure.subplots()
-
-
-def _svg(figure: Figure, name: str, label: str) -> Markup:
-    """The drawing as an SVG element: page colours and font, unique ids, nothing that a page does not need."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].strip()
-    for waste in (r"<metadata>.*?</metadata>", r"<!--.*?-->", r"<defs>\s*<style.*?</style>\s*</defs>"):
-        text = re.sub(waste, "", text, flags=re.DOTALL)
-    width, height = (f"{inches * 72:.6g}" for inches in figure.get_size_inches())
-    opening = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-    text = opening + text[text.index(">") + 1 :]
-    text = text.replace("xlink:href", "href")
-    text = re.sub(
-        r"font: (?:\w+ )?([\d.]+px) [^;\"]+|font-family: [^;\"]+; ?",
-        lambda m: f"font-size: {m[1]}" if m[1] else "",
-        text,
-    )
-    text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
-    for colour, value in COLOURS.items():
-        text = text.replace(value, f"var(--{colour})")
-    used = dict.fromkeys(re.findall(r'(?:url\(#|href="#)([\w-]+)', text))
-    text = re.sub(r' id="([\w.-]+)"', lambda m: m.group(0) if m.group(1) in used else "", text)
-    for place, old in enumerate(used):
-        text = re.sub(rf'(id="|url\(#|href="#){re.escape(old)}\b', rf"\g<1>{name}-{place}", text)
-    return Markup(re.sub(r"\n\s*", "\n", text))
+        return svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
 
 
 def _colour(role: str) -> str:

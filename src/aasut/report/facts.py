@@ -12,6 +12,7 @@ from aasut.evaluate import verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Artefact
+from aasut.student.method import labels
 from aasut.types import Example
 
 Plain = dict[str, Any]
@@ -29,24 +30,17 @@ def gather(
     )
     confidence = recipe.evaluate.confidence
     speeds = json.loads((evaluated.path / TIMINGS).read_text(encoding="utf-8"))
+    names = _names(recipe)
     results = {
-        model: verdict.result(answers, model, confidence) | _size_and_speed(recipe, evaluated.facts, speeds, model)
+        model: verdict.result(answers, model, confidence)
+        | _size_and_speed(recipe, evaluated.facts, speeds, model)
+        | {"name": names[model]}
         for model in answers.predicted
     }
-    names = _names(recipe)
-    for model, found in results.items():
-        found["name"] = names[model]
     licences = list(more["licences"])
     exported = artefacts["export"].facts
     results["teacher"] |= {"licence": licences[0]["licence"]} | _remote(recipe, evaluated.facts["teacher_tokens"])
-    results["student"] |= {
-        "licence": exported["licence"],
-        "file": exported["served"],
-        "file_sha256": exported["files"][exported["served"]],
-        "engine": evaluated.facts["engines"]["student"],
-        "format": "GGUF, bfloat16" if exported["served"].endswith(".gguf") else "safetensors",
-        "student_prompt": "".join(m.content for m in recipe.student_template().messages),
-    }
+    results["student"] |= _served(recipe, exported) | {"engine": evaluated.facts["engines"]["student"]}
     found_verdict = verdict.against_teacher(answers, "student", recipe.evaluate.margin, confidence)
     if "student_q8_0" in results:
         q8_0 = verdict.against_teacher(answers, "student_q8_0", recipe.evaluate.margin, confidence)
@@ -82,6 +76,17 @@ def gather(
     }
     facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
     return facts
+
+
+def _served(recipe: Recipe, exported: Plain) -> Plain:
+    """What is known of the student's file that is evaluated and served."""
+    return {
+        "licence": exported["licence"],
+        "file": exported["served"],
+        "file_sha256": exported["files"][exported["served"]],
+        "format": "GGUF, bfloat16" if exported["served"].endswith(".gguf") else "safetensors",
+        "student_prompt": "".join(m.content for m in recipe.student_template().messages),
+    }
 
 
 def _task(recipe: Recipe) -> Plain:
@@ -194,9 +199,14 @@ def _interval(pair: Any) -> Plain:
 
 def _training(artefacts: Mapping[str, Artefact]) -> Plain:
     trained = artefacts["train"]
-    return {**trained.facts, "seconds": round(trained.seconds, 1)} | {
-        "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None
-    }
+    return (
+        {"method": labels().as_dict()}
+        | {**trained.facts, "seconds": round(trained.seconds, 1)}
+        | {
+            "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None,
+            "logits": artefacts["logits"].facts if "logits" in artefacts else None,
+        }
+    )
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:

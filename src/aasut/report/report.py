@@ -15,7 +15,7 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import charts, table
+from aasut.report import charts, loss_curves, table
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -28,7 +28,7 @@ CHARTS = {
     "accuracy": charts.accuracy,
     "difference": charts.difference,
     "reliability": charts.reliability,
-    "losses": charts.losses,
+    "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
 }

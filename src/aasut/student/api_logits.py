@@ -137,8 +137,8 @@ class ApiLogits:
 def _span(pieces: Sequence[bytes], start: int, length: int) -> tuple[int, list[bytes]] | None:
     """(the number of the piece in which a span of the joined bytes begins, its pieces).
 
-    The first is given without what stands before the span in it. None where that is no white space, or
-    where no piece ends with the span.
+    The first is given without what stands before the span in it; None where that is no white space. The last
+    may reach beyond the span.
     """
     at, first, found = 0, 0, list[bytes]()
     for number, piece in enumerate(pieces):
@@ -150,7 +150,7 @@ def _span(pieces: Sequence[bytes], start: int, length: int) -> tuple[int, list[b
         elif start < at < start + length:
             found.append(piece)
         at = end
-    return (first, found) if sum(map(len, found)) == length else None
+    return first, found
 
 
 def _meeting(mine: Sequence[bytes], theirs: Sequence[bytes]) -> tuple[int, int] | None:

@@ -26,6 +26,8 @@ import torch
 # Stands for a probability that underflows: the smallest normal float32. s/m and t/m stay in bounds, and log is finite.
 TINY = torch.finfo(torch.float32).tiny
 
+SCRATCH = 2  # planes of it
+
 RowLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -159,53 +161,52 @@ def listed(ids: torch.Tensor, mass: torch.Tensor, rest: torch.Tensor | None, *, 
     return Listed(ids, mass, once, total, rest, constant)
 
 
-def sparse(logits: torch.Tensor, target: Listed) -> torch.Tensor:
+def scaled_softmax(logits: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [r, V] become scale [r] · softmax. Returns each row's highest logit and Σ exp(logit - highest)."""
+    highest = logits.amax(dim=1, keepdim=True)
+    logits.sub_(highest).exp_()
+    mass = logits.sum(dim=1, keepdim=True)
+    logits.mul_(scale[:, None] / mass)
+    return highest[:, 0], mass[:, 0]
+
+
+ScaledSoftmax = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def sparse(logits: torch.Tensor, target: Listed, softmax: ScaledSoftmax = scaled_softmax) -> torch.Tensor:
     """Σ over listed v of t_v (log t_v - log s_v), and r (log r - log(1-S)) for the rest, S the listed v's share in s.
 
     logits [r, V] become the gradient: with M the listed mass, (M + r) s_v - t_v where listed, and
     (M + r) s_v - r s_v / (1-S) elsewhere.
     """
     chosen = logits.gather(1, target.ids)
-    if target.rest is not None:
-        return _with_rest(logits, chosen, target, target.rest)
-    highest, mass = _exp(logits)
-    log_s = (chosen - highest).sub_(mass.log())
-    logits.mul_(target.total[:, None] / mass)
     weighed = target.mass * target.first
-    logits.scatter_add_(1, target.ids, -weighed)
-    return target.constant - (weighed * log_s).sum(dim=1)
-
-
-def _with_rest(logits: torch.Tensor, chosen: torch.Tensor, target: Listed, rest: torch.Tensor) -> torch.Tensor:
-    """As `sparse`. The unlisted tokens' mass is summed on its own: 1 - S would lose it where S is nearly 1."""
+    if target.rest is None:
+        highest, mass = softmax(logits, target.total)
+        logits.scatter_add_(1, target.ids, -weighed)
+        log_s = (chosen - highest[:, None]) - mass.log()[:, None]
+        return target.constant - (weighed * log_s).sum(dim=1)
+    # The unlisted tokens' mass is summed on its own: 1 - S would lose it where S is nearly 1.
     logits.scatter_(1, target.ids, torch.finfo(torch.float32).min)
-    highest, mass = _exp(logits)
-    unlisted = highest[:, 0] + mass.log()[:, 0]
+    highest, mass = softmax(logits, torch.ones_like(target.total))
+    unlisted = highest + mass.log()
     once = chosen.masked_fill(target.first == 0, float("-inf"))
     whole = torch.logaddexp(unlisted, once.logsumexp(dim=1))
     log_s = chosen - whole[:, None]
-    everything = target.total + rest
-    share = everything * (unlisted - whole).exp() - rest  # of the unlisted tokens together in the gradient
-    logits.mul_(share[:, None] / mass)
+    everything = target.total + target.rest
+    logits.mul_((everything * (unlisted - whole).exp() - target.rest)[:, None])
     logits.scatter_(1, target.ids, everything[:, None] * log_s.exp() - target.mass)
-    loss: torch.Tensor = target.constant - (target.mass * target.first * log_s).sum(dim=1) - rest * (unlisted - whole)
-    return loss
+    return target.constant - (weighed * log_s).sum(dim=1) - target.rest * (unlisted - whole)
 
 
-def one_right(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy to one right token a row, ids [r]: -log s_id, with gradient s less 1 at the id."""
+def one_right(logits: torch.Tensor, ids: torch.Tensor, softmax: ScaledSoftmax = scaled_softmax) -> torch.Tensor:
+    """Cross-entropy to one right token a row, ids [r]: -log s_id. logits [r, V] become s, less 1 at the id."""
     right = ids[:, None]
     chosen = logits.gather(1, right)
-    highest, mass = _exp(logits)
-    logits.div_(mass).scatter_add_(1, right, -torch.ones_like(chosen))
-    return (mass.log() - (chosen - highest))[:, 0]
-
-
-def _exp(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits become exp(logits - highest). Returns each row's highest logit and the sum, both [r, 1]."""
-    highest = logits.amax(dim=1, keepdim=True)
-    logits.sub_(highest).exp_()
-    return highest, logits.sum(dim=1, keepdim=True)
+    one = torch.ones_like(chosen)
+    highest, mass = softmax(logits, one[:, 0])
+    logits.scatter_add_(1, right, -one)
+    return mass.log() - (chosen[:, 0] - highest)
 
 
 def _softmax(logits: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

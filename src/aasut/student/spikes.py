@@ -24,9 +24,9 @@ def found(loss: float, norm: float, losses: Sequence[float], norms: Sequence[flo
     if len(before) < LEAST:
         return ""
     if _far(loss, before) and loss > LOSS_FACTOR * max(before) and loss > median(before) + LOSS_NATS:
-        return f"jumped to {loss:.3g} from about {median(before):.3g}"
+        return f"jumped to {loss:.3g} from about {median(before):.2g}"
     if _far(norm, lengths) and norm > NORM_FACTOR * max(lengths) and norm > clip:
-        return f"has a gradient of norm {norm:.3g} where about {median(lengths):.3g} is usual"
+        return f"has a gradient of norm {norm:.3g} where about {median(lengths):.2g} is usual"
     return ""
 
 

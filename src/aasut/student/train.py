@@ -13,13 +13,14 @@ import numpy as np
 
 from aasut.errors import DataError
 from aasut.progress import Progress
-from aasut.recipe import Recipe
+from aasut.recipe import Recipe, Student
 from aasut.tasks import answer_text
 from aasut.types import Conservation, Example, Label
 
 if TYPE_CHECKING:
     from aasut.engine.tree import TokenTree
     from aasut.formats.tokenizer import Tokenizer
+    from aasut.student.lessons import Lessons
     from aasut.student.objective import Objective, Row
 
 VERSION = 1
@@ -92,30 +93,28 @@ def linear_prompt(recipe: Recipe, example: Example) -> str:
 
 
 def train(
-    recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress
-) -> dict[str, Any]:
+    recipe: Recipe, start: Path, pool: Sequence[Example], labels: Sequence[Label], folder: Path, progress: Progress,
+    lessons: Lessons | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train the student that begins in `start`; leave its weights in `folder` as a model folder, in bfloat16.
 
-    Raises DataError where nothing fits the student's context.
+    `lessons` give a text's targets; without them the texts themselves are learned. Raises DataError where
+    nothing fits the student's context.
     """
-    import torch
-
-    from aasut.engine.torch import choose_precision, load_model
-    from aasut.formats import safetensors
+    from aasut.engine.torch import choose_precision
     from aasut.formats.tokenizer import Tokenizer
+    from aasut.student import launch
+    from aasut.student.fit import Fit
     from aasut.student.initialize import copy_model
-    from aasut.student.trainer import Trainer
 
     settings = recipe.student
     by_id = {label.id: label for label in labels}
     examples = [example for example in pool if example.id in by_id]
     tokenizer = Tokenizer.load(start)
-    torch.manual_seed(recipe.seed)
-    model = load_model(start, choose_precision(settings.precision))
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    tree, rows, failed = rows_of(recipe, int(model.config.max_position_embeddings), tokenizer, examples, by_id)
-    objective = objective_of(tree)
+    tree, rows, failed = rows_of(recipe, context(start), tokenizer, examples, by_id)
+    if lessons is not None:
+        rows = [lessons.rows(example, given) for example, given in zip(examples, rows, strict=True)]
+    objective = objective_of(tree, settings, lessons)
     kept = [i for i, found in enumerate(rows) if found]
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.items())
@@ -125,22 +124,27 @@ def train(
         )
     held = set(validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
     validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
-    trainer = Trainer(model, objective, settings, recipe.seed)
-    report = trainer.fit(
-        [row for place, i in enumerate(kept) if place not in held for row in rows[i]], validation, folder, progress
-    )
+    learned = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
+    fit = Fit(start, settings, recipe.seed, objective, learned, validation)
+    report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
     texts = [len(by_id[examples[i].id].texts) for i in kept]  # zero each where answers are labels
     copy_model(start, folder, weights=False)
-    safetensors.save(model.state_dict(), folder / "model.safetensors")
     return {
         **asdict(report),
         "padding_share": report.padding_share,
         "epochs": settings.epochs,
         "validation_examples": len(held),
         "texts_too_long": sum(max(given - len(rows[i]), 0) for given, i in zip(texts, kept, strict=True)),
-        "precision": str(model.dtype).removeprefix("torch."),
+        "precision": str(choose_precision(settings.precision)).removeprefix("torch."),
         "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed))},
     }
+
+
+def context(model: Path) -> int:
+    """Most tokens that the model of a folder reads."""
+    import transformers
+
+    return int(transformers.AutoConfig.from_pretrained(model, local_files_only=True).max_position_embeddings)
 
 
 def rows_of(
@@ -169,19 +173,24 @@ def rows_of(
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     for example, ids in zip(examples, prompts, strict=True):
         texts = [tokenizer.encode(answer_text(before, text)) for text in by_id[example.id].texts]
-        short = [text for text in texts if len(text) <= task.max_tokens]
         fits = len(ids) + task.max_tokens <= context
-        rows.append([Row([*ids, *text, *end], answer=len(text + end)) for text in short] if fits else [])
+        rows.append([
+            Row([*ids, *text, *end], answer=len(text + end), key=f"{example.id}#{number}", own=len(end))
+            for number, text in enumerate(texts) if fits and len(text) <= task.max_tokens
+        ])  # fmt: skip
         if not rows[-1]:
             failed["answer longer than task.max_tokens" if fits else TOO_LONG] += 1
     return None, rows, failed
 
 
-def objective_of(tree: TokenTree | None) -> Objective:
-    """What a student learns: a decision between labels, or text."""
+def objective_of(tree: TokenTree | None, settings: Student | None = None, lessons: Lessons | None = None) -> Objective:
+    """What a student learns: a decision between labels, or text, as right answers or by a teacher's lessons."""
     from aasut.student import losses
     from aasut.student.objective import Labels, Text
     from aasut.student.teaching import Right
 
-    loss = losses.get("cross_entropy")
-    return Text(loss, Right()) if tree is None else Labels(tree, loss)
+    if tree is not None:
+        return Labels(tree, losses.get("cross_entropy"))
+    if settings is None or lessons is None:
+        return Text(losses.get("cross_entropy"), Right())
+    return Text(losses.get(settings.loss, beta=settings.beta, alpha=settings.alpha), lessons.teaching)

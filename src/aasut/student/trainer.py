@@ -19,7 +19,7 @@ import torch
 from aasut.errors import ModelError, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import Student
-from aasut.student import checkpoint, lora, memory, schedule, spikes
+from aasut.student import checkpoint, lora, memory, parallel, schedule, spikes
 from aasut.student.objective import Objective, Row
 from aasut.student.weights import Weights
 
@@ -95,7 +95,10 @@ class Trainer:
         self.adapted = lora.attach(model, settings, seed) if settings.lora else None
         if settings.activation_checkpointing:
             _checkpoint_activations(model)
-        self.weights = Weights(model, settings)
+        self.team = parallel.join()
+        self.weights: Weights | parallel.ShardedWeights = (
+            Weights(model, settings) if self.team.size == 1 else parallel.ShardedWeights(model, settings, self.team)
+        )
         self.best: list[torch.Tensor] = []
         self.micro = settings.micro_tokens
         self._alone = 0  # tokens of the micro-batch in work, where it is one row alone
@@ -133,12 +136,14 @@ class Trainer:
                     recent = []
                 if report.stopped:
                     break
-                if step + 1 < len(steps) and time.monotonic() - saved >= settings.checkpoint_s:
+                due = step + 1 < len(steps) and time.monotonic() - saved >= settings.checkpoint_s
+                if self.team.led(due):
                     self._save(folder, step + 1, report, recent)
                     saved = time.monotonic()
                 shown.advance(note=f"validation loss {report.best_loss:.4f} (least possible {report.floor:.4f})")
         self._finish(validation, report)
-        checkpoint.remove(folder)
+        if self.team.leads:
+            checkpoint.remove(folder)
         return report
 
     def _finish(self, validation: Sequence[Row], report: Report) -> None:
@@ -182,19 +187,31 @@ class Trainer:
         """(the rows' mean loss a target, tokens, positions computed); the loss's gradient is left in `weights`."""
         self.weights.drop()
         targets, total, tokens, positions = self.objective.targets(rows), 0.0, 0, 0
-        for batch in self._micro_batches(rows):
-            loss = self.objective.loss(self.model, rows, batch) / targets
+        for loss, batch in self._losses(rows):
             if loss.requires_grad:
-                torch.autograd.backward(loss)
+                self.weights.backward(loss / targets)
             total += float(loss.detach())
             tokens += batch.tokens
             positions += batch.ids.size
-        return total, tokens, positions
+        total, *counts = self.team.summed(total, tokens, positions)
+        return total / targets, int(counts[0]), int(counts[1])
 
-    def _micro_batches(self, rows: Sequence[Row]) -> Iterator[Any]:
-        for batch in self.objective.batches(rows, self.micro):
+    def _losses(self, rows: Sequence[Row]) -> Iterator[tuple[torch.Tensor, Any]]:
+        """(sum of the loss, micro-batch) for each micro-batch of this process's share of the rows."""
+        mine, team = self.team.share(rows), self.team
+        count = sum(1 for _ in self.objective.batches(mine, self.micro)) if team.size > 1 else 0
+        idle = team.largest(count) - count  # gathering weights takes all processes, also those that are done
+        for batch in self.objective.batches(mine, self.micro):
             self._alone = batch.tokens if len(batch.rows) == 1 else 0
-            yield batch
+            yield self._loss(mine, batch), batch
+        for _ in range(idle):
+            batch = next(iter(self.objective.batches(rows[:1], self.micro)))
+            loss = self._loss(rows[:1], batch) * 0.0
+            if loss.requires_grad:
+                self.weights.backward(loss)
+
+    def _loss(self, rows: Sequence[Row], batch: Any) -> torch.Tensor:
+        return self.weights.run(lambda: self.objective.loss(self.model, rows, batch))
 
     def _within_memory(self, work: Callable[[], T], report: Report) -> T:
         """What `work` gives; done anew with micro-batches half as large where memory runs out."""
@@ -204,6 +221,11 @@ class Trainer:
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
+                if self.team.size > 1:  # the others wait in the middle of the step
+                    raise ModelError(
+                        f"Memory ran out in process {self.team.rank} of {self.team.size}.",
+                        "Lower student.micro_tokens, or set student.activation_checkpointing.",
+                    ) from None
                 if self._alone:
                     raise ModelError(
                         f"Memory ran out in training on one row of {self._alone} tokens alone.",
@@ -221,7 +243,7 @@ class Trainer:
         self.model.eval()
         ordered = sorted(rows, key=lambda row: len(row.ids))
         with torch.no_grad():
-            total = sum(float(self.objective.loss(self.model, ordered, b)) for b in self._micro_batches(ordered))
+            total = self.team.summed(sum(float(loss) for loss, _ in self._losses(ordered)))[0]
         self.model.train(training)
         return total / self.objective.targets(rows)
 
@@ -237,8 +259,10 @@ class Trainer:
 
     def _save(self, folder: Path, step: int, report: Report, recent: Sequence[float]) -> None:
         """Master weights, moments, best weights if any, the report so far, losses since the last look."""
-        best = zip(self.weights.names, self.best, strict=False)
+        best = zip(self.weights.names, self.weights.whole(self.best), strict=False)
         tensors = self.weights.state() | {f"best.{name}": tensor for name, tensor in best}
+        if not self.team.leads:
+            return
         facts = {"step": step, "report": asdict(report), "recent": list(recent)}
         checkpoint.save(folder, tensors, facts | {"updates": self.weights.updates, "micro": self.micro})
 
@@ -248,7 +272,8 @@ class Trainer:
             return fresh, 0, []
         tensors, facts = found
         self.weights.restore(tensors, facts["updates"])
-        self.best = [tensors[key] for name in self.weights.names if (key := f"best.{name}") in tensors]
+        best = [tensors[key] for name in self.weights.names if (key := f"best.{name}") in tensors]
+        self.best = self.weights.parted(best)
         self.micro = facts["micro"]
         return Report(**facts["report"]), int(facts["step"]), list(facts["recent"])
 

@@ -6,7 +6,7 @@ own precision never stand all at once. All of a step's are in `gradients`, and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ class Weights:
     """Of a model, those that require a gradient."""
 
     def __init__(self, model: Any, settings: Student) -> None:
+        self.model = model
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
@@ -26,16 +27,7 @@ class Weights:
         self._begun = [False] * len(named)  # does `gradients` hold something of this step?
         self.updates = 0
         self.clip_norm = settings.clip_norm
-        matrices = [w for w in self.master if w.ndim > 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": settings.weight_decay},
-                {"params": [w for w in self.master if w.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimiser = adamw(self.master, settings)
         for weight in self.master:
             moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
             self.optimiser.state[weight] = {"step": torch.zeros((), device=weight.device)} | moments
@@ -53,6 +45,14 @@ class Weights:
             parameter.grad = None
 
         return collect
+
+    def run(self, work: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What `work`, which uses the model, gives."""
+        return work()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a loss to the step's."""
+        torch.autograd.backward(loss)
 
     def norm(self) -> float:
         """Length of the step's gradient, all weights together."""
@@ -95,6 +95,14 @@ class Weights:
         for parameter, copy in zip(self.parameters, copies, strict=True):
             parameter.copy_(copy)
 
+    def whole(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """The tensors of `copies` for a file."""
+        return list(tensors)
+
+    def parted(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """The tensors of a file for `put`."""
+        return list(tensors)
+
     def state(self) -> dict[str, torch.Tensor]:
         """Masters and moments by name."""
         result: dict[str, torch.Tensor] = {}
@@ -120,3 +128,20 @@ class Weights:
         """Let go of the model: later backward passes leave their gradients in it."""
         for hook in self._hooks:
             hook.remove()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All of the model's weights by name."""
+        return dict(self.model.state_dict())
+
+
+def adamw(weights: Sequence[torch.Tensor], settings: Student) -> torch.optim.AdamW:
+    """AdamW over float32 weights; vectors, such as norms' weights, are not decayed."""
+    return torch.optim.AdamW(
+        [
+            {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )

@@ -1,0 +1,121 @@
+"""What the stages of a run work with: the store, models, the teacher behind its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aasut.errors import RecipeError
+from aasut.progress import Progress
+from aasut.recipe import ModelAddress, Recipe
+from aasut.store import Artefact, Store
+
+
+class Workshop:
+    """Models and the teacher are fetched and loaded when a stage first needs them."""
+
+    def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress) -> None:
+        self.recipe, self.base, self.store, self.progress = recipe, base, store, progress
+        self.calls_made = 0
+
+    def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
+        """What teaching may need; the teacher itself is loaded when that is asked for."""
+        from aasut.data import label as labelling
+        from aasut.data import split
+        from aasut.data.panel import Panel
+        from aasut.student.lessons import Given
+
+        panel = Panel.from_json((label.path / "panel.json").read_text(encoding="utf-8"))
+        teacher, facts = self.recipe.teacher, {} if method is None else method.facts
+        remote = teacher.endpoint
+        revision = f"{remote.base_url} {remote.model} {remote.revision}" if remote else self._revision(teacher.model)
+        return Given(
+            self.recipe, panel, split.load(data.path, "pool"), labelling.load(label.path),
+            self._model(self.recipe.student.model).path, learned.name if learned else facts.get("name", ""),
+            facts.get("vocabulary", 0), revision, self._teacher_model, lambda: self.ledger,
+        )  # fmt: skip
+
+    def _teacher_model(self) -> tuple[Any, Any]:
+        """A local teacher's model and tokenizer: those that answered, or loaded anew."""
+        from aasut.engine.torch import TorchEngine, load
+
+        engine = self.ledger.teacher.engine if "ledger" in self.__dict__ else None
+        if not isinstance(engine, TorchEngine):
+            wanted = self.recipe.teacher
+            self.progress.say("loading the teacher")
+            engine = load(self._model(wanted.model).path, precision=wanted.precision)
+        return engine.model, engine.tokenizer
+
+    @cached_property
+    def ledger(self) -> Any:
+        """The teacher behind its ledger."""
+        from aasut.teacher import base
+        from aasut.teacher.ledger import Ledger
+
+        wanted = self.recipe.teacher
+        kind = "model" if wanted.model else "endpoint" if wanted.endpoint else "scripted"
+        model = self._model(wanted.model) if wanted.model else None
+        self.progress.say("loading the teacher")
+        teacher = base.create(kind, wanted, model.path if model else None, model.sha256 if model else "")
+        return Ledger(teacher, self.store.root / "ledger.db")
+
+    def close(self) -> None:
+        """Give the teacher's memory back."""
+        if "ledger" in self.__dict__:
+            self.ledger.close()
+
+    def _stage(
+        self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
+    ) -> Artefact:
+        artefact = self.store.stage(name, version, settings, parents, build)
+        how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
+        self.progress.say(f"{name:<11}{how}{_rows(artefact)}")
+        return artefact
+
+    def _counted(self, build: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
+        """`build`, with the calls that it made of the teacher among its facts."""
+
+        def counted(folder: Path) -> dict[str, Any]:
+            ledger = self.ledger
+            names = ("calls_made", "calls_reused", "usd_spent", "usd_reused")
+            before = {name: getattr(ledger, name) for name in names}
+            facts = build(folder)
+            calls = {name: getattr(ledger, name) - before[name] for name in names}
+            self.calls_made += calls["calls_made"]
+            return {**facts, "calls": calls}
+
+        return counted
+
+    def _model(self, address: ModelAddress | None) -> Any:
+        from aasut.sources import models
+
+        if address is None:
+            raise RecipeError("The recipe names no model here.", "Give student.model or teacher.model.")
+        return models.fetch(address, base=self.base, progress=self.progress)
+
+    def _revision(self, address: ModelAddress | None) -> str:
+        """What identifies a model without fetching it, where the recipe pins it."""
+        if address is None:
+            return ""
+        return address.sha256 or self._model(address).sha256
+
+    def _licences(self) -> list[dict[str, Any]]:
+        from aasut.export import licences
+
+        teacher, student = self.recipe.teacher, self.recipe.student
+        name = teacher.model.address if teacher.model else teacher.endpoint.model if teacher.endpoint else "scripted"
+        licence = self._model(teacher.model).licence if teacher.model else "own" if teacher.scripted else "unknown"
+        start = student.model.address if student.model else None
+        return licences.ledger(name, licence, start, self._model(student.model).licence if student.model else None)
+
+
+def _rows(artefact: Artefact) -> str:
+    """Row accounting of a stage for the screen."""
+    parts = []
+    for rows in artefact.facts.get("conservation", {}).values():
+        lost = {**rows["dropped"], **rows["failed"]}
+        reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items() if count)
+        parts.append(f"{rows['in']} rows in, {rows['kept']} kept" + (f" ({reasons})" if reasons else ""))
+    return ": " + "; ".join(parts) if parts else ""

@@ -1,0 +1,248 @@
+"""Whole runs that learn a teacher's distributions: what it offers decides how, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import small_run
+import test_text_tasks as texts
+from aasut import recipe
+from aasut.errors import DataError, RecipeError
+from aasut.forecast import work as works
+from aasut.forecast.forecast import forecast
+from aasut.forecast.rehearse import Rehearsal
+from aasut.pipeline import Run
+from aasut.progress import Progress
+from aasut.store import Store
+from aasut.student.logit_cache import HEADER
+from aasut.teacher import chat
+from aasut.teacher.scripted import ScriptedTeacher
+from chat_server import ChatServer, Reply
+
+
+@pytest.fixture(scope="module")
+def taught(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that answers the inputs of `texts`: a student of a scripted teacher. Not to be changed."""
+    path = texts.write_run(tmp_path_factory.mktemp("teacher"), "generate", tiny_llama)
+    return texts.run(path).folder / "student"
+
+
+def write_run(folder: Path, teacher: dict[str, Any], student: Path, **settings: Any) -> Path:
+    """A recipe with this teacher, and a student that starts from the model `student`."""
+    path = texts.write_run(folder, "generate", student)
+    plain = yaml.safe_load(path.read_text())
+    plain["teacher"] = {"max_failed": 0.5, **teacher}
+    plain["student"] |= {"epochs": 30} | settings
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    return path
+
+
+def local(model: Path, prompt: str = "{text} =") -> dict[str, Any]:
+    return {"model": {"address": f"file:{model}"}, "prompt": prompt, "precision": "float32"}
+
+
+def stages(found: Run) -> dict[str, str]:
+    return {entry["stage"]: entry["content"] for entry in found.facts["lineage"]}
+
+
+@pytest.fixture(scope="module")
+def cached(taught: Path, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """(recipe, finished run) by a logit cache. Not to be changed."""
+    path = write_run(tmp_path_factory.mktemp("cached"), local(taught), tiny_llama)
+    return path, texts.run(path)
+
+
+def test_a_local_teacher_with_the_students_tokenizer_is_learned_from_a_cache(cached: tuple[Path, Run]) -> None:
+    path, found = cached
+    training, rows = found.facts["training"], found.facts["conservation"]
+    assert (training["method"]["name"], training["method"]["chosen"]) == ("cached_kd", True)
+    assert "the local teacher has the student's tokenizer" in training["method"]["reason"]
+    assert {"logits", "train"} <= set(stages(found))
+    assert rows["logits"]["in"] == rows["logits"]["kept"] == training["logits"]["texts"] == rows["train"]["kept"]
+    assert training["logits"]["tokens"] > 4 * rows["logits"]["kept"]
+    assert found.facts["student"]["accuracy"] > 0.8
+    again = texts.run(path)
+    assert (again.calls_made, again.facts) == (0, found.facts)
+
+
+def test_what_a_student_learns_is_nearer_to_the_teacher_than_its_texts_are(cached: tuple[Path, Run]) -> None:
+    """The validation loss is a divergence from the teacher, zero for a perfect student; on texts it has a floor."""
+    assert 0 <= cached[1].facts["training"]["best_loss"] < 0.5
+
+
+def test_a_forecast_counts_the_stage(cached: tuple[Path, Run], tmp_path: Path) -> None:
+    path, found = cached
+    for root, done in ((tmp_path, False), (path.parent / "runs", True)):
+        said = forecast(recipe.load(path), path.parent, root, Progress(quiet=True), probing=False)
+        (line,) = (line for line in said.lines if line.stage == "logits")
+        assert line.reused == done
+        assert (line.seconds > 0 < line.gigabytes) == (not done)
+        assert said.how["method"].startswith("cached_kd, as the local teacher has")
+    kept = texts.artefact(found, "logits")
+    size = sum(file.stat().st_size for file in kept.iterdir() if file.suffix == ".safetensors")
+    assert size < 40 * found.facts["training"]["logits"]["tokens"] + 2000
+
+
+@pytest.mark.parametrize(("method", "stage"), [("cached_kd", "logits"), ("live_kd", "train")])
+def test_a_forecast_counts_what_the_teacher_reads(
+    taught: Path, tiny_llama: Path, tmp_path: Path, method: str, stage: str
+) -> None:
+    path = write_run(tmp_path / "run", local(taught), tiny_llama, method=method, epochs=3)
+    loaded = recipe.load(path)
+    with Store(tmp_path / ".store") as store:
+        rehearsal = Rehearsal(loaded, path.parent, store, Progress(quiet=True), tmp_path)
+        work = works.count(rehearsal, rehearsal.rehearse("full"))
+    rows = len(work.rows) + len(work.validation)
+    once = sum(len(row.ids) for row in (*work.rows, *work.validation)) - rows  # teacher and student read the same
+    often = 3 * len(work.rows) + work["train"].units["train.checks"] * len(work.validation)
+    assert work[stage].units["teacher.read"] == pytest.approx(
+        once * (1 if stage == "logits" else often / rows), rel=0.3
+    )
+    assert work.total("teacher.load") == 1
+
+
+def test_another_student_of_the_same_kind_shares_the_cache(cached: tuple[Path, Run]) -> None:
+    other = texts.run(cached[0], "student.initialise=drop_layers", "student.layers=1", "name=other")
+    assert stages(other)["logits"] == stages(cached[1])["logits"]
+    assert stages(other)["train"] != stages(cached[1])["train"]
+
+
+def test_a_cache_for_other_answers_is_refused(taught: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    path = write_run(tmp_path, local(taught), tiny_llama, epochs=1)
+    found = texts.run(path)
+    folder = texts.artefact(found, "logits")
+    header = json.loads((folder / HEADER).read_text())
+    header["binding"]["tokenizer"] = "of another student"
+    (folder / HEADER).write_text(json.dumps(header))
+    with pytest.raises(DataError, match="written for another tokenizer"):
+        texts.run(path, "student.learning_rate=1e-3")
+
+
+@pytest.mark.parametrize("loss", ["reverse_kl", "forward_kl"])
+def test_a_teacher_that_runs_alongside(taught: Path, tiny_llama: Path, tmp_path: Path, loss: str) -> None:
+    wish = {} if loss == "reverse_kl" else {"method": "live_kd"}
+    found = texts.run(write_run(tmp_path, local(taught), tiny_llama, loss=loss, **wish))
+    method = found.facts["training"]["method"]
+    assert (method["name"], method["chosen"]) == ("live_kd", loss == "reverse_kl")
+    assert "logits" not in stages(found)
+    assert found.facts["student"]["accuracy"] > 0.8
+
+
+def other_tokens(folder: Path, to: Path) -> Path:
+    """A copy of a model whose first two letters are each other's token: a tokenizer that does otherwise."""
+    to.mkdir()
+    for source in folder.iterdir():
+        (to / source.name).write_bytes(source.read_bytes())
+    body = json.loads((to / "tokenizer.json").read_text())
+    words = body["model"]["vocab"]
+    words["a"], words["b"] = words["b"], words["a"]
+    (to / "tokenizer.json").write_text(json.dumps(body))
+    return to
+
+
+def test_a_teacher_with_another_tokenizer_is_learned_by_its_texts(
+    taught: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    student = other_tokens(tiny_llama, tmp_path / "model")
+    path = write_run(tmp_path, local(taught), student, epochs=1)
+    found = texts.run(path)
+    method = found.facts["training"]["method"]
+    assert method["name"] == "text_kd"
+    assert (
+        "is 'a' in the teacher and 'b' in the student" in method["reason"] or "'b' in the teacher" in method["reason"]
+    )
+    assert "logits" not in stages(found)
+    with pytest.raises(RecipeError, match="cached_kd needs a local teacher with the student's tokenizer"):
+        texts.run(path, "student.method=cached_kd", "name=wish")
+    assert not (tmp_path / "runs" / "wish").exists()
+
+
+def test_prompts_that_end_otherwise_leave_the_texts(taught: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    found = texts.run(write_run(tmp_path, local(taught, "{text} =\n"), tiny_llama, epochs=1))
+    assert found.facts["training"]["method"]["name"] == "text_kd"
+    assert "white space" in found.facts["training"]["method"]["reason"]
+
+
+def test_a_vain_wish_costs_nothing(tiny_llama: Path, tmp_path: Path) -> None:
+    """The endpoint would answer, and is not asked."""
+    with ChatServer(lambda _number, _body: None) as server:
+        endpoint = {"base_url": server.url, "model": "m", "api_key_env": ""}
+        path = write_run(tmp_path, {"endpoint": endpoint}, tiny_llama, method="sparse_kd")
+        with pytest.raises(RecipeError, match="sparse_kd needs an endpoint with logprobs: true") as caught:
+            texts.run(path)
+        assert "\n" not in str(caught.value)
+        assert server.bodies == []
+
+
+def test_what_an_endpoint_lists_is_learned_where_its_tokens_are_the_students(tiny_llama: Path, tmp_path: Path) -> None:
+    rules = {word: texts.SAID["generate"][answer] for word, answer in small_run.RULES.items()}
+    split = chat.tokens_of(tiny_llama)
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        return 200, chat.complete(body, ScriptedTeacher(rules), split=split)
+
+    with ChatServer(reply) as server:
+        endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "logprobs": True, "top_logprobs": 5}
+        path = write_run(tmp_path, {"endpoint": endpoint}, tiny_llama, epochs=30)
+        found = texts.run(path)
+        asked = len(server.bodies)
+        assert texts.run(path, "student.epochs=1").facts["training"]["method"]["name"] == "sparse_kd"
+        assert len(server.bodies) == asked
+    training, rows = found.facts["training"], found.facts["conservation"]["logits"]
+    assert training["method"]["name"] == "sparse_kd"
+    assert training["logits"]["biased"]
+    assert training["logits"]["matched"] == rows["kept"] / rows["in"] == 1
+    assert training["logits"]["mass_known"] == pytest.approx(1, abs=0.02)
+    assert found.facts["student"]["accuracy"] > 0.8
+
+
+def test_an_endpoint_with_other_tokens_is_learned_by_its_texts(tiny_llama: Path, tmp_path: Path) -> None:
+    rules = {word: texts.SAID["generate"][answer] for word, answer in small_run.RULES.items()}
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        return 200, chat.complete(body, ScriptedTeacher(rules))
+
+    with ChatServer(reply) as server:
+        endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "logprobs": True, "top_logprobs": 5}
+        path = write_run(tmp_path, {"endpoint": endpoint}, tiny_llama, epochs=1)
+        found = texts.run(path)
+        with pytest.raises(RecipeError, match="of the endpoint's answers have the student's tokens"):
+            texts.run(path, "student.method=sparse_kd")
+    method, rows = found.facts["training"]["method"], found.facts["conservation"]["logits"]
+    assert method["name"] == "fine_tune"
+    assert "only 0% of the endpoint's answers have the student's tokens" in method["reason"]
+    assert rows["failed"] == {"the endpoint's tokens are not the student's": rows["in"]}
+
+
+def test_a_run_that_is_killed_while_logits_are_written_ends_as_one_that_was_not(
+    cached: tuple[Path, Run], tmp_path: Path
+) -> None:
+    path, undisturbed = cached
+    command = [sys.executable, "-m", "aasut", "run", str(path), "--root", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for moment in ('"teacher writes logits"', '"student learns"'):
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if moment in line:
+                process.kill()
+                break
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, moment
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads((tmp_path / "words" / "report.json").read_text())
+    assert {entry["stage"]: entry["content"] for entry in report["lineage"]} == stages(undisturbed)
+    with Store(tmp_path / ".store") as store:
+        assert store.verify() == []
