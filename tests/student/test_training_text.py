@@ -298,7 +298,7 @@ def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(tiny_llam
     found = json.loads(bounded.stdout or bounded.stderr)
     whole = gradient(one_step(tiny_llama, rows(64, longest=200), tmp_path))
     assert found["halved"] > 0
-    assert found["micro"] < 64 * 200
+    assert found["micro"] <= sum(len(row.ids) for row in rows(64, longest=200)) // 2
     assert found["norms"] == pytest.approx({name: float(g.norm()) for name, g in whole.items()}, rel=1e-4)
 
 
