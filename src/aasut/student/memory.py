@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+# Of glibc's malloc.h, with what they are set to while memory is kept, and by default.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+KEEP = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1))
+DEFAULTS = ((M_MMAP_MAX, 65536), (M_TRIM_THRESHOLD, 2**17))
 SAYS = ("can't allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 
@@ -21,3 +29,23 @@ def free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Let glibc keep freed memory for the next tensor: a training asks for the same sizes again in every step.
+
+    By default large blocks go back to the kernel, and each comes back as page faults.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in KEEP:
+        libc.mallopt(option, value)
+    try:
+        yield
+    finally:
+        for option, value in DEFAULTS:
+            libc.mallopt(option, value)
+        libc.malloc_trim(0)

@@ -126,7 +126,7 @@ class Trainer:
         report.parameters_trained = sum(p.numel() for p in self.weights.parameters)
         saved = time.monotonic()
         self.model.train()
-        with progress.steps("student learns", len(steps)) as shown:
+        with memory.kept(), progress.steps("student learns", len(steps)) as shown:
             shown.advance(start, resumed=True)
             for step in range(start, len(steps)):
                 loss = self._step([rows[i] for i in steps[step]], step, report, progress)
