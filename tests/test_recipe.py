@@ -144,6 +144,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("student", PRETRAINED | {"beta": 0.3}, "beta goes with loss: jsd"),
     ("student", PRETRAINED | {"alpha": 0.3, "loss": "jsd"}, "alpha goes with loss: skewed_kl"),
     ("student", PRETRAINED | {"lora": {}, "frozen_embeddings": False}, "lora trains adapters in the layers alone"),
+    ("student", PRETRAINED | {"lora": {}, "processes": 2}, "lora trains in one process"),
+    ("student", PRETRAINED | {"method": "live_kd", "processes": 2}, "live_kd trains in one process"),
     ("student", PRETRAINED | {"lora": {"rank": 0}}, "student.lora.rank: "),
     ("student", PRETRAINED | {"lora": {"targets": []}}, "student.lora.targets"),
     ("student", PRETRAINED | {"patience": 6}, "patience (6) must be less than checks (6)"),

@@ -72,7 +72,7 @@ def test_two_processes_train_as_one_does(tiny_llama: Path, tmp_path: Path, train
         assert two == pytest.approx(one, rel=1e-4)
     assert len({round(loss, 4) for loss in alone["losses"]}) > 3
     assert (both["tokens"], both["targets"]) == (alone["tokens"], alone["targets"])
-    assert apart(trained / case, tmp_path) < 1e-4
+    assert apart(trained / case, tmp_path) < 5e-4
 
 
 def test_a_training_of_two_goes_on_after_a_kill(tiny_llama: Path, tmp_path: Path, trained: Path) -> None:

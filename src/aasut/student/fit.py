@@ -31,6 +31,7 @@ class Fit:
     def run(self, folder: Path, progress: Progress) -> Report:
         """Train in this process, or as one of a team; leave model.safetensors in `folder`. See `Trainer.fit`."""
         team = parallel.join()
+        folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(self.seed)
         model = load_model(self.start, choose_precision(self.settings.precision))
         if torch.cuda.is_available():
