@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,24 +160,17 @@ class Records:
     def lineage(self, artefact: Artefact) -> list[dict[str, Any]]:
         """The artefact and all it was made from, parents before children."""
         entries = self.entries()
-        seen: dict[str, dict[str, Any]] = {}
-
-        def visit(fingerprint: str) -> None:
-            entry = entries.get(fingerprint)
-            if entry is None or fingerprint in seen:
-                return
-            for parent in entry.parents:
-                visit(parent)
-            seen[fingerprint] = {
+        made = [entries[name] for name in ancestry(entries, [artefact.fingerprint]) if name in entries]
+        return [
+            {
                 "stage": entry.stage,
                 "version": entry.version,
-                "fingerprint": fingerprint,
+                "fingerprint": entry.fingerprint,
                 "content": entry.content,
                 "parents": list(entry.parents),
             }
-
-        visit(artefact.fingerprint)
-        return list(seen.values())
+            for entry in made
+        ]
 
     def open_split(self, split: str, stage: str) -> None:
         """Record that the held-out split of this content hash is being looked at."""
@@ -188,3 +181,18 @@ class Records:
         """How often a split was opened in this store."""
         row = self.database.execute("SELECT COUNT(*) FROM opening WHERE split = ?", (split,)).fetchone()
         return int(row[0])
+
+
+def ancestry(entries: Mapping[str, Entry], fingerprints: Iterable[str]) -> list[str]:
+    """These and all that they were made from, parents first; also those of which there is no entry."""
+    seen: dict[str, None] = {}
+
+    def visit(fingerprint: str) -> None:
+        if fingerprint not in seen:
+            for parent in entries[fingerprint].parents if fingerprint in entries else ():
+                visit(parent)
+            seen[fingerprint] = None
+
+    for fingerprint in fingerprints:
+        visit(fingerprint)
+    return list(seen)

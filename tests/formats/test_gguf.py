@@ -12,7 +12,6 @@ import numpy as np
 import openvino_genai
 import pytest
 import torch
-from tiny_llama import TEXTS, make_llama
 from transformers import (
     AutoModelForCausalLM,
     Gemma3ForCausalLM,
@@ -27,6 +26,7 @@ from aasut.errors import ModelError
 from aasut.formats import gguf, safetensors
 from aasut.formats.gguf_write import deinterleave, interleave
 from aasut.formats.tokenizer import Tokenizer
+from tiny_llama import TEXTS, make_llama
 
 NASTY = ["a<|end|>b", "नमस्ते 👩‍👩‍👧 2024", "\x00\x7f\r\n  x\t1234", "<tag><|begin|>", "", " lead", "é é"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from tiny_llama import TEXTS
 from transformers import AutoTokenizer
 
 from aasut.errors import DataError, ModelError
 from aasut.formats import gguf, tokenizer_gguf
 from aasut.formats.gguf_read import Gguf
 from aasut.formats.tokenizer import Tokenizer
+from tiny_llama import TEXTS
 
 random.seed(5)
 SOUP = ["".join(random.choices("ab1 2\n\r\t.,'ŻÉहि👍\u0301<>|_-", k=30)) for _ in range(200)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aasut.student import fused
+from aasut.student import fused, projection
 from aasut.student.losses import LOSSES, get
 from aasut.student.targets import Dense, Sparse, Target
 from loss_formulas import NAMES, plain, plain_sparse
@@ -63,7 +63,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, passes and panels that divide neither 23 rows nor 37 columns."""
     monkeypatch.setattr(fused, "BLOCK_ROWS", 5)
     monkeypatch.setattr(fused, "PASS_VALUES", 2 * 37)
-    monkeypatch.setattr(fused, "PANEL_ROWS", 8)
+    monkeypatch.setattr(fused, "LEAST_ROWS", 5)
+    monkeypatch.setattr(projection, "PANEL_ROWS", 8)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -147,25 +148,6 @@ def test_the_gradient_is_taken_once() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="already taken"):
         loss.backward()
-
-
-def test_bfloat16_logits_are_not_rounded() -> None:
-    """Rounded to bfloat16, the loss would be 1e-3 off."""
-    hidden, weight, _, _ = case(torch.bfloat16, rows=50, columns=300)
-    ids = torch.arange(50)
-    expected, _, _ = by_autograd("cross_entropy", hidden, weight, ids)
-    assert float(get("cross_entropy")(hidden, weight, ids, None)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_processors_setting_is_put_back() -> None:
-    setting = torch.backends.mkldnn.matmul
-    before = setting.fp32_precision
-    hidden, weight, *teacher = case(torch.bfloat16)
-    get("forward_kl")(hidden.requires_grad_(True), weight, Dense(*teacher), None).backward()
-    assert setting.fp32_precision == before
-    with pytest.raises((RuntimeError, IndexError)):
-        get("forward_kl")(hidden, weight, torch.full((len(hidden),), 10**6), None)
-    assert setting.fp32_precision == before
 
 
 def test_no_rows_are_no_loss() -> None:

@@ -121,3 +121,21 @@ def test_rows_of_which_nothing_is_the_teachers_are_learned_too(tiny_llama: Path)
     (batch,) = objective.batches(given, 100)
     found = float(objective.loss(load_model(tiny_llama, torch.float32), given, batch).detach())
     assert found == pytest.approx(-float(logprobs(tiny_llama, [3, 4, 5], 1)[0, 5]), rel=1e-5)
+
+
+def test_foreseen_rows_are_read_once_and_say_the_same(tiny_llama: Path) -> None:
+    model, read = load_model(tiny_llama, torch.float32), []
+    model.model.register_forward_hook(lambda *_: read.append(1))
+    live, given = Live(model, 60), rows()
+    plain = live.states(given)
+    live.foresee(given[1:])  # one stays a stranger
+    read.clear()
+    torch.testing.assert_close(live.states(given), plain, rtol=1e-5, atol=1e-5)
+    first = len(read)
+    again = live.states([given[2], given[1]])
+    assert len(read) == first > 1
+    apart = torch.split(plain, [row.answer - row.own for row in given])
+    torch.testing.assert_close(again, torch.cat([apart[2], apart[1]]), rtol=1e-5, atol=1e-5)
+    alone = Live(model, 60)  # the order in which rows are wanted changes no bit
+    alone.foresee(given[1:])
+    assert torch.equal(alone.states([given[2], given[1]]), again)

@@ -230,8 +230,9 @@ def test_a_batch_is_committed_when_it_is_there(tmp_path: Path) -> None:
 
 
 def test_tokens_are_kept_and_never_paid_for_twice(tmp_path: Path) -> None:
-    def top(number: int, _: dict[str, Any]) -> Reply:
-        return completion("yes", top={"yes": -0.1, "no": -2.5}) if number == 0 else completion("no")
+    def top(_: int, body: dict[str, Any]) -> Reply:
+        asked = body["messages"][0]["content"]
+        return completion("yes", top={"yes": -0.1, "no": -2.5}) if asked == "a" else completion("no")
 
     with ChatServer(top) as server:
         ledger = Ledger(openai(server.url, logprobs=True), tmp_path / "ledger.db")

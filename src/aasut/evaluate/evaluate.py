@@ -18,7 +18,7 @@ from aasut.data.ask import ask
 from aasut.data.panel import Panel
 from aasut.errors import TeacherError
 from aasut.evaluate.candidates import Answered, Candidate, Models, candidates
-from aasut.evaluate.timing import Ask, Speed, measure
+from aasut.evaluate.timing import Ask, Speed, fewer, measure
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, write_atomically
@@ -175,7 +175,7 @@ def _speeds(
     speeds: dict[str, dict[str, Speed]] = {"cached": measure(timed, requests)}
     for engine in local:
         engine.prefix_cache = False
-    speeds["uncached"] = measure(timed, max(requests // 4, 1), repetitions=1)
+    speeds["uncached"] = measure(timed, fewer(requests), repetitions=1)
     for engine in local:
         engine.prefix_cache = True
     return {kind: {name: asdict(speed) for name, speed in found.items()} for kind, found in speeds.items()}

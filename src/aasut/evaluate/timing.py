@@ -21,6 +21,11 @@ class Speed:
     computed_per_request: float
 
 
+def fewer(requests: int) -> int:
+    """How many of the requests are enough to time models without the prefix cache, which makes them slow."""
+    return max(requests // 4, 1)
+
+
 def measure(models: dict[str, Ask], requests: int, *, batch: int = 64, repetitions: int = 2) -> dict[str, Speed]:
     """Speed of each model on the same requests. The models take turns, so that a slow spell hits all of them."""
     taken: dict[str, list[float]] = {name: [] for name in models}

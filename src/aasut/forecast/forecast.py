@@ -128,7 +128,7 @@ def forecast(
         return Forecast(
             name=recipe.name,
             lines=lines,
-            downloads=space.downloads(rehearsal, work),
+            downloads=space.downloads(rehearsal),
             memory_gb=space.memory_gb(pace),
             disk_free_gb=shutil.disk_usage(store.root).free / 1e9,
             memory_free_gb=space.memory_free_gb(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aasut.forecast.pace import Pace
 from aasut.forecast.rehearse import Rehearsal
-from aasut.forecast.work import Stage, Work
+from aasut.forecast.work import Stage
 from aasut.recipe import ModelAddress
 
 TRAINED_BYTES = 18  # a trained parameter: bf16 weight and gradient, float32 master, its gradient, two moments, ...
@@ -41,7 +41,6 @@ class Download:
 class Sizes:
     """Gigabytes of a model's files, and seconds to write a checkpoint."""
 
-    source_gb: float
     student_gb: float
     served_by_openvino: bool
     checkpoint_s: float
@@ -50,13 +49,13 @@ class Sizes:
     def of(cls, rehearsal: Rehearsal, pace: Pace) -> Sizes:
         recipe = rehearsal.recipe
         if recipe.student.initialise == "linear":
-            return cls(0.0, 0.0, False, 0.0)
+            return cls(0.0, False, 0.0)
         folder = rehearsal.folder_of(recipe.student.model)
         source = sum(p.stat().st_size for p in folder.iterdir()) / 1e9 if folder else 0.3
         student = pace.student.get("parameters", 0.0) * 2 / 1e9 or source
         openvino = recipe.export.serve == "gguf" and recipe.export.engine != "torch"
         trained_gb = pace.student.get("trained", student * 1e9 / 2) * CHECKPOINT_BYTES / 1e9
-        return cls(source, student, openvino, trained_gb / write_gb_s(rehearsal.scratch) if trained_gb else 0.0)
+        return cls(student, openvino, trained_gb / write_gb_s(rehearsal.scratch) if trained_gb else 0.0)
 
     def of_stage(self, stage: Stage) -> float:
         """Gigabytes that a stage leaves on the disk; the export lies in the store and in the run's folder."""
@@ -112,7 +111,7 @@ def memory_free_gb() -> float:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
-def downloads(rehearsal: Rehearsal, work: Work) -> list[Download]:
+def downloads(rehearsal: Rehearsal) -> list[Download]:
     """Models that the run would fetch, each once."""
     wanted: list[ModelAddress | None] = [rehearsal.recipe.teacher.model, rehearsal.recipe.student.model]
     missing = {m.address: m for m in wanted if m is not None and rehearsal.folder_of(m) is None}

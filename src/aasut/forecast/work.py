@@ -15,7 +15,7 @@ from aasut.data import label as labelling
 from aasut.data import split
 from aasut.data.panel import Panel
 from aasut.engine.common import begin
-from aasut.evaluate.timing import measure
+from aasut.evaluate.timing import fewer, measure
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Asked, tokenizer_of
 from aasut.formats.tokenizer import read_json
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from aasut.student.objective import Row
 
 STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "report")
-UNCACHED = 4  # the timing without the prefix cache takes this part of the requests
 
 
 @dataclass
@@ -220,7 +219,7 @@ def _evaluate(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> No
     recipe, stage = rehearsal.recipe, work["evaluate"]
     test = split.load(done["data"].path, "test")
     requests = min(recipe.evaluate.timing_requests, len(test))
-    cached, uncached = _timed(requests, 2), _timed(max(requests // UNCACHED, 1), 1)
+    cached, uncached = _timed(requests, 2), _timed(fewer(requests), 1)
     stage.units["rows.tested"] += len(test)
     texts = not recipe.task.build().answers
     if rehearsal.teacher_kind == "model":

@@ -178,6 +178,9 @@ class Student(Section):
     micro_tokens: Positive = 2048
     """Tokens computed at once, which bounds memory; a step takes as many of these parts as it needs, with the same
     gradient. Halved where memory runs out."""
+    processes: Positive = 1
+    """Processes that train together on one machine, one a GPU: each has a share of the weights and of every step's
+    examples. The losses are those of one process."""
     activation_checkpointing: bool = False
     """Keep the layers' inputs alone and compute the rest again for the gradient: less memory, a third more time."""
     clip_norm: float = Field(default=1.0, gt=0)
@@ -213,6 +216,10 @@ class Student(Section):
         ):
             if option in given and getattr(self, field) != value:
                 raise ValueError(f"{option} goes with {field}: {value}")
+        if self.processes > 1 and self.lora is not None:
+            raise ValueError("lora trains in one process: leave processes: 1")
+        if self.processes > 1 and self.method == "live_kd":
+            raise ValueError("live_kd trains in one process: leave processes: 1, or take cached_kd")
         if self.lora is not None and not self.frozen_embeddings:
             raise ValueError("lora trains adapters in the layers alone: leave frozen_embeddings as it is")
         if self.patience >= self.checks:

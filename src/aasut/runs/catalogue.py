@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aasut.errors import StoreError
-from aasut.records import Entry, FinishedRun
+from aasut.records import Entry, FinishedRun, ancestry
 from aasut.report.table import NONE, number
 from aasut.store import Store
 
@@ -71,17 +72,13 @@ class Catalogue:
 
     def ancestry(self, fingerprints: Iterable[str]) -> list[str]:
         """These and all that they were made from, parents first."""
-        seen: dict[str, None] = {}
+        return ancestry(self.entries, fingerprints)
 
-        def visit(fingerprint: str) -> None:
-            if fingerprint not in seen:
-                for parent in self.entries[fingerprint].parents if fingerprint in self.entries else ():
-                    visit(parent)
-                seen[fingerprint] = None
-
-        for fingerprint in fingerprints:
-            visit(fingerprint)
-        return list(seen)
+    @cached_property
+    def shared(self) -> set[str]:
+        """Fingerprints of the parts that several runs were made from."""
+        used = Counter(name for run in self.runs for name in self.ancestry([run.report]))
+        return {name for name, times in used.items() if times > 1}
 
     def part(self, run: FinishedRun, stage: str) -> Entry:
         """The part of a run that this stage made; StoreError where there is none."""

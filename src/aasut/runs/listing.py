@@ -58,7 +58,6 @@ def gather(root: Path, *, everything: bool) -> Plain:
 def _run(catalogue: Catalogue, run: FinishedRun) -> Plain:
     lineage = catalogue.lineage(run)
     folder = catalogue.root / run.name
-    others = set(catalogue.ancestry(other.report for other in catalogue.runs if other != run))
     copies = sum(path.stat().st_size for path in catalogue.published(run) if path.is_file())
     parts = {entry.fingerprint: size(catalogue.path(entry.fingerprint)) for entry in lineage}
     try:
@@ -72,7 +71,7 @@ def _run(catalogue: Catalogue, run: FinishedRun) -> Plain:
         "folder": str(folder) if catalogue.current[run.name] == run and (folder / REPORT).is_file() else None,
         **_headline(facts),
         "bytes": sum(parts.values()) + copies,
-        "bytes_unshared": sum(n for fingerprint, n in parts.items() if fingerprint not in others) + copies,
+        "bytes_unshared": sum(n for fingerprint, n in parts.items() if fingerprint not in catalogue.shared) + copies,
     }
 
 

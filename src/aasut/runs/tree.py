@@ -25,11 +25,10 @@ def gather(root: Path, word: str) -> Plain:
     with store:
         catalogue = Catalogue(root, store)
         run = catalogue.find(word)
-        others = set(catalogue.ancestry(other.report for other in catalogue.runs if other != run))
-        return {"run": catalogue.label(run), **_node(catalogue, run.report, others, set())}
+        return {"run": catalogue.label(run), **_node(catalogue, run.report, set())}
 
 
-def _node(catalogue: Catalogue, fingerprint: str, others: set[str], shown: set[str]) -> Plain:
+def _node(catalogue: Catalogue, fingerprint: str, shown: set[str]) -> Plain:
     entry = catalogue.entries.get(fingerprint)
     if entry is None:
         return {"stage": None, "fingerprint": fingerprint, "gone": True, "from": []}
@@ -43,9 +42,9 @@ def _node(catalogue: Catalogue, fingerprint: str, others: set[str], shown: set[s
         **plain,
         "seconds": entry.seconds,
         "bytes": size(folder) if folder.is_dir() else None,
-        "shared": fingerprint in others,
+        "shared": fingerprint in catalogue.shared,
         "made_from": list(entry.parents),
-        "from": [_node(catalogue, parent, others, shown) for parent in reversed(direct)],
+        "from": [_node(catalogue, parent, shown) for parent in reversed(direct)],
     }
 
 

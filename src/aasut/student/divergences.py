@@ -26,6 +26,8 @@ import torch
 # Stands for a probability that underflows: the smallest normal float32. s/m and t/m stay in bounds, and log is finite.
 TINY = torch.finfo(torch.float32).tiny
 
+SCRATCH = 2  # planes of it
+
 RowLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 

@@ -136,6 +136,10 @@ class Cache:
             )
         return cls(folder, binding, [Shard(shard_path(folder, n), binding.hash) for n in range(header["shards"])])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens it anew."""
+        return Cache.open, (self.folder, self.binding)
+
     @property
     def biased(self) -> bool:
         """Is a target's expectation something else than the teacher's distribution?"""

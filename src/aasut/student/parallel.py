@@ -179,8 +179,8 @@ class ShardedWeights:
         """There is nothing to let go of."""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All of the model's weights by name, whole, in its precision."""
-        return {name: _full(tensor).to(self.dtype) for name, tensor in self.model.state_dict().items()}
+        """All of the model's weights by name, tied ones once, whole, in its precision."""
+        return {name: _full(weight.detach()).to(self.dtype) for name, weight in self.model.named_parameters()}
 
 
 def _full(tensor: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from aasut.engine.tree import TokenTree
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.student.logit_cache import Binding, Writer, shard_path
+from aasut.student.logit_cache import Cache as LogitCache
 from aasut.student.thinning import HIGHEST, LOWEST, NONE, Entries, byte_size, join, thin, uniform
 
 BYTES_PER_TOKEN = 36.0
@@ -79,11 +80,10 @@ def write(model: Any, texts: Sequence[Asked], folder: Path, binding: Binding, pr
                 writer.write(number, teacher.entries(shards[number], threshold, seed, shown.advance))
             # What later shards may take depends on what the earlier ones took, so that the order never changes.
             plan.spend(number, shard_path(folder, number).stat().st_size)
-    size = sum(path.stat().st_size for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
     return {
         "texts": len(texts),
         "tokens": every,
-        "bytes_per_token": size / every if every else math.nan,
+        "bytes_per_token": LogitCache.open(folder, binding).bytes_per_token,
         "shards": len(shards),
         "shards_kept": len(shards) - len(missing),
     }

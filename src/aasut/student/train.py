@@ -101,23 +101,17 @@ def train(
     `lessons` give a text's targets; without them the texts themselves are learned. Raises DataError where
     nothing fits the student's context.
     """
-    import torch
-
-    from aasut.engine.torch import choose_precision, load_model
-    from aasut.formats import safetensors
+    from aasut.engine.torch import choose_precision
     from aasut.formats.tokenizer import Tokenizer
+    from aasut.student import launch
+    from aasut.student.fit import Fit
     from aasut.student.initialize import copy_model
-    from aasut.student.trainer import Trainer
 
     settings = recipe.student
     by_id = {label.id: label for label in labels}
     examples = [example for example in pool if example.id in by_id]
     tokenizer = Tokenizer.load(start)
-    torch.manual_seed(recipe.seed)
-    model = load_model(start, choose_precision(settings.precision))
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    tree, rows, failed = rows_of(recipe, int(model.config.max_position_embeddings), tokenizer, examples, by_id)
+    tree, rows, failed = rows_of(recipe, context(start), tokenizer, examples, by_id)
     if lessons is not None:
         rows = [lessons.rows(example, given) for example, given in zip(examples, rows, strict=True)]
     objective = objective_of(tree, settings, lessons)
@@ -130,22 +124,29 @@ def train(
         )
     held = set(validation_rows([examples[i].group for i in kept], settings.validation, recipe.seed))
     validation = [row for place, i in enumerate(kept) if place in held for row in rows[i]]
-    trainer = Trainer(model, objective, settings, recipe.seed)
-    report = trainer.fit(
-        [row for place, i in enumerate(kept) if place not in held for row in rows[i]], validation, folder, progress
-    )
+    if lessons is not None:
+        lessons.teaching.foresee([row for i in kept for row in rows[i]])
+    learned = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
+    fit = Fit(start, settings, recipe.seed, objective, learned, validation)
+    report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
     texts = [len(by_id[examples[i].id].texts) for i in kept]  # zero each where answers are labels
     copy_model(start, folder, weights=False)
-    safetensors.save(model.state_dict(), folder / "model.safetensors")
     return {
         **asdict(report),
         "padding_share": report.padding_share,
         "epochs": settings.epochs,
         "validation_examples": len(held),
         "texts_too_long": sum(max(given - len(rows[i]), 0) for given, i in zip(texts, kept, strict=True)),
-        "precision": str(model.dtype).removeprefix("torch."),
+        "precision": str(choose_precision(settings.precision)).removeprefix("torch."),
         "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed))},
     }
+
+
+def context(model: Path) -> int:
+    """Most tokens that the model of a folder reads."""
+    import transformers
+
+    return int(transformers.AutoConfig.from_pretrained(model, local_files_only=True).max_position_embeddings)
 
 
 def rows_of(

@@ -101,7 +101,7 @@ class Trainer:
         )
         self.best: list[torch.Tensor] = []
         self.micro = settings.micro_tokens
-        self._alone = 0  # tokens of the micro-batch in work, where it is one row alone
+        self._work = (0, 0)  # rows and positions of the micro-batch in work
 
     def fit(
         self,
@@ -202,7 +202,7 @@ class Trainer:
         count = sum(1 for _ in self.objective.batches(mine, self.micro)) if team.size > 1 else 0
         idle = team.largest(count) - count  # gathering weights takes all processes, also those that are done
         for batch in self.objective.batches(mine, self.micro):
-            self._alone = batch.tokens if len(batch.rows) == 1 else 0
+            self._work = (len(batch.rows), batch.ids.size)
             yield self._loss(mine, batch), batch
         for _ in range(idle):
             batch = next(iter(self.objective.batches(rows[:1], self.micro)))
@@ -226,13 +226,13 @@ class Trainer:
                         f"Memory ran out in process {self.team.rank} of {self.team.size}.",
                         "Lower student.micro_tokens, or set student.activation_checkpointing.",
                     ) from None
-                if self._alone:
+                if self._work[0] == 1:
                     raise ModelError(
-                        f"Memory ran out in training on one row of {self._alone} tokens alone.",
+                        f"Memory ran out in training on one row of {self._work[1]} tokens alone.",
                         "Set student.activation_checkpointing, or take a smaller student or shorter inputs.",
                     ) from None
             memory.free()
-            self.micro = max(1, self.micro // 2)
+            self.micro = max(1, min(self.micro, self._work[1]) // 2)
             report.halved += 1
 
     def evaluate(self, rows: Sequence[Row]) -> float:

@@ -1,0 +1,43 @@
+"""One training, whole: where it starts, what it learns, and the weights that it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from aasut.engine.torch import choose_precision, load_model
+from aasut.formats import safetensors
+from aasut.progress import Progress
+from aasut.recipe import Student
+from aasut.student import parallel
+from aasut.student.objective import Objective, Row
+from aasut.student.trainer import Report, Trainer
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model folder to start from, and all that the weights in the end are a function of."""
+
+    start: Path
+    settings: Student
+    seed: int
+    objective: Objective
+    rows: Sequence[Row]
+    validation: Sequence[Row]
+
+    def run(self, folder: Path, progress: Progress) -> Report:
+        """Train in this process, or as one of a team; leave model.safetensors in `folder`. See `Trainer.fit`."""
+        team = parallel.join()
+        torch.manual_seed(self.seed)
+        model = load_model(self.start, choose_precision(self.settings.precision))
+        if torch.cuda.is_available():
+            model = model.to("cuda")
+        trainer = Trainer(model, self.objective, self.settings, self.seed)
+        report = trainer.fit(self.rows, self.validation, folder, progress)
+        tensors = trainer.weights.tensors()
+        if team.leads:
+            safetensors.save(tensors, folder / "model.safetensors")
+        return report

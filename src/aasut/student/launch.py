@@ -1,0 +1,92 @@
+"""Starting several processes on one machine that train one student, by torchrun. As a module: one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from aasut import errors
+from aasut.errors import AasutError, ModelError
+from aasut.files import disk_errors
+from aasut.progress import Progress
+from aasut.student.fit import Fit
+from aasut.student.trainer import Report
+
+WATCH_S = 1.0
+
+
+def run(fit: Fit, folder: Path, progress: Progress) -> Report:
+    """`Fit.run` in `settings.processes` processes. Raises what one of them raises; none outlives this one."""
+    count = fit.settings.processes
+    work = folder / "launch"
+    with disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        for left in work.glob("failed-*.json"):
+            left.unlink()
+        (work / "fit.pickle").write_bytes(pickle.dumps(fit))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command += ["-m", "aasut.student.launch", str(folder), str(os.getpid()), "quiet" if progress.quiet else "tell"]
+    with (work / "log.txt").open("w") as log:
+        # torchrun's own words go to the log; what the leading process tells, where progress goes.
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if not progress.quiet else log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    for path in sorted(work.glob("failed-*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        raise getattr(errors, told["kind"])(told["message"], told["remedy"])
+    if code:
+        raise ModelError(
+            f"The training in {count} processes ended with code {code}; {work / 'log.txt'} says more.",
+            "Mend that, or set student.processes: 1.",
+        )
+    report: Report = pickle.loads((work / "report.pickle").read_bytes())
+    for path in work.iterdir():
+        path.unlink()
+    work.rmdir()
+    return report
+
+
+def main(folder: Path, launcher: int, told: str) -> None:
+    """One process of the team."""
+    threading.Thread(target=_watch, args=(launcher,), daemon=True).start()
+    rank, work = int(os.environ["RANK"]), folder / "launch"
+    fit: Fit = pickle.loads((work / "fit.pickle").read_bytes())
+    try:
+        report = fit.run(folder, Progress(sys.stdout, quiet=rank > 0 or told == "quiet"))
+    except AasutError as error:
+        said = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
+        (work / f"failed-{rank}.json").write_text(json.dumps(said), encoding="utf-8")
+        sys.exit(1)
+    if rank == 0:
+        (work / "report.pickle").write_bytes(pickle.dumps(report))
+
+
+def _watch(launcher: int) -> None:
+    """End this process once the one that wanted it is gone."""
+    while True:
+        try:
+            os.kill(launcher, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(WATCH_S)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
