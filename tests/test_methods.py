@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import reference
 import small_run
 import test_text_tasks as texts
 from aasut import recipe
+from aasut.data import label, split
 from aasut.errors import DataError, RecipeError
 from aasut.forecast import work as works
 from aasut.forecast.forecast import forecast
 from aasut.forecast.rehearse import Rehearsal
+from aasut.formats.tokenizer import Tokenizer
 from aasut.pipeline import Run
 from aasut.progress import Progress
 from aasut.store import Store
-from aasut.student.logit_cache import HEADER
+from aasut.student.logit_cache import HEADER, Binding, Cache
 from aasut.teacher import chat
 from aasut.teacher.scripted import ScriptedTeacher
 from chat_server import ChatServer, Reply
@@ -77,6 +81,28 @@ def test_a_local_teacher_with_the_students_tokenizer_is_learned_from_a_cache(cac
 def test_what_a_student_learns_is_nearer_to_the_teacher_than_its_texts_are(cached: tuple[Path, Run]) -> None:
     """The validation loss is a divergence from the teacher, zero for a perfect student; on texts it has a floor."""
     assert 0 <= cached[1].facts["training"]["best_loss"] < 0.5
+
+
+def test_each_token_has_the_teachers_distribution_behind_its_own_prompt(
+    cached: tuple[Path, Run], taught: Path, tiny_llama: Path
+) -> None:
+    """The cache against transformers alone, by example: what is kept of a distribution is within a share of it."""
+    found = cached[1]
+    model, tokenizer = reference.load(taught), Tokenizer.load(taught)
+    inputs = {e.id: e.slots["text"] for e in split.load(texts.artefact(found, "data"), "pool")}
+    folder = texts.artefact(found, "logits")
+    kept = Cache.open(folder, Binding(**json.loads((folder / HEADER).read_text())["binding"]))
+    labels = label.load(texts.artefact(found, "label"))[::7]
+    for one in labels:
+        prompt, answer = tokenizer.encode(f"{inputs[one.id]} ="), tokenizer.encode(f" {one.texts[0]}")
+        logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+        target = kept.sparse(f"{one.id}#0", answer)
+        mass = torch.zeros_like(logits).scatter_add_(1, target.ids, target.mass)
+        p = torch.softmax(logits.detach(), dim=1)
+        likely = p > 0.2
+        assert likely.any()
+        assert float((mass - p)[likely].abs().max()) < 0.02
+    assert len(labels) > 5
 
 
 def test_a_forecast_counts_the_stage(cached: tuple[Path, Run], tmp_path: Path) -> None:
