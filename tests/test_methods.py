@@ -254,7 +254,7 @@ def test_a_run_that_is_killed_while_logits_are_written_ends_as_one_that_was_not(
 ) -> None:
     path, undisturbed = cached
     command = [sys.executable, "-m", "aasut", "run", str(path), "--root", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     for moment in ('"teacher writes logits"', '"student learns"'):
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment

@@ -90,6 +90,25 @@ def test_the_gradient_does_not_depend_on_the_packing(folders: dict[str, Path], k
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_rows_begin_with_is_computed_once(folders: dict[str, Path], kind: str) -> None:
+    """Values and gradients of rows that begin alike are those of each row alone, the common part's summed."""
+    common = [7, 9, 11, 13, 15, 17, 19, 21, 23]
+    given = [[*common, *row] for row in rows()]
+    model, plain = load_model(folders[kind], torch.float32), reference.load(folders[kind])
+    packed = pack(given, range(len(given)))
+    assert packed.ids.size == sum(map(len, given)) - len(common) * (len(given) - 1)
+    assert packed.tokens == sum(map(len, given))
+    counts = np.array([len(row) - 1 for row in given])
+    hidden = packed_states(model, packed)[torch.from_numpy(packed.before(counts))]
+    alone = torch.cat([plain.model(torch.tensor([row])).last_hidden_state[0, :-1] for row in given])
+    torch.testing.assert_close(hidden, alone, atol=1e-4, rtol=1e-4)
+    outer = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(5))
+    torch.autograd.backward(hidden, outer)
+    torch.autograd.backward(alone, outer)
+    assert apart(gradients(model), gradients(plain)) < 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_checkpointed_activations_give_the_same_gradient(folders: dict[str, Path], kind: str) -> None:
     given = rows()
     found = []
@@ -121,7 +140,7 @@ def test_windows_are_those_of_the_layers(folders: dict[str, Path]) -> None:
 
 
 def test_rows_keep_their_order_and_fill_packs() -> None:
-    given = [[1] * n for n in (3, 9, 2, 2, 20, 1)]
+    given = [[n] * n for n in (3, 9, 2, 2, 20, 1)]
     found = list(packs(given, [0, 2, 3, 4, 5, 1], 8))
     assert [part.rows.tolist() for part in found] == [[0, 2, 3], [4], [5], [1]]
     assert [part.tokens for part in found] == [7, 20, 1, 9]
@@ -133,3 +152,17 @@ def test_places_before_a_rows_last_tokens() -> None:
     packed = pack([[5, 6, 7], [8, 9], [1, 2, 3, 4]], [0, 1, 2])
     assert packed.before(np.array([1, 0, 3])).tolist() == [1, 5, 6, 7]
     assert packed.before(np.array([1, 1, 2]), np.array([1, 0, 1])).tolist() == [0, 3, 5, 6]
+
+
+def test_places_in_what_rows_begin_with() -> None:
+    packed = pack([[5, 6, 7, 8], [5, 6, 9], [5, 6, 1, 2]], [0, 1, 2])
+    assert packed.ids.tolist() == [[5, 6, 7, 8, 9, 1, 2]]
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 2, 2, 3]]
+    assert packed.before(np.array([1, 2, 3])).tolist() == [2, 0, 1, 0, 1, 5]
+    assert packed.before(np.array([1, 1, 1]), np.array([1, 0, 2])).tolist() == [1, 1, 0]
+
+
+def test_rows_that_are_alike_keep_a_token_each() -> None:
+    packed = pack([[5, 6], [5, 6], [5, 6, 7]], [0, 1, 2])
+    assert (packed.begin, packed.ids.tolist()) == (1, [[5, 6, 6, 6, 7]])
+    assert pack([[5, 6], [5, 6]], [1]).begin == 0

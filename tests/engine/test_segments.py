@@ -50,6 +50,30 @@ def test_equals_attention_over_each_segment_alone(
         torch.testing.assert_close(mine, theirs, atol=2e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("window", [None, 4, 13])
+@pytest.mark.parametrize(("block", "kept"), [(128, 512), (8, 16)])
+def test_what_all_begin_with_is_seen_by_all(
+    window: int | None, block: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients, against segments that each have the beginning as their own."""
+    monkeypatch.setattr(segments, "BLOCK", block)
+    monkeypatch.setattr(segments, "KEPT", kept)
+    begin = 11
+    given = inputs(begin + sum(LENGTHS))
+    found = Segments(LENGTHS, [window], begin=begin).attend(*given, 0.3, 0)
+    starts = [begin + sum(LENGTHS[:i]) for i in range(len(LENGTHS))]
+    whole = [[*range(begin), *range(start, start + n)] for start, n in zip(starts, LENGTHS, strict=True)]
+    spread = [t[:, :, [place for row in whole for place in row]] for t in given]
+    parts = one_by_one(spread, [len(row) for row in whole], window, 0.3).split([len(row) for row in whole], dim=1)
+    wanted = torch.cat([parts[0][:, :begin], *(part[:, begin:] for part in parts)], dim=1)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    outer = torch.randn(found.shape, generator=torch.Generator().manual_seed(4))
+    for mine, theirs in zip(
+        torch.autograd.grad(found, given, outer), torch.autograd.grad(wanted, given, outer), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=3e-6, rtol=1e-4)
+
+
 def test_without_a_gradient_nothing_is_kept_and_the_values_are_the_same() -> None:
     given = inputs(sum(LENGTHS))
     made = Segments(LENGTHS, [None])

@@ -230,3 +230,19 @@ def test_recommendation() -> None:
     neither = paired.recommend(bad, equal)
     assert neither.use == "teacher"
     assert neither.sentence.startswith("The linear model is as good")
+
+
+def test_a_student_of_whom_nothing_is_decided_is_not_recommended() -> None:
+    """Not to be told from the teacher is not to be as good: a few answers tell hardly anything apart."""
+    unsure = paired.verdict(*sides(80, 5, 6, 9), range(100), 0.03)
+    alike = paired.verdict(*sides(90, 0, 0, 10), range(100), 0.01)
+    assert {unsure.result, alike.result} == {"undecided"}
+    assert unsure.paired.mcnemar_p > 0.9
+    above = paired.compare(*sides(800, 90, 10, 100), range(1000))
+    equal = paired.compare(*sides(850, 31, 30, 89), range(1000))
+    for found in (unsure, alike):
+        assert paired.verdict_sentence(found).startswith("Not decided.")
+        for linear in (None, above, equal):
+            said = paired.recommend(found, linear)
+            assert said.use == "teacher"
+            assert "not shown to be within the margin" in said.sentence

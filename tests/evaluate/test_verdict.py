@@ -78,6 +78,16 @@ def test_the_verdict_is_student_minus_teacher() -> None:
     assert found.lower_bound < found.paired.difference < found.upper_bound
 
 
+def test_a_bound_is_as_sure_as_the_recipe_wants_it() -> None:
+    found = answers(teacher=TEACHER, student=STUDENT, linear=TEACHER)
+    weak, strong = (verdict.against_teacher(found, "student", 0.03, sure) for sure in (0.7, 0.99))
+    assert strong.lower_bound < weak.lower_bound
+    assert (weak.paired.confidence, strong.paired.confidence) == (0.7, 0.99)
+    linear = verdict.against_linear(found, 0.7)
+    assert linear is not None
+    assert linear.confidence == 0.7
+
+
 def test_another_model_can_be_held_against_the_teacher() -> None:
     found = answers(teacher=TEACHER, student=STUDENT, student_q8_0=TEACHER)
     assert verdict.against_teacher(found, "student_q8_0", 0.03, 0.95).paired.difference == 0

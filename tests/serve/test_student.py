@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import small_run
+from aasut import recipe as recipes
 from aasut.engine.base import Scores
 from aasut.engine.scripted import ScriptedEngine
 from aasut.errors import AmbiguousPrompt, EngineError, ModelError, PromptMismatch, RecipeError
@@ -16,8 +18,9 @@ from aasut.export.manifest import StudentCard
 from aasut.prompts import PromptTemplate
 from aasut.serve.student import Answer, ServedStudent, draw
 from aasut.store import file_hash
+from aasut.student import train
 from aasut.tasks import Classify
-from aasut.types import Message, Usage
+from aasut.types import Example, Message, Usage
 
 LABELS = ("billing_refund", "billing_dispute", "other")
 RULES = {"money back": "billing_refund", "wrong charge": "billing_dispute", "hello": "other"}
@@ -142,6 +145,15 @@ def test_a_student_prompt_of_several_messages_is_their_texts() -> None:
     template = PromptTemplate.of(PROMPT)
     ServedStudent(Classify(LABELS, template), template, engine, "mail", "").answer(ask("hello"))
     assert engine.calls[0][0] == ["Sort mail.Mail: hello\nTopic:"]
+
+
+@pytest.mark.parametrize("prompt", ["{text}", " {text} = ", "Mail: {text}\n"])
+def test_the_prompt_is_to_the_last_space_the_one_that_was_trained_on(prompt: str) -> None:
+    wanted = recipes.parse(small_run.recipe(student={"model": {"address": "file:m"}, "prompt": prompt}), "test")
+    served = ServedStudent(wanted.task.build(), wanted.student_template(), Watched(RULES), "mail", "")
+    for text in ("hello", " hello ", "hello\n"):
+        (trained,) = train.prompts_of(wanted, [Example("1", {"text": text}, "g")])
+        assert served.render({"text": text}) == trained == prompt.replace("{text}", text)
 
 
 def test_draw_follows_temperature_and_top_p() -> None:

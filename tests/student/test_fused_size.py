@@ -16,6 +16,7 @@ from aasut.engine.torch import load_model
 from aasut.student import losses
 from aasut.student.fused import BLOCK_ROWS
 from aasut.student.objective import Row, Text
+from aasut.student.score_logits import Asked, Teacher
 from aasut.student.targets import Dense, Sparse
 from aasut.student.teaching import Live
 
@@ -59,6 +60,14 @@ def test_a_loss_holds_a_block_of_logits(kind: str) -> None:
     assert hidden.grad is not None
 
 
+def test_a_block_does_not_grow_with_the_rows() -> None:
+    """Nor is it a share of them."""
+    hidden = torch.randn(12 * BLOCK_ROWS, WIDTH, requires_grad=True)
+    target = Dense(torch.randn(12 * BLOCK_ROWS, WIDTH), torch.randn(VOCABULARY, WIDTH))
+    with at_most(2 * BLOCK_ROWS, VOCABULARY):
+        torch.autograd.backward(losses.get("jsd")(hidden, torch.randn(VOCABULARY, WIDTH), target, None))
+
+
 def test_prompts_are_not_projected(tiny_llama: Path) -> None:
     """A step whose prompts are long and whose answers are short, with a teacher alongside."""
     student, teacher = (load_model(tiny_llama, torch.float32) for _ in range(2))
@@ -69,3 +78,11 @@ def test_prompts_are_not_projected(tiny_llama: Path) -> None:
     vocabulary = len(student.get_output_embeddings().weight)
     with at_most(64, vocabulary):  # eight positions of 1,608; the output matrix itself has 64 rows the other way round
         torch.autograd.backward(objective.loss(student, rows, batch))
+
+
+def test_a_cache_is_written_from_a_block_of_logits_at_a_time(tiny_llama: Path) -> None:
+    """Ten answers of 200 tokens."""
+    texts = [Asked(f"e{n}#0", [5, 6 + n], range(2, 202)) for n in range(10)]
+    teacher = Teacher(load_model(tiny_llama, torch.float32), 290, texts)
+    with at_most(512, 290):
+        assert len(teacher.entries(texts, 0.02, 1, lambda _: None)) == 10

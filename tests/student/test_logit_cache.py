@@ -166,13 +166,21 @@ def longer(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
 
 
-def other_cache(path: Path) -> None:
+def other_cache(path: Path, **change: Any) -> None:
     there = path.parent / "other"
-    Writer(there, replace(BINDING, settings={"seed": 2}), SHARDS).write(0, content(0))
+    Writer(there, replace(BINDING, **(change or {"settings": {"seed": 2}})), SHARDS).write(0, content(0))
     path.write_bytes(shard_path(there, 0).read_bytes())
 
 
-@pytest.mark.parametrize("harm", [cut, empty, flip, scribble, longer, other_cache])
+def other_teacher(path: Path) -> None:
+    other_cache(path, teacher="another")
+
+
+def other_prompt(path: Path) -> None:
+    other_cache(path, template="another")
+
+
+@pytest.mark.parametrize("harm", [cut, empty, flip, scribble, longer, other_cache, other_teacher, other_prompt])
 def test_a_damaged_shard_is_noticed_and_written_anew(folder: Path, harm: Callable[[Path], None]) -> None:
     path = shard_path(folder, 0)
     before = path.read_bytes()

@@ -28,6 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
         "settings": {"micro_tokens": 40, "activation_checkpointing": True},
     },
     "labels, a frozen layer": {"kind": "labels", "settings": {"frozen_layers": 1, "batch_examples": 3}},
+    "clipped and decayed": {"kind": "text", "settings": {"clip_norm": 0.02, "weight_decay": 5.0, "micro_tokens": 90}},
     "bfloat16": {"kind": "text", "settings": {"precision": "bfloat16", "checkpoint_s": 0}},
 }
 

@@ -96,6 +96,13 @@ def test_a_trained_student_lies_there_in_bfloat16_and_has_learned(tiny_llama: Pa
     assert np.mean(right) > 0.9
 
 
+@pytest.mark.parametrize(("share", "held"), [(0.1, 4), (0.4, 16)])
+def test_the_recipe_says_what_is_kept_for_validation(tiny_llama: Path, tmp_path: Path, share: float, held: int) -> None:
+    examples = pool(40)  # in 20 groups
+    report = train.train(recipe(epochs=1, validation=share), tiny_llama, examples, labels(examples), tmp_path, QUIET)
+    assert (report["validation_examples"], report["examples"]) == (held, 40 - held)
+
+
 def test_examples_without_an_answer_are_left_out_and_long_ones_counted(tiny_llama: Path, tmp_path: Path) -> None:
     examples = pool(24)
     long = [Example(f"long{i}", {"text": "zq" * 400}, f"long{i}", "positive") for i in range(3)]

@@ -120,6 +120,48 @@ def test_checkpointed_activations_give_the_same_gradient(tiny_llama: Path, tmp_p
     assert apart(gradient(saving), gradient(plain)) < 1e-5
 
 
+def test_checkpointed_activations_are_not_kept_but_computed_again(tiny_llama: Path, tmp_path: Path) -> None:
+    """How often a layer runs for one step's gradient; models that are not in training mode ignore the wish."""
+    runs = {}
+    for saving in (False, True):
+        made, seen = trainer(tiny_llama, batch_examples=12, activation_checkpointing=saving), list[bool]()
+        layer = made.model.model.layers[
+            0
+        ].self_attn  # its beginning: what is computed again may end before a layer does
+        layer.register_forward_pre_hook(lambda *_, seen=seen: seen.append(torch.is_grad_enabled()))
+        made.fit(rows(), rows(2), tmp_path, QUIET, micro=ALL)
+        runs[saving] = sum(seen)
+    assert runs == {False: 1, True: 2}
+
+
+def test_losses_are_told_in_nats_a_token(tiny_llama: Path, tmp_path: Path) -> None:
+    """Of training and of validation, whatever the rows' lengths and the micro-batches; by transformers' own model."""
+    given, held, model = rows(), rows(4, seed=1), reference.load(tiny_llama)
+
+    def mean(some: Sequence[Row]) -> float:
+        total = 0.0
+        for row in some:
+            logits = model(torch.tensor([list(row.ids)])).logits[0, -row.answer - 1 : -1].detach()
+            total += float(
+                torch.nn.functional.cross_entropy(logits, torch.tensor(list(row.ids[-row.answer :])), reduction="sum")
+            )
+        return total / sum(row.answer for row in some)
+
+    made = trainer(tiny_llama, batch_examples=len(given), learning_rate=1e-12)
+    report = made.fit(given, held, tmp_path, QUIET, micro=60)
+    assert report.losses == pytest.approx([mean(given)], rel=1e-4)
+    assert [report.best_loss, made.evaluate(given)] == pytest.approx([mean(held), mean(given)], rel=1e-4)
+
+
+def test_no_more_than_micro_tokens_are_computed_at_once(tiny_llama: Path, tmp_path: Path) -> None:
+    made, seen = trainer(tiny_llama, batch_examples=12, micro_tokens=60), list[int]()
+    made.model.model.register_forward_pre_hook(
+        lambda _model, _args, given: seen.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    report = made.fit(rows(), rows(2), tmp_path, QUIET)
+    assert max(seen) <= report.micro_tokens == 60 < sum(len(row.ids) for row in rows())
+
+
 def test_tied_embeddings_get_the_gradient_of_both_their_parts(tiny_llama: Path, tmp_path: Path) -> None:
     """Against autograd through transformers' own model, one row at a time, with full logits."""
     given = rows()
@@ -269,15 +311,21 @@ def test_the_losses_of_all_steps_are_kept_compactly() -> None:
 def trained_within(folder: Path, out: Path, megabytes: int | None = None, longest: int = 200, count: int = 64) -> None:
     """One step in a process of its own that may take so much more memory; prints the gradient's norm and the report."""
     made = trainer(folder, batch_examples=count)
+    before = virtual("VmSize")
     if megabytes is not None:
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + megabytes * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_AS, (before + megabytes * 2**20,) * 2)
     report = made.fit(rows(count, longest=longest), rows(2, longest=3), out, QUIET, micro=ALL)
     norms = {name: float(g.norm()) for name, g in gradient(made).items()}
-    print(json.dumps({"halved": report.halved, "micro": report.micro_tokens, "norms": norms}))
+    used = (virtual("VmPeak") - before) // 2**20
+    print(json.dumps({"halved": report.halved, "micro": report.micro_tokens, "norms": norms, "megabytes": used}))
+
+
+def virtual(field: str) -> int:
+    """Bytes of address space, now or at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def within(folder: Path, out: Path, *limit: int) -> subprocess.CompletedProcess[str]:
@@ -294,12 +342,17 @@ def within(folder: Path, out: Path, *limit: int) -> subprocess.CompletedProcess[
 
 
 def test_where_memory_runs_out_the_step_is_done_again_in_smaller_parts(tiny_llama: Path, tmp_path: Path) -> None:
-    bounded = within(tiny_llama, tmp_path / "bounded", 110)
+    free = within(tiny_llama, tmp_path / "free")
+    wanted = json.loads(free.stdout or free.stderr)
+    assert wanted["halved"] == 0
+    bounded = within(tiny_llama, tmp_path / "bounded", int(0.6 * wanted["megabytes"]))
     found = json.loads(bounded.stdout or bounded.stderr)
     whole = gradient(one_step(tiny_llama, rows(64, longest=200), tmp_path))
     assert found["halved"] > 0
     assert found["micro"] <= sum(len(row.ids) for row in rows(64, longest=200)) // 2
-    assert found["norms"] == pytest.approx({name: float(g.norm()) for name, g in whole.items()}, rel=1e-4)
+    expected = pytest.approx({name: float(g.norm()) for name, g in whole.items()}, rel=1e-4)
+    assert found["norms"] == expected
+    assert wanted["norms"] == expected
 
 
 def test_one_row_that_does_not_fit_alone_stops_the_training_with_one_line(tiny_llama: Path, tmp_path: Path) -> None:

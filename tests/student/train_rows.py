@@ -23,6 +23,7 @@ from aasut.engine.tree import build
 from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Student
+from aasut.student import parallel
 from aasut.student.losses import cross_entropy
 from aasut.student.objective import Labels, Row, Text
 from aasut.student.teaching import Right
@@ -79,3 +80,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for one in json.loads(sys.argv[2]):
         train(Path(sys.argv[1]), one)
+    parallel.leave()

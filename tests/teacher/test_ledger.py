@@ -129,6 +129,16 @@ def test_the_model_and_its_revision_are_part_of_the_endpoint(tmp_path: Path) -> 
     assert len(server.bodies) == 4
 
 
+def test_the_address_is_part_of_the_endpoint(tmp_path: Path) -> None:
+    """Two servers have a model of the same name: neither is given the other's answers."""
+    with ChatServer(lambda *_: completion("one")) as one, ChatServer(lambda *_: completion("two")) as two:
+        for server, said in [(one, "one"), (two, "two")] * 2:
+            ledger = Ledger(openai(server.url), tmp_path / "ledger.db")
+            assert ledger.complete([request("a")])[0].text == said
+            ledger.close()
+    assert (len(one.bodies), len(two.bodies)) == (1, 1)
+
+
 def test_failed_answers_are_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = Ledger(Counted({"good": "a"}), path)
@@ -227,6 +237,30 @@ def test_a_batch_is_committed_when_it_is_there(tmp_path: Path) -> None:
         assert other.execute("SELECT COUNT(*), SUM(usd) FROM call").fetchone() == (3, 1.5)
     other.close()
     ledger.close()
+
+
+class Dying(Counted):
+    """Keeps each answer as it is there, and dies of the fourth new question that it is asked."""
+
+    def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
+        answers: list[Completion] = []
+        for one in requests:
+            if len(self.asked) == 3:
+                raise KeyboardInterrupt
+            answers += super().complete([one], keep)
+        return answers
+
+
+def test_what_is_kept_before_a_local_teacher_dies_is_not_asked_again(tmp_path: Path) -> None:
+    ledger = Ledger(Dying(), tmp_path / "ledger.db")
+    with pytest.raises(KeyboardInterrupt):
+        ledger.complete(requests(5))
+    ledger.close()
+    teacher = Counted()
+    again = Ledger(teacher, tmp_path / "ledger.db")
+    assert len(again.complete(requests(5))) == 5
+    assert (teacher.asked, again.calls_reused) == (requests(5)[3:], 3)
+    again.close()
 
 
 def test_tokens_are_kept_and_never_paid_for_twice(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Attention within the segments of a packed row: causal in each, nothing across, and no [T, T] mask.
 
+The first segment may be what all others begin with, and stands there once: they see its keys, too.
+
 Segments of like length are laid side by side for the attention alone, at most `WASTE` of it padding;
 long ones are walked in blocks of queries that meet only the keys they may see. The gradient is made
 by hand from the weights, or from weights computed again where they would be large.
@@ -21,33 +23,57 @@ KEPT = 512  # longest segments whose attention weights are kept for the backward
 
 @dataclass(frozen=True)
 class Group:
-    """n segments of like length, at most W tokens each.
+    """n segments of like length, at most W tokens each, that all see the keys of the packed row's first P tokens.
 
     index [n · W] the packed row's token at each place, any token where a segment is shorter · kept [tokens] the
-    places that hold a segment's own token · tokens [tokens] which token that is.
+    places that hold a segment's own token · tokens [tokens] which token that is · begin: P.
     """
 
     shape: tuple[int, int]
     index: torch.Tensor
     kept: torch.Tensor
     tokens: torch.Tensor
+    begin: int = 0
+
+    def blocks(self, window: int | None) -> list[tuple[slice, slice]]:
+        """Blocks of queries, each with the keys, of the P and its own, that some query of it may see."""
+        width, result = self.shape[1], []
+        for first in range(0, width, BLOCK):
+            end = min(first + BLOCK, width)
+            start = 0 if window is None else max(0, self.begin + first - window + 1)
+            result.append((slice(first, end), slice(start, self.begin + end)))
+        return result
+
+    def keys(self, every: torch.Tensor) -> torch.Tensor:
+        """[n, heads, P + W, D] of keys or values [T, heads, D]."""
+        n, width = self.shape
+        own = every.index_select(0, self.index).view(n, width, *every.shape[1:])
+        if self.begin:
+            own = torch.cat([every[None, : self.begin].expand(n, -1, -1, -1), own], dim=1)
+        return own.transpose(1, 2).contiguous()
 
 
 class Segments:
     """Where the segments of a packed row of T tokens lie, and how far back each layer's attention looks.
 
     `windows` has an entry a layer: how many tokens, itself counted, a token sees; None for all before it.
+    `begin`: how many tokens, before those of `lengths`, all segments begin with.
     """
 
     def __init__(
-        self, lengths: Sequence[int], windows: Sequence[int | None], device: torch.device | str = "cpu"
+        self,
+        lengths: Sequence[int],
+        windows: Sequence[int | None],
+        device: torch.device | str = "cpu",
+        begin: int = 0,
     ) -> None:
-        self.windows = windows
-        starts = [0]
+        self.windows, self.begin = windows, begin
+        starts = [begin]
         for length in lengths:
             starts.append(starts[-1] + length)
-        self.groups = [
-            _group([starts[i] for i in part], [lengths[i] for i in part], device) for part in _alike(lengths)
+        self.groups = [_group([0], [begin], 0, device)] if begin else []
+        self.groups += [
+            _group([starts[i] for i in part], [lengths[i] for i in part], begin, device) for part in _alike(lengths)
         ]
 
     def attend(
@@ -72,13 +98,13 @@ def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield part
 
 
-def _group(starts: Sequence[int], lengths: Sequence[int], device: torch.device | str) -> Group:
+def _group(starts: Sequence[int], lengths: Sequence[int], begin: int, device: torch.device | str) -> Group:
     width = max(lengths)
     order = torch.arange(width)[None]
     own = order < torch.tensor(lengths)[:, None]
     index = (torch.tensor(starts)[:, None] + order.expand(len(starts), -1)).masked_fill(~own, starts[0]).flatten()
     kept = own.flatten().nonzero()[:, 0]
-    return Group((len(starts), width), index.to(device), kept.to(device), index[kept].to(device))
+    return Group((len(starts), width), index.to(device), kept.to(device), index[kept].to(device), begin)
 
 
 @lru_cache(maxsize=256)
@@ -87,15 +113,6 @@ def _mask(queries: int, keys: int, window: int | None, dtype: torch.dtype, devic
     back = torch.arange(keys - queries, keys)[:, None] - torch.arange(keys)[None]
     hidden = (back < 0) if window is None else (back < 0) | (back >= window)
     return torch.zeros(queries, keys, dtype=dtype).masked_fill_(hidden, float("-inf")).to(device)
-
-
-def _blocks(width: int, window: int | None) -> list[tuple[slice, slice]]:
-    """Blocks of queries, each with the keys that some query of it may see."""
-    result = []
-    for first in range(0, width, BLOCK):
-        end = min(first + BLOCK, width)
-        result.append((slice(first, end), slice(0 if window is None else max(0, first - window + 1), end)))
-    return result
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, queries: int, window: int | None) -> torch.Tensor:
@@ -133,11 +150,10 @@ class _Attention(torch.autograd.Function):
         for group in groups:
             n, width = group.shape
             rows = q.index_select(0, group.index).view(n, width, shared, each, size).permute(0, 2, 3, 1, 4)
-            keys = k.index_select(0, group.index).view(n, width, shared, size).transpose(1, 2).contiguous()
-            values = v.index_select(0, group.index).view(n, width, shared, size).transpose(1, 2).contiguous()
+            keys, values = group.keys(k), group.keys(v)
             mixed = query.new_empty(n, width, shared, each, size)
             saved += [keys, values] if learning else []
-            for at, seen in _blocks(width, window):
+            for at, seen in group.blocks(window):
                 count = at.stop - at.start
                 part = rows[:, :, :, at].reshape(n, shared, each * count, size)
                 weights = _weights(part, keys[:, :, seen], count, window)
@@ -157,6 +173,8 @@ class _Attention(torch.autograd.Function):
         each = heads // shared
         given = grad[0][0]  # [T, H, D]
         dq, dk, dv = (given.new_empty(length, count, size) for count in (heads, shared, shared))
+        begin = max(group.begin for group in ctx.groups)
+        to_begin = given.new_zeros(2, begin, shared, size, dtype=torch.float32)
         for group in ctx.groups:
             n, width = group.shape
             keys, values = next(saved), next(saved)
@@ -165,7 +183,7 @@ class _Attention(torch.autograd.Function):
             rows = rows.view(n, width, shared, each, size).permute(0, 2, 3, 1, 4)
             to_query = given.new_empty(n, width, shared, each, size)
             to_key, to_value = (torch.zeros_like(keys, dtype=torch.float32) for _ in range(2))
-            for at, seen in _blocks(width, ctx.window):
+            for at, seen in group.blocks(ctx.window):
                 count = at.stop - at.start
                 part = next(saved)
                 weights = next(saved) if width <= KEPT else _weights(part, keys[:, :, seen], count, ctx.window)
@@ -177,7 +195,12 @@ class _Attention(torch.autograd.Function):
                 back = (scores @ keys[:, :, seen]).view(n, shared, each, count, size)
                 to_query[:, at] = back.permute(0, 3, 1, 2, 4)
             dq[group.tokens] = to_query.view(n * width, heads, size)[group.kept]
-            for result, part in ((dk, to_key), (dv, to_value)):
-                result[group.tokens] = part.transpose(1, 2).reshape(n * width, shared, size)[group.kept].to(result)
+            for result, part, common in ((dk, to_key, to_begin[0]), (dv, to_value, to_begin[1])):
+                own = part[:, :, group.begin :].transpose(1, 2).reshape(n * width, shared, size)
+                result[group.tokens] = own[group.kept].to(result)
+                if group.begin:
+                    common += part[:, :, : group.begin].sum(dim=0).transpose(0, 1)
+        for result, common in ((dk, to_begin[0]), (dv, to_begin[1])):
+            result[:begin] += common.to(result)
         dq *= ctx.scale
         return (*(part.transpose(0, 1)[None] for part in (dq, dk, dv)), None, None, None)

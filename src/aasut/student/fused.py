@@ -1,7 +1,8 @@
 """A loss fused with the output projection: logits exist a block of rows at a time, and gradients are made there.
 
 In each block: logits -> row losses and the gradient in the logits, in place -> the hidden states' gradient, and
-the weight's where it wants one, summed in float32. Backward only multiplies by the gradient from above.
+the weight's where it wants one, summed in float32. Backward only multiplies by the gradient from above; a weight's
+that has a `main_grad` is added there at once, over the divisor that the step has set.
 How logits are computed from bfloat16 is said in `projection`.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from aasut.student import divergences
+from aasut.student import divergences, main_grad
 from aasut.student.divergences import listed as prepare
 from aasut.student.divergences import one_right, sparse
 from aasut.student.projection import Projection
@@ -25,11 +26,11 @@ from aasut.student.targets import Dense, Sparse, Target
 BLOCK_ROWS = 256  # of logits at once on a CPU: with more its matrix products are no faster, below 64 much slower
 LEAST_ROWS = 64  # a block is at most a quarter of all rows, but not below this
 BLOCK_VALUES = 2**27  # logits at once on a GPU, where larger products are faster
-PASS_VALUES = 2**21  # logits whose row losses are taken at once: they and their scratch stay in the cache
+PASS_VALUES = 2**19  # logits whose row losses are taken at once: they and their scratch stay in the cache
 GPU_PASS_VALUES = 2**25  # enough rows for every multiprocessor
 
 
-class Block(NamedTuple):
+class Part(NamedTuple):
     """Logits of some rows, [r, V] float32, and scratch [2, r, V]. Without a teacher these last two are empty."""
 
     student: torch.Tensor
@@ -41,12 +42,12 @@ class Block(NamedTuple):
 class Measure:
     """What rows of hidden states are measured by.
 
-    losses: from some rows and their block, the losses [r], the student's logits made their gradient · teacher:
+    losses: from some rows and their logits, the losses [r], the student's logits made their gradient · teacher:
     hidden states and weight | None · named [n, K]: tokens that a target names | None · scratch: planes that
     `losses` needs.
     """
 
-    losses: Callable[[slice, Block], torch.Tensor]
+    losses: Callable[[slice, Part], torch.Tensor]
     teacher: tuple[torch.Tensor, torch.Tensor] | None
     named: torch.Tensor | None
     scratch: int
@@ -70,13 +71,13 @@ def loss(
 def _measure(target: Target, name: str, beta: float, alpha: float, kernels: ModuleType) -> Measure:
     if isinstance(target, Dense):
         dense = kernels.dense(name, beta, alpha)
-        return Measure(lambda _, block: dense(*block), (target.hidden, target.weight), None, kernels.SCRATCH)
+        return Measure(lambda _, part: dense(*part), (target.hidden, target.weight), None, kernels.SCRATCH)
     softmax = kernels.scaled_softmax
     if isinstance(target, Sparse):
         listed = prepare(target.ids, target.mass, target.rest, divergence=name != "cross_entropy")
-        return Measure(lambda rows, block: sparse(block.student, listed.rows(rows), softmax), None, target.ids, 0)
+        return Measure(lambda rows, part: sparse(part.student, listed.rows(rows), softmax), None, target.ids, 0)
     right = target
-    return Measure(lambda rows, block: one_right(block.student, right[rows], softmax), None, right[:, None], 0)
+    return Measure(lambda rows, part: one_right(part.student, right[rows], softmax), None, right[:, None], 0)
 
 
 def _kernels(device: torch.device) -> ModuleType:
@@ -99,8 +100,9 @@ class _Fused(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         for start in range(0, len(hidden), pass_.block):
             total += pass_.rows(slice(start, min(start + pass_.block, len(hidden))))
-        ctx.gradients = [pass_.of_hidden, pass_.of_weight]
+        ctx.gradients = [pass_.of_hidden, None if pass_.sum else pass_.of_weight]
         ctx.dtypes = [hidden.dtype, weight.dtype]
+        ctx.divisor = pass_.divisor if pass_.sum else 0.0
         return total.float()
 
     @staticmethod
@@ -108,6 +110,9 @@ class _Fused(torch.autograd.Function):
         """The gradients are scaled in place, for the weight's is large: once."""
         if ctx.gradients is None:
             raise RuntimeError("The gradient of a fused loss was already taken.")
+        if ctx.divisor:
+            right = (grad[0] * ctx.divisor - 1).abs() < 1e-3
+            torch._assert_async(right, "the loss was divided by another number than main_grad was told")
         gradients, ctx.gradients = ctx.gradients, None
         scaled = [
             None if gradient is None else gradient.mul_(grad[0]).to(dtype)
@@ -132,29 +137,43 @@ class _Pass:
         self.projection = Projection(hidden, weight[:columns], self.at_once)
         self.teacher = None if teacher is None else Projection(teacher[0], teacher[1][:columns], self.at_once)
         self.of_hidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device) if wanted[0] else None
-        self.of_weight = torch.zeros(weight.shape, device=weight.device) if wanted[1] else None
-        both = teacher is not None
-        shapes = (self.block, columns), (self.block * both, columns), (measure.scratch * both, self.at_once, columns)
-        self.buffers = Block(*(torch.empty(shape, device=hidden.device) for shape in shapes))
+        self.sum = main_grad.of(weight) if wanted[1] else None
+        self.divisor = self.sum.divisor if self.sum else 1.0
+        self.of_weight = None
+        if wanted[1]:
+            self.of_weight = self.sum.open() if self.sum else torch.zeros(weight.shape, device=weight.device)
+
+        def buffer(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+            return torch.empty(*shape, columns, dtype=dtype, device=hidden.device)
+
+        one, both = int(teacher is not None), self.teacher or self.projection
+        self.student_block = buffer(self.block, dtype=self.projection.held)
+        self.teacher_block = buffer(self.block * one, dtype=both.held)
+        self.spare = Part(buffer(self.at_once), buffer(self.at_once * one), buffer(measure.scratch * one, self.at_once))
 
     def rows(self, rows: slice) -> torch.Tensor:
         """The sum of these rows' losses, their part of the gradients made."""
         count = rows.stop - rows.start
-        student, teacher, spare = self.buffers
-        student = student[:count]
-        named = self.measure.named
-        self.projection.logits(rows, student, None if named is None else named[rows])
-        if self.teacher is not None:
-            self.teacher.logits(rows, teacher[:count])
-        total = torch.zeros((), dtype=torch.float64, device=student.device)
+        named = None if self.measure.named is None else self.measure.named[rows]
+        spare = self.spare
+        student = self.projection.logits(rows, self.student_block[:count], spare.student, named)
+        teacher = self.teacher and self.teacher.logits(rows, self.teacher_block[:count], spare.teacher)
+        total = torch.zeros((), dtype=torch.float64, device=student.held.device)
         for start in range(0, count, self.at_once):
-            stop = min(start + self.at_once, count)
-            part = Block(student[start:stop], teacher[start:stop], spare[:, : stop - start])
-            total += self.measure.losses(slice(rows.start + start, rows.start + stop), part).double().sum()
+            some = slice(start, min(start + self.at_once, count))
+            part = Part(
+                student.read(some, spare.student),
+                teacher.read(some, spare.teacher) if teacher else spare.teacher,
+                spare.spare[:, : some.stop - start],
+            )
+            total += self.measure.losses(slice(rows.start + start, rows.start + some.stop), part).double().sum()
+            student.write(some, part.student)
+        gradient = self.projection.operand(student.held)
         if self.of_weight is not None:
-            self.projection.add_to_weight(rows, student, self.of_weight[: student.shape[1]])
+            into = self.of_weight[: gradient.shape[1]]
+            self.projection.add_to_weight(rows, gradient, into, self.divisor)
         if self.of_hidden is not None:
-            self.projection.back(student, self.of_hidden[rows])
+            self.projection.back(gradient, self.of_hidden[rows])
         return total
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from aasut import errors
 from aasut.errors import AasutError, ModelError
 from aasut.files import disk_errors
 from aasut.progress import Progress
+from aasut.student import parallel
 from aasut.student.fit import Fit
 from aasut.student.trainer import Report
 
@@ -53,7 +55,7 @@ def run(fit: Fit, folder: Path, progress: Progress) -> Report:
         raise getattr(errors, told["kind"])(told["message"], told["remedy"])
     if code:
         raise ModelError(
-            f"The training in {count} processes ended with code {code}; {work / 'log.txt'} says more.",
+            f"The training in {count} processes ended with code {code}: {_reason(work / 'log.txt')}",
             "Mend that, or set student.processes: 1.",
         )
     report: Report = pickle.loads((work / "report.pickle").read_bytes())
@@ -61,6 +63,13 @@ def run(fit: Fit, folder: Path, progress: Progress) -> Report:
         path.unlink()
     work.rmdir()
     return report
+
+
+def _reason(log: Path) -> str:
+    """The first error that a process told of, and where the rest stands."""
+    lines = (re.sub(r"^\[rank\d+\]: ", "", line) for line in log.read_text(errors="replace").splitlines())
+    told = next((line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|terminate called)\b", line)), "")
+    return f"{told[:300]} ({log} says more)." if told else f"{log} says more."
 
 
 def main(folder: Path, launcher: int, told: str) -> None:
@@ -76,6 +85,7 @@ def main(folder: Path, launcher: int, told: str) -> None:
         sys.exit(1)
     if rank == 0:
         (work / "report.pickle").write_bytes(pickle.dumps(report))
+    parallel.leave()
 
 
 def _watch(launcher: int) -> None:

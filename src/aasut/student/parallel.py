@@ -70,6 +70,13 @@ def join() -> Team:
     return Team(dist.get_rank(), dist.get_world_size())
 
 
+def leave() -> None:
+    """Part from the team, once all are done: who closes its sockets before that may break what others still read."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 class _Whole(torch.nn.Module):
     """The model and its loss as one module, so that the output matrix is gathered while the loss is taken."""
 
@@ -100,6 +107,7 @@ class ShardedWeights:
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
         self.updates = 0
+        self.divisor = 1.0
         self.clip_norm = settings.clip_norm
         self.optimiser = adamw(self.parameters, settings)
         for weight in self.parameters:
@@ -111,9 +119,14 @@ class ShardedWeights:
         result: torch.Tensor = self._whole(work)
         return result
 
+    def begin(self, divisor: float) -> None:
+        """See `weights.Weights.begin`; the divisor is that of all processes."""
+        self.drop()
+        self.divisor = divisor
+
     def backward(self, loss: torch.Tensor) -> None:
         """Sum the gradient of all processes' losses; FSDP2 would take the mean."""
-        torch.autograd.backward(loss * self.team.size)
+        torch.autograd.backward(loss * (self.team.size / self.divisor))
 
     def norm(self) -> float:
         """Length of the step's gradient, all weights and processes together."""

@@ -1,4 +1,4 @@
-"""Hidden states times the output matrix, into float32 logits, and gradients back, a block of rows at a time.
+"""Hidden states times the output matrix, into logits, and gradients back, a block of rows at a time.
 
 Float32 is computed in float32. Where both inputs are bfloat16, so are the operands of each product:
 
@@ -23,6 +23,32 @@ EXACT_SHARE = 32  # one in so many of a block's columns is taken again in float3
 EXACT_COLUMNS = 1024  # but so many at least; where that is a quarter of all, everything is
 
 
+@dataclass
+class Block:
+    """Logits of some rows, [r, V], and then their gradient, in float32 or rounded to bfloat16.
+
+    Of rounded logits `columns` [C] are kept exact, [r, C] float32, too.
+    """
+
+    held: torch.Tensor
+    columns: torch.Tensor | None = None
+    exact: torch.Tensor | None = None
+
+    def read(self, rows: slice, spare: torch.Tensor) -> torch.Tensor:
+        """Logits of some of the rows in float32, in the block itself or in `spare` [r, V]; to be overwritten."""
+        if self.held.dtype == torch.float32:
+            return self.held[rows]
+        part = spare[: rows.stop - rows.start].copy_(self.held[rows])
+        if self.columns is not None and self.exact is not None:
+            part.index_copy_(1, self.columns, self.exact[rows])
+        return part
+
+    def write(self, rows: slice, gradient: torch.Tensor) -> None:
+        """Keep the gradient of these rows, which stands where `read` gave their logits."""
+        if self.held.dtype != torch.float32:
+            self.held[rows] = gradient
+
+
 @dataclass(frozen=True)
 class Projection:
     """hidden [n, d] · weightᵀ, weight [V, d]. `at_once` rows are passed over at a time, to stay in the cache."""
@@ -38,52 +64,72 @@ class Projection:
             return False
         return self.weight.is_cuda or _multiplies_bfloat16()
 
-    def logits(self, rows: slice, out: torch.Tensor, named: torch.Tensor | None = None) -> None:
-        """hidden[rows] · weightᵀ into out [rows, V], less a number a row. `named`: columns that must be exact."""
-        exact = max(EXACT_COLUMNS, out.shape[1] // EXACT_SHARE)
+    @property
+    def held(self) -> torch.dtype:
+        """What logits are held in."""
+        columns = len(self.weight)
+        rounded = self.brief and not self.weight.is_cuda and 4 * _exact_columns(columns) < columns
+        return torch.bfloat16 if rounded else torch.float32
+
+    def logits(self, rows: slice, out: torch.Tensor, spare: torch.Tensor, named: torch.Tensor | None = None) -> Block:
+        """hidden[rows] · weightᵀ in out [rows, V], of type `held`. `named`: columns that must be exact.
+
+        spare [at_once, V] float32 is scratch.
+        """
         if self.brief and out.is_cuda:
             torch.mm(self.hidden[rows], self.weight.T, out_dtype=torch.float32, out=out)
-        elif self.brief and 4 * exact < out.shape[1]:
-            self._mostly_brief(rows, out, exact, named)
+        elif self.held == torch.bfloat16:
+            torch.mm(self.hidden[rows], self.weight.T, out=out)
+            return self._with_exact(rows, out, spare, named)
         else:
             hidden = self.hidden[rows].float()
             with _float32_by_onednn(self.brief):
                 for columns, panel in self._panels():
                     torch.mm(hidden, panel.T, out=out[:, columns])
+        return Block(out)
 
-    def _mostly_brief(self, rows: slice, out: torch.Tensor, exact: int, named: torch.Tensor | None) -> None:
-        values = out.numel()
-        narrow = out.view(torch.bfloat16).view(-1)[values:].view(out.shape)  # the second half of the same memory
-        torch.mm(self.hidden[rows], self.weight.T, out=narrow)
-        highest = torch.empty(len(out), 1, device=out.device)
-        best = torch.full(out.shape[1:], float("-inf"), device=out.device)
-        for start in range(0, len(out), self.at_once):  # ascending: what is overwritten has been read
-            some = slice(start, start + self.at_once)
-            part = out[some].copy_(narrow[some].clone())
-            torch.amax(part, dim=1, keepdim=True, out=highest[some])
-            torch.maximum(best, part.sub_(highest[some]).amax(dim=0), out=best)
-        columns = best.topk(exact, sorted=False).indices
+    def _with_exact(self, rows: slice, rounded: torch.Tensor, spare: torch.Tensor, named: torch.Tensor | None) -> Block:
+        best = torch.full(rounded.shape[1:], float("-inf"))
+        for start in range(0, len(rounded), self.at_once):
+            some = rounded[start : start + self.at_once]
+            part = spare[: len(some)].copy_(some)
+            torch.maximum(best, part.sub_(part.amax(dim=1, keepdim=True)).amax(dim=0), out=best)
+        columns = best.topk(_exact_columns(len(best)), sorted=False).indices
         if named is not None:
             columns = torch.cat([columns, named.flatten()])
         columns = torch.unique(columns)
         with _float32_by_onednn(True):
-            again = torch.mm(self.hidden[rows].float(), self.weight[columns].float().T)
-        out.index_copy_(1, columns, again.sub_(highest))
+            exact = torch.mm(self.hidden[rows].float(), self.weight[columns].float().T)
+        return Block(rounded, columns, exact)
+
+    def operand(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Logits' gradient [rows, V] for `back` and `add_to_weight`: in bfloat16 where products are of bfloat16."""
+        return gradient.bfloat16() if self.brief else gradient
 
     def back(self, gradient: torch.Tensor, out: torch.Tensor) -> None:
-        """Logits' gradient [rows, V] · weight into out [rows, d], in hidden's type. May overwrite the gradient."""
+        """`operand` [rows, V] · weight into out [rows, d], in hidden's type."""
         if self.brief:
-            torch.mm(self._narrowed(gradient), self.weight, out=out)
+            torch.mm(gradient, self.weight, out=out)
             return
         total = torch.zeros(out.shape, dtype=torch.float32, device=out.device)
         for columns, panel in self._panels():
             total.addmm_(gradient[:, columns], panel)
         out.copy_(total)
 
-    def add_to_weight(self, rows: slice, gradient: torch.Tensor, total: torch.Tensor) -> None:
-        """total [V, d] float32 += logits' gradient [rows, V]ᵀ · hidden[rows]."""
-        with _float32_by_onednn(self.brief):
-            total.addmm_(gradient.T, self.hidden[rows].float())
+    def add_to_weight(self, rows: slice, gradient: torch.Tensor, total: torch.Tensor, divisor: float) -> None:
+        """total [V, d] float32 += `operand` [rows, V]ᵀ · hidden[rows] / divisor."""
+        hidden = self.hidden[rows]
+        if not self.brief:
+            total.addmm_(gradient.T, hidden.float(), alpha=1 / divisor)
+        elif total.is_cuda:
+            total.add_(torch.mm(gradient.T, hidden, out_dtype=torch.float32), alpha=1 / divisor)
+        else:  # a block's part is rounded to bfloat16; as float32 its products would take twice as long
+            narrow = hidden.new_empty(min(PANEL_ROWS, len(total)), total.shape[1])
+            wide = torch.empty_like(narrow, dtype=torch.float32)
+            for start in range(0, len(total), PANEL_ROWS):
+                part = total[start : start + PANEL_ROWS]
+                torch.mm(gradient[:, start : start + PANEL_ROWS].T, hidden, out=narrow[: len(part)])
+                part.add_(wide[: len(part)].copy_(narrow[: len(part)]), alpha=1 / divisor)
 
     def _panels(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """The weight in float32: itself, or, so as not to hold a copy of it, some rows at a time."""
@@ -95,13 +141,9 @@ class Projection:
             part = self.weight[start : start + PANEL_ROWS]
             yield slice(start, start + len(part)), buffer[: len(part)].copy_(part)
 
-    def _narrowed(self, values: torch.Tensor) -> torch.Tensor:
-        """[r, V] float32 in bfloat16, in the first half of the memory of `values`: contiguous, lost to the caller."""
-        narrow = values.view(torch.bfloat16).view(-1)[: values.numel()].view(values.shape)
-        for start in range(0, len(values), self.at_once):
-            some = slice(start, start + self.at_once)
-            narrow[some] = values[some].bfloat16()  # by way of a copy: they overlap
-        return narrow
+
+def _exact_columns(columns: int) -> int:
+    return max(EXACT_COLUMNS, columns // EXACT_SHARE)
 
 
 def _multiplies_bfloat16() -> bool:

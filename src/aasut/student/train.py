@@ -134,6 +134,7 @@ def train(
     return {
         **asdict(report),
         "padding_share": report.padding_share,
+        "shared_share": report.shared_share,
         "epochs": settings.epochs,
         "validation_examples": len(held),
         "texts_too_long": sum(max(given - len(rows[i]), 0) for given, i in zip(texts, kept, strict=True)),

@@ -61,7 +61,12 @@ class Report:
     @property
     def padding_share(self) -> float:
         """Share of computed positions that held no token."""
-        return 1 - self.tokens / self.positions if self.positions else 0.0
+        return max(0.0, 1 - self.tokens / self.positions) if self.positions else 0.0
+
+    @property
+    def shared_share(self) -> float:
+        """Share of the tokens that were computed with another row's, because both begin with them."""
+        return max(0.0, 1 - self.positions / self.tokens) if self.tokens else 0.0
 
     def thin(self) -> None:
         """Keep at most POINTS of the steps' losses and norms, as means of equal numbers of steps."""
@@ -185,11 +190,11 @@ class Trainer:
 
     def _gradient(self, rows: Sequence[Row]) -> tuple[float, int, int]:
         """(the rows' mean loss a target, tokens, positions computed); the loss's gradient is left in `weights`."""
-        self.weights.drop()
         targets, total, tokens, positions = self.objective.targets(rows), 0.0, 0, 0
+        self.weights.begin(targets)
         for loss, batch in self._losses(rows):
             if loss.requires_grad:
-                self.weights.backward(loss / targets)
+                self.weights.backward(loss)
             total += float(loss.detach())
             tokens += batch.tokens
             positions += batch.ids.size

@@ -1,7 +1,7 @@
 """The weights that are trained: the model's own, float32 masters, gradients and AdamW.
 
-Gradients move into float32 as soon as the backward pass has made them, so that those in the model's
-own precision never stand all at once. All of a step's are in `gradients`, and nowhere else.
+Gradients move into float32 as soon as they are made, so that those in the model's own precision never
+stand all at once. All of a step's are in `sums`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from aasut.recipe import Student
+from aasut.student.main_grad import MainGrad
 
 
 class Weights:
@@ -23,49 +24,53 @@ class Weights:
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
         self.master = [p.detach().float().clone() for p in self.parameters]
-        self.gradients = [torch.zeros_like(weight) for weight in self.master]
-        self._begun = [False] * len(named)  # does `gradients` hold something of this step?
+        self.sums = [MainGrad(p) for p in self.parameters]
         self.updates = 0
         self.clip_norm = settings.clip_norm
         self.optimiser = adamw(self.master, settings)
         for weight in self.master:
             moments = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
             self.optimiser.state[weight] = {"step": torch.zeros((), device=weight.device)} | moments
-        self._hooks = [p.register_post_accumulate_grad_hook(self._collector(i)) for i, p in enumerate(self.parameters)]
+        self._hooks = [p.register_post_accumulate_grad_hook(_collect) for p in self.parameters]
+        for parameter, held in zip(self.parameters, self.sums, strict=True):
+            parameter.main_grad = held
+        self._embeddings(sparse=True)
 
-    def _collector(self, place: int) -> Callable[[torch.Tensor], None]:
-        def collect(parameter: torch.Tensor) -> None:
-            if parameter.grad is None:
-                return
-            if self._begun[place]:
-                self.gradients[place].add_(parameter.grad)
-            else:
-                self.gradients[place].copy_(parameter.grad)
-                self._begun[place] = True
-            parameter.grad = None
+    def _embeddings(self, *, sparse: bool) -> None:
+        """Whether the input embeddings' gradient has the rows of the tokens that were read, and no others.
 
-        return collect
+        On a GPU it has all: adding rows there is not the same twice.
+        """
+        embeddings = self.model.get_input_embeddings()
+        if isinstance(embeddings, torch.nn.Embedding) and not embeddings.weight.is_cuda:
+            embeddings.sparse = sparse
 
     def run(self, work: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What `work`, which uses the model, gives."""
         return work()
 
+    def begin(self, divisor: float) -> None:
+        """Begin a step anew: each loss that is given to `backward` is divided by that."""
+        self.drop()
+        for held in self.sums:
+            held.divisor = divisor
+
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradient of a loss to the step's."""
-        torch.autograd.backward(loss)
+        """Add the gradient of a loss, over the divisor, to the step's."""
+        torch.autograd.backward(loss / self.sums[0].divisor)
 
     def norm(self) -> float:
         """Length of the step's gradient, all weights together."""
-        held = [g for g, begun in zip(self.gradients, self._begun, strict=True) if begun]
-        return float(torch.nn.utils.get_total_norm(held, foreach=True)) if held else 0.0
+        begun = [held.value for held in self.sums if held.begun]
+        return float(torch.nn.utils.get_total_norm(begun, foreach=True)) if begun else 0.0
 
     def update(self, rate: float, norm: float) -> None:
         """One step of AdamW with the gradient, of length `norm`, clipped."""
         with torch.no_grad():
             if (scale := self.clip_norm / (norm + 1e-6)) < 1:
-                torch._foreach_mul_(self.gradients, scale)
-            for weight, gradient, begun in zip(self.master, self.gradients, self._begun, strict=True):
-                weight.grad = gradient if begun else None
+                torch._foreach_mul_([held.value for held in self.sums], scale)
+            for weight, held in zip(self.master, self.sums, strict=True):
+                weight.grad = held.value if held.begun else None
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             self.optimiser.step()
@@ -75,9 +80,9 @@ class Weights:
 
     def drop(self) -> None:
         """Forget the step's gradient."""
-        self._begun = [False] * len(self.parameters)
-        for parameter, weight in zip(self.parameters, self.master, strict=True):
+        for parameter, weight, held in zip(self.parameters, self.master, self.sums, strict=True):
             parameter.grad = weight.grad = None
+            held.begun = False
 
     @torch.no_grad()
     def show(self) -> None:
@@ -126,12 +131,21 @@ class Weights:
 
     def release(self) -> None:
         """Let go of the model: later backward passes leave their gradients in it."""
-        for hook in self._hooks:
+        for hook, parameter in zip(self._hooks, self.parameters, strict=True):
             hook.remove()
+            del parameter.main_grad
+        self._embeddings(sparse=False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All of the model's weights by name."""
         return dict(self.model.state_dict())
+
+
+def _collect(parameter: torch.Tensor) -> None:
+    """Move what autograd left at a parameter into its sum."""
+    if parameter.grad is not None:
+        parameter.main_grad.add(parameter.grad)  # type: ignore[attr-defined]
+        parameter.grad = None
 
 
 def adamw(weights: Sequence[torch.Tensor], settings: Student) -> torch.optim.AdamW:
