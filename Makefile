@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/aasut run examples/reviews/recipe.yaml --scale $(SCALE)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

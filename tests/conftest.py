@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 
 
+LONG = ("test_readme.py", "test_methods.py", "test_score_logits.py", "test_parallel.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, so that no worker is left alone with one in the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama in Hugging Face layout: 2 layers, hidden size 64, byte-level BPE of 300 tokens, context 512."""

@@ -11,6 +11,7 @@ from aasut.doctor.subject import Subject
 from aasut.engine import packing
 from aasut.engine.segments import Segments
 from aasut.student.objective import Labels, Row, Text
+from aasut.student.weights import Weights
 
 
 @pytest.fixture(params=["text", "labels"])
@@ -64,3 +65,43 @@ def test_rows_that_are_left_out_are_found(subject: Subject, monkeypatch: pytest.
 
     monkeypatch.setattr(kind, "batches", lossy)
     check(subject)
+
+
+def test_a_gradient_of_another_size_is_found(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step whose divisor is off by a factor is one with another learning rate, however it is cut."""
+    real = Weights.begin
+    monkeypatch.setattr(Weights, "begin", lambda self, divisor: real(self, 2 * divisor))
+    check(subject)
+
+
+def test_targets_that_are_miscounted_are_found(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(subject.objective)
+    real = kind.targets
+    monkeypatch.setattr(kind, "targets", lambda self, rows: real(self, rows) + 1)
+    check(subject)
+
+
+def test_a_micro_batch_that_is_not_accumulated_is_found(text: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Weights.backward
+
+    def forgetful(self: Weights, loss: torch.Tensor) -> None:
+        for held in self.sums:
+            held.begun = False
+        real(self, loss)
+
+    monkeypatch.setattr(Weights, "backward", forgetful)
+    check(text)
+
+
+def test_two_processes_have_the_gradient_of_one(text: Subject) -> None:
+    (found,) = gradients.processes(text)
+    assert (found.name, found.level) == ("processes", "ok")
+
+
+def test_processes_that_differ_are_found(labels: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is this process that is wrong, for the others do not know of the change."""
+    real = gradients.plain
+    monkeypatch.setattr(gradients, "plain", lambda subject: real(subject) * 1.0001)
+    (found,) = gradients.processes(labels)
+    assert found.level == "fault"
+    assert "by two processes" in found.problem

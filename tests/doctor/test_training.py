@@ -13,9 +13,10 @@ import pytest
 import small_run
 import test_text_tasks as texts
 from aasut import recipe
-from aasut.doctor import training
+from aasut.doctor import gradients, training
 from aasut.doctor.subject import Subject
 from aasut.errors import RecipeError
+from aasut.student import objective
 
 
 def doctor(*words: object) -> subprocess.CompletedProcess[str]:
@@ -32,7 +33,7 @@ def test_a_recipe_is_examined_and_told_as_json(tiny_llama: Path, tmp_path: Path)
     ran = doctor(path, "--root", tmp_path / "runs", "--json")
     found = json.loads(ran.stdout)
     assert (ran.returncode, found["works"], found["faults"]) == (0, True, [])
-    assert list(found["sections"]) == ["Looked at", "Example", "Losses", "Gradients"]
+    assert list(found["sections"]) == ["Looked at", "Example", "Losses", "Teacher", "Gradients"]
     assert {token["part"] for token in found["example"]["tokens"]} == {"prompt", "answer", "end"}
     assert all(token["learned"] == (token["part"] != "prompt") for token in found["example"]["tokens"])
     assert not (tmp_path / "runs").exists()  # looking leaves nothing behind
@@ -46,6 +47,14 @@ def test_labels_are_examined_for_a_terminal(tiny_llama: Path, tmp_path: Path) ->
     assert ran.returncode == 0, ran.stderr
     assert "Training on this recipe's model and rows is exact." in ran.stdout
     assert max(len(line) for line in ran.stdout.splitlines()) <= 100
+
+
+def test_an_examination_that_breaks_is_a_fault(text: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packing that loses its last part leaves nothing of a row alone."""
+    monkeypatch.setattr(objective, "packs", lambda *_: iter(()))
+    (found,) = training._all(gradients.examine(text))
+    assert (found.level, found.name) == ("fault", "broken")
+    assert "would end so too" in found.problem
 
 
 def test_what_cannot_be_examined_is_told_in_one_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from aasut.doctor import view
 from aasut.doctor.finding import Finding
 from aasut.doctor.subject import Subject
 from aasut.engine.packing import Pack
+from aasut.serve.student import ServedStudent
 from aasut.student import train
 
 
@@ -77,14 +78,15 @@ def test_a_prompt_that_is_learned_is_found(text: Subject) -> None:
     assert "of the prompt is learned" in problem(replace(text, rows=everything), "mask")
 
 
-def test_a_template_that_drifts_is_found(text: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's prompt has a line break that training's had not."""
-    real = train.prompts_of
+def test_a_template_that_drifts_is_found(text: Subject) -> None:
+    """Training's prompt has one more token at its end than the server's."""
+    drifted = tuple(replace(row, ids=[*row.ids[: -row.answer], 5, *row.ids[-row.answer :]]) for row in text.rows)
+    assert "in a way that it was never taught" in problem(replace(text, rows=drifted), "template")
 
-    def drifted(*given: Any) -> list[str]:
-        return [prompt + "\n" for prompt in real(*given)]
 
-    monkeypatch.setattr(train, "prompts_of", drifted)
+def test_a_server_that_asks_otherwise_is_found(text: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ServedStudent.render
+    monkeypatch.setattr(ServedStudent, "render", lambda self, slots: real(self, slots).strip() + " ")
     assert "in a way that it was never taught" in problem(text, "template")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from aasut.doctor import decisions, doctor, gradients, numbers, view
+from aasut.doctor import decisions, doctor, gradients, numbers, teachers, view
 from aasut.doctor.finding import Finding
 from aasut.doctor.subject import FEW_LAYERS, Subject
 from aasut.recipe import Recipe
@@ -39,11 +40,26 @@ def examine(recipe: Recipe, base: Path, root: Path) -> Examined:
         Finding("model", f"{layers} layers in float32; gradients on the first {min(layers, FEW_LAYERS)}"),
     ]
     shown = view.view(subject)
-    sections = {"Looked at": looked, "Example": list(view.examine(subject, shown))}
+    sections = {"Looked at": looked, "Example": _all(view.examine(subject, shown))}
     found = numbers.examine(sample(subject)) if subject.tree is None else decisions.examine(subject)
-    sections["Losses"] = list(found)
-    sections["Gradients"] = list(gradients.examine(subject.shallow()))
+    sections["Losses"] = _all(found)
+    shallow = subject.shallow()
+    if subject.tree is None:
+        sections["Teacher"] = _all(teachers.examine(shallow))
+    sections["Gradients"] = _all(gradients.examine(shallow)) + _all(gradients.processes(shallow))
     return Examined(sections, shown)
+
+
+def _all(found: Iterator[Finding]) -> list[Finding]:
+    """What is found, and as a fault whatever ends the search: what breaks here would break a training."""
+    kept: list[Finding] = []
+    try:
+        kept.extend(found)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        problem = f"The examination ended in {reason}. A training on these rows would end so too, or lose some of them."
+        kept.append(Finding("broken", "ended in an error", "fault", problem))
+    return kept
 
 
 def sample(subject: Subject) -> numbers.Sample:

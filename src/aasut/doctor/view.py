@@ -20,6 +20,7 @@ from aasut.doctor.finding import Finding
 from aasut.doctor.subject import Subject
 from aasut.engine.common import begin
 from aasut.engine.torch import TorchEngine
+from aasut.serve.student import ServedStudent
 from aasut.student import losses, train
 
 SUM = 1e-4  # relative difference between the tokens' losses and the whole
@@ -42,12 +43,13 @@ class Token:
 
 @dataclass(frozen=True)
 class View:
-    """The example; for labels `tokens` are the prompt's, and `answers` tells of the one decision behind them.
+    """The example of that id; for labels `tokens` are the prompt's, `answers` tells of the one decision behind them.
 
     total: the loss that training takes of this example, in nats. answers: (label, the teacher's probability,
     the student's).
     """
 
+    id: str
     prompt: str
     answer: str
     tokens: tuple[Token, ...]
@@ -97,15 +99,24 @@ def render(shown: View) -> RenderableType:
 
 
 def _prompt(subject: Subject, shown: View) -> Finding:
-    """The tokens that the row begins with against those that a serving engine makes of the prompt."""
-    served = begin(subject.tokenizer, shown.prompt)
-    if served == [token.id for token in shown.tokens][: len(served)]:
+    """The tokens before what the row teaches against those of the prompt that the server asks the student."""
+    number = next(i for i, label in enumerate(subject.labels) if label.id == shown.id)
+    row = subject.rows[number]
+    served = begin(subject.tokenizer, _served(subject, number))
+    if served == list(row.ids[: len(row.ids) - row.answer]):
         return Finding("template", f"{len(served)} prompt tokens, the same in training and serving")
     problem = (
         f"The prompt's {len(served)} tokens in serving are not those that training begins with: the student would be "
         "asked in a way that it was never taught."
     )
     return Finding("template", "training and serving differ", "fault", problem)
+
+
+def _served(subject: Subject, number: int) -> str:
+    """The plain prompt that the server asks the student in an example."""
+    recipe, engine = subject.recipe, TorchEngine(subject.model, subject.tokenizer)
+    server = ServedStudent(recipe.task.build(), recipe.student_template(), engine, recipe.name, "")
+    return server.render(subject.examples[number].slots)
 
 
 def _mask(shown: View, *, ends: bool) -> Finding:
@@ -165,7 +176,7 @@ def _text(subject: Subject, number: int) -> View:
         tokens.append(Token(int(token), subject.tokenizer.written(int(token)), part, value))
     said = subject.tokenizer.decode([token.id for token in tokens if token.part == "answer"]).strip()
     answer = next((text for text in label.texts if text.strip() == said), label.texts[0])
-    return View(prompt, answer, tuple(tokens), total)
+    return View(label.id, prompt, answer, tuple(tokens), total)
 
 
 def _labels(subject: Subject, number: int) -> View:
@@ -178,7 +189,7 @@ def _labels(subject: Subject, number: int) -> View:
     answers = subject.recipe.task.build().answers
     likeliest = answers[int(np.argmax(label.probabilities))]
     rows = zip(answers, label.probabilities, (float(q) for q in student), strict=True)
-    return View(prompt, likeliest, tokens, total, tuple(rows))
+    return View(label.id, prompt, likeliest, tokens, total, tuple(rows))
 
 
 def final_states(subject: Subject, number: int) -> tuple[torch.Tensor, torch.Tensor, float]:

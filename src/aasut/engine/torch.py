@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +167,17 @@ def hidden_states(
         input_ids=ids,
         position_ids=positions,
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=cache is not None,
         shared_prefix=cache.past if cache is not None else None,
+        **{_name_of_cache(type(model.model).forward): cache},
     )
     return output.last_hidden_state  # type: ignore[no-any-return]
+
+
+@lru_cache
+def _name_of_cache(forward: Callable[..., Any]) -> str:
+    """What a model class calls its argument for a cache: newer releases of transformers have renamed it."""
+    return "cache" if "cache" in signature(forward).parameters else "past_key_values"
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

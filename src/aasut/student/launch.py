@@ -10,28 +10,41 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 from aasut import errors
 from aasut.errors import AasutError, ModelError
 from aasut.files import disk_errors
 from aasut.progress import Progress
+from aasut.recipe import Student
 from aasut.student import parallel
-from aasut.student.fit import Fit
-from aasut.student.trainer import Report
 
 WATCH_S = 1.0
 
 
-def run(fit: Fit, folder: Path, progress: Progress) -> Report:
-    """`Fit.run` in `settings.processes` processes. Raises what one of them raises; none outlives this one."""
-    count = fit.settings.processes
+class Work(Protocol):
+    """What each of the processes does, such as `fit.Fit`; it is pickled, and so is what `run` gives."""
+
+    @property
+    def settings(self) -> Student: ...
+
+    def run(self, folder: Path, progress: Progress) -> Any: ...
+
+
+def run(one: Work, folder: Path, progress: Progress, environment: Mapping[str, str] | None = None) -> Any:
+    """`one.run` in `settings.processes` processes; gives what it gives in the leading one.
+
+    Raises what one of them raises; none outlives this one. `environment`: variables that they are given.
+    """
+    count = one.settings.processes
     work = folder / "launch"
     with disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
         for left in work.glob("failed-*.json"):
             left.unlink()
-        (work / "fit.pickle").write_bytes(pickle.dumps(fit))
+        (work / "work.pickle").write_bytes(pickle.dumps(one))
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     command += ["-m", "aasut.student.launch", str(folder), str(os.getpid()), "quiet" if progress.quiet else "tell"]
@@ -42,7 +55,7 @@ def run(fit: Fit, folder: Path, progress: Progress) -> Report:
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno() if not progress.quiet else log,
             stderr=log,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
+            env={**os.environ, "OMP_NUM_THREADS": threads, **(environment or {})},
         )
         try:
             code = process.wait()
@@ -58,11 +71,11 @@ def run(fit: Fit, folder: Path, progress: Progress) -> Report:
             f"The training in {count} processes ended with code {code}: {_reason(work / 'log.txt')}",
             "Mend that, or set student.processes: 1.",
         )
-    report: Report = pickle.loads((work / "report.pickle").read_bytes())
+    found = pickle.loads((work / "found.pickle").read_bytes())
     for path in work.iterdir():
         path.unlink()
     work.rmdir()
-    return report
+    return found
 
 
 def _reason(log: Path) -> str:
@@ -76,15 +89,15 @@ def main(folder: Path, launcher: int, told: str) -> None:
     """One process of the team."""
     threading.Thread(target=_watch, args=(launcher,), daemon=True).start()
     rank, work = int(os.environ["RANK"]), folder / "launch"
-    fit: Fit = pickle.loads((work / "fit.pickle").read_bytes())
+    one: Work = pickle.loads((work / "work.pickle").read_bytes())
     try:
-        report = fit.run(folder, Progress(sys.stdout, quiet=rank > 0 or told == "quiet"))
+        found = one.run(folder, Progress(sys.stdout, quiet=rank > 0 or told == "quiet"))
     except AasutError as error:
         said = {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}
         (work / f"failed-{rank}.json").write_text(json.dumps(said), encoding="utf-8")
         sys.exit(1)
     if rank == 0:
-        (work / "report.pickle").write_bytes(pickle.dumps(report))
+        (work / "found.pickle").write_bytes(pickle.dumps(found))
     parallel.leave()
 
 

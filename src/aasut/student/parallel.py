@@ -128,6 +128,10 @@ class ShardedWeights:
         """Sum the gradient of all processes' losses; FSDP2 would take the mean."""
         torch.autograd.backward(loss * (self.team.size / self.divisor))
 
+    def gradient(self) -> list[torch.Tensor]:
+        """The step's gradient so far, of each weight, gathered from all processes."""
+        return [torch.zeros_like(_full(p)) if p.grad is None else _full(p.grad) for p in self.parameters]
+
     def norm(self) -> float:
         """Length of the step's gradient, all weights and processes together."""
         held = [p.grad for p in self.parameters if p.grad is not None]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aasut.formats.tokenizer import Tokenizer
     from aasut.student.lessons import Lessons
     from aasut.student.objective import Objective, Row
+    from aasut.student.trainer import Report
 
 VERSION = 1
 TOO_LONG = "longer than the student's context"
@@ -128,7 +129,7 @@ def train(
         lessons.teaching.foresee([row for i in kept for row in rows[i]])
     learned = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
     fit = Fit(start, settings, recipe.seed, objective, learned, validation)
-    report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
+    report: Report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
     texts = [len(by_id[examples[i].id].texts) for i in kept]  # zero each where answers are labels
     copy_model(start, folder, weights=False)
     return {

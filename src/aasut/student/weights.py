@@ -59,6 +59,10 @@ class Weights:
         """Add the gradient of a loss, over the divisor, to the step's."""
         torch.autograd.backward(loss / self.sums[0].divisor)
 
+    def gradient(self) -> list[torch.Tensor]:
+        """The step's gradient so far, of each weight."""
+        return [held.value if held.begun else torch.zeros_like(held.value) for held in self.sums]
+
     def norm(self) -> float:
         """Length of the step's gradient, all weights together."""
         begun = [held.value for held in self.sums if held.begun]
