@@ -14,8 +14,8 @@ TRL is set up for speed (`peers/trl_trainer.py`), in an environment of its own t
 tokens of the rows, prompts counted and padding not, over seconds of training; memory is the most that a process held
 above what it held with its imports done; each is the median over the rounds. The ratios are of `cached` over a peer:
 `ratio_vs_gkd` of its training, `ratio_vs_gkd_with_cache` of its training and the writing of the cache, which is done
-once for all students and all trainings of a tokenizer; `live_...` are of `live`. `kl_*` is the forward KL to the teacher
-on held-out answers in nats a token, computed by one script in float32 (`peers/divergence.py`).
+once for all students and all trainings of a tokenizer; `live_...` are of `live`. `kl_*` is the forward KL to the
+teacher on held-out answers in nats a token, computed by one script in float32 (`peers/divergence.py`).
 
     python benchmarks/distil_speed.py          small: ends within 20 minutes on 2 cores
     python benchmarks/distil_speed.py --full   all rows; an interrupted one goes on with the runs that are missing

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 LONG = ("test_readme.py", "test_methods.py", "test_score_logits.py", "test_parallel.py")
 
 
