@@ -146,10 +146,14 @@ class _Pass:
         def buffer(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
             return torch.empty(*shape, columns, dtype=dtype, device=hidden.device)
 
-        one, both = int(teacher is not None), self.teacher or self.projection
-        self.student_block = buffer(self.block, dtype=self.projection.held)
-        self.teacher_block = buffer(self.block * one, dtype=both.held)
-        self.spare = Part(buffer(self.at_once), buffer(self.at_once * one), buffer(measure.scratch * one, self.at_once))
+        def block(of: Projection | None) -> tuple[torch.Tensor, torch.Tensor]:
+            """(a block of logits, scratch to read some of its rows into where they are rounded)."""
+            if of is None:
+                return buffer(0), buffer(0)
+            return buffer(self.block, dtype=of.held), buffer(self.at_once if of.held != torch.float32 else 0)
+
+        (self.student_block, student), (self.teacher_block, other) = block(self.projection), block(self.teacher)
+        self.spare = Part(student, other, buffer(measure.scratch if self.teacher else 0, self.at_once))
 
     def rows(self, rows: slice) -> torch.Tensor:
         """The sum of these rows' losses, their part of the gradients made."""
