@@ -27,7 +27,8 @@ def test_gradients_are_summed_in_float32() -> None:
 def test_some_rows_are_added_where_they_belong() -> None:
     held = MainGrad(parameter())
     held.value.fill_(7.0)  # of a step before
-    rows = torch.sparse_coo_tensor(torch.tensor([[1, 4, 1]]), torch.tensor([[1.0] * 3, [2.0] * 3, [256.0] * 3]), (6, 3))
+    values = torch.tensor([[1.0] * 3, [2.0] * 3, [256.0] * 3])
+    rows = torch.sparse_coo_tensor(torch.tensor([[1, 4, 1]]), values, (6, 3), check_invariants=True)
     held.add(rows.to(torch.bfloat16))
     assert held.value[:, 0].tolist() == [0, 257, 0, 0, 2, 0]
     held.add(torch.ones(6, 3, dtype=torch.bfloat16))
