@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from aasut.doctor.finding import Finding
+from aasut.doctor.gradients import WHOLE
 from aasut.doctor.subject import Subject
 from aasut.progress import Progress
 from aasut.student import losses, score_logits
@@ -23,7 +24,6 @@ from aasut.student.objective import Row, Text
 from aasut.student.targets import Sparse
 from aasut.student.teaching import Cached, Live, Teaching, taught
 
-WHOLE = 1 << 30  # tokens: everything in one micro-batch
 ZERO = 1e-5  # nats a token: two ways through the model in float32
 ERRORS = 3.0  # standard errors
 SAME = 1e-4  # relative difference of a loss from its formula
@@ -44,7 +44,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
         teacher = copy.deepcopy(subject.model)
         yield _alongside(subject, own, Live(teacher, WHOLE))
         with tempfile.TemporaryDirectory() as folder:
-            yield _cached(subject, own, _cache(subject, own.rows, teacher, Path(folder)))
+            yield _cached(subject, own, _cache(own.rows, teacher, Path(folder)))
 
 
 def _own(subject: Subject) -> _Own:
@@ -87,7 +87,7 @@ def _alongside(subject: Subject, own: _Own, teaching: Live) -> Finding:
     return Finding("teacher alongside", f"itself: a loss of {over:.2e} nats a token", "fault", problem)
 
 
-def _cache(subject: Subject, rows: list[Row], teacher: Any, folder: Path) -> Cache:
+def _cache(rows: list[Row], teacher: Any, folder: Path) -> Cache:
     vocabulary = int(teacher.config.vocab_size)
     binding = Binding("own", "own", "own", vocabulary, settings=score_logits.settings(0))
     texts = [score_logits.Asked(row.key, row.asked, taught(row)) for row in rows]
