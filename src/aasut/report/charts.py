@@ -15,6 +15,7 @@ from aasut.report.table import Facts, models
 
 MOST_NUMBERED = 8  # answers up to which a confusion matrix carries its counts
 MOST_NAMED = 24  # answers up to which its axes carry names
+SHADE = 0.46  # of a confusion matrix at its darkest, over the palest; its counts must stand out from it
 APART = 0.6  # points of confidence by which the two models' intervals are set aside
 
 
@@ -71,7 +72,7 @@ def confusion(facts: Facts, side: str) -> Markup:
                 if share:
                     box = Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0)
                     axes.add_patch(box)
-                    box.set(facecolor=COLOURS[side], alpha=round(0.06 + 0.54 * share, 3))
+                    box.set(facecolor=COLOURS[side], alpha=round(0.06 + SHADE * share, 3))
                 if size <= MOST_NUMBERED:
                     axes.text(column, row, f"{count:,}", ha="center", va="center")
         names = [_short(a) for a in answers]
@@ -154,30 +155,41 @@ def costs(facts: Facts) -> Markup:
 
 
 def break_even(facts: Facts) -> Markup:
-    """Monthly cost of owning the student and of each alternative, by volume."""
+    """Monthly cost of owning the student and of each alternative, by volume; a step is one more machine."""
     shown = [b for b in facts["economics"]["break_even"] if b.get("curve")]
     if not shown:
         return Markup("")
-    with chart(2.5 + 0.16 * len(shown)) as (figure, axes):
-        own = sorted(
-            {p for b in shown for p in zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)}
-        )
-        axes.plot(*zip(*own, strict=True), color=COLOURS["student"], label="own the student")
-        for item, style, colour in zip(
-            shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False
-        ):
+    deferred = any(b.get("deferred_share") for b in shown)
+    with chart(2.5 + 0.16 * len(shown) * (1 + deferred)) as (figure, axes):
+        ways = list(zip(shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False))
+        for name, style, own in _owning([(item, style) for item, style, _ in ways], deferred):
+            axes.plot(*zip(*own, strict=True), style, color=COLOURS["student"], label=name)
+        for item, style, colour in ways:
             curve = item["curve"]
             volumes, dollars = curve["requests_per_month"], curve["other_usd"]
             axes.plot(volumes, dollars, style, color=COLOURS[colour], label=_short(item["against"], 34))
-            if item["requests_per_month"]:
-                cost = item["requests_per_month"] * item["usd_per_million_requests"] / 1e6
-                axes.plot([item["requests_per_month"]], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
+            if volume := item["requests_per_month"]:
+                cost = item.get("usd_per_month") or volume * item["usd_per_million_requests"] / 1e6
+                axes.plot([volume], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
         axes.set(xscale="log", yscale="log", xlabel="requests a month", ylabel="USD a month")
         axes.grid()
         figure.legend(loc="outside upper left")
         plain_log(axes.xaxis, round_count)
         plain_log(axes.yaxis, lambda value: "$" + round_count(value))
         return svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
+
+
+def _owning(ways: list[tuple[Facts, str]], deferred: bool) -> list[tuple[str, str, list[tuple[float, float]]]]:
+    """(name, style, points) of the cost of owning: one line, or one an alternative that the deferred requests go to."""
+    points = [
+        list(zip(item["curve"]["requests_per_month"], item["curve"]["owning_usd"], strict=True)) for item, _ in ways
+    ]
+    if not deferred:
+        return [("own the student", "-", sorted({point for line in points for point in line}))]
+    return [
+        (_short(f"own, the rest to {item['against']}", 34), style, line)
+        for (item, style), line in zip(ways, points, strict=True)
+    ]
 
 
 def _colour(role: str) -> str:

@@ -46,7 +46,7 @@ def _fit(axes: Any, fitted: Mapping[str, Sequence[float]], reached: float) -> No
     beyond = inside[-1:] + [row for row in rows if row[0] > reached]
     for part, style, shade, name in ((inside, "-", 0.22, "fitted"), (beyond, (0, (3, 2)), 0.11, "extrapolated")):
         if len(part) > 1:
-            examples, right, low, high = ([value for value in column] for column in zip(*part, strict=True))
+            examples, right, low, high = (list(column) for column in zip(*part, strict=True))
             low, high, right = ([100 * value for value in values] for values in (low, high, right))
             axes.fill_between(examples, low, high, color=COLOURS["student"], alpha=shade, linewidth=0)
             axes.plot(examples, right, linestyle=style, color=COLOURS["student"], label=name)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+RETURN = "For the return on investment, declare economics.usd_per_correct_answer and economics.requests_per_month."
+
 Tone = Literal["good", "unsure", "bad", "missing", ""]
 
 
@@ -51,9 +53,7 @@ def saving(facts: Mapping[str, Any]) -> Line:
     if back := economics.get("return"):
         return Line(heading, str(back["sentence"]), "good" if back["ci"][0] > 0 else "unsure")
     said = economics["break_even"][0]["sentence"] if economics["break_even"] else economics["sentence"]
-    return Line(
-        heading, str(said), "", "Declare economics.usd_per_correct_answer and requests_per_month for the return."
-    )
+    return Line(heading, str(said), "", RETURN)
 
 
 def linear_first(facts: Mapping[str, Any]) -> bool:
