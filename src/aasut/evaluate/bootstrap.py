@@ -202,15 +202,16 @@ def of_macro_f1(gold: Counts, a: Counts, b: Counts, index: Counts) -> Sample:
     held = counted(every, gold)
     columns = [part for said in (a, b) for part in (counted(np.flatnonzero(said == gold), gold), counted(every, said))]
 
-    def difference(sums: Floats) -> Floats:
-        wanted, *rest = np.split(sums, 5, axis=1)
-        return _mean_f1(wanted, rest[0], rest[1]) - _mean_f1(wanted, rest[2], rest[3])
-
     known = held[:, held.any(axis=0)]
-    return Sample(np.hstack([held, *columns]), difference, min(map(_units, known.T)), known.shape[1])
+    totals = np.hstack([held, *columns])
+    units = min(map(_units, known.T))
+    return Sample(totals, lambda sums: macro_f1_of(sums, 0) - macro_f1_of(sums, 1), units, known.shape[1])
 
 
-def _mean_f1(held: Floats, hits: Floats, given: Floats) -> Floats:
+def macro_f1_of(sums: Floats, side: int) -> Floats:
+    """Macro-F1 of a (side 0) or b (side 1) from sums of `of_macro_f1`'s totals, [k, 5 x answers] -> [k]."""
+    held, *rest = np.split(sums, 5, axis=1)
+    hits, given = rest[2 * side : 2 * side + 2]
     total = held + given
     mean: Floats = (2 * hits / np.maximum(total, 1)).sum(axis=1) / np.maximum((total > 0).sum(axis=1), 1)
     return mean
