@@ -21,7 +21,7 @@ from aasut.report import certificate_charts, charts, curves, headline, judged_ch
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
-VERSION = 1
+VERSION = 2
 KEYS = (
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
     "economics", "training", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "seconds",
