@@ -85,9 +85,10 @@ def test_utilisation_moves_the_break_even() -> None:
 
 
 def test_whole_machines_by_hand() -> None:
-    """A machine costs $4 for 400,000 requests of $60 a million; $50 stand. One machine: 54 / .00006 = 900,000 is past it.
+    """A machine costs $4 for 400,000 requests of $60 a million; $50 stand.
 
-    Three machines, 62 / .00006 = 1,033,334, are within 1,200,000; at 1,200,001 a fourth makes it $66, under $72.
+    One machine would pay from 54 / .00006 = 900,000, which is past it. Three, from 62 / .00006 = 1,033,334, are
+    within 1,200,000; at 1,200,001 a fourth makes it $66, under $72.
     """
     found = break_even("an API", 60, owning(dedicated=True))
     assert (found.requests_per_month, found.first, found.machines) == (1_033_334, 1_033_334, 3)
@@ -111,9 +112,7 @@ def test_owning_may_pay_in_stretches() -> None:
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.25])
 @pytest.mark.parametrize(("standing", "capacity"), [(0.0, 7.25), (0.0005, 100.5), (0.003, 60.0)])
-def test_steps_against_a_count_of_every_volume(
-    standing: float, capacity: float, share: float, whole: bool
-) -> None:
+def test_steps_against_a_count_of_every_volume(standing: float, capacity: float, share: float, whole: bool) -> None:
     own = owning(
         fixed_usd_per_month=standing, one_off_usd=0.0, machine_requests_per_month=capacity, deferred_share=share,
         dedicated=True,
