@@ -44,7 +44,7 @@ def test_returns_by_hand() -> None:
 def test_the_interval_of_accuracy_is_carried_over_exactly() -> None:
     """x = (V p + V v d) / (F + K/M + V c), solved here by itself."""
     found = returns(case(requests_per_month=3e6, usd_per_correct_answer=1e-4, deferred_share=0.2), SEEN)
-    ends = [(3e6 * 4e-6 * 0.8 + 3e6 * 1e-4 * d) / (1 + 24 / 12 + 3.0) for d in (-0.038, -0.004)]
+    ends = [3e6 * 0.8 * (4e-6 + 1e-4 * d) / (1 + 24 / 12 + 3.0) for d in (-0.038, -0.004)]
     assert found.interval == pytest.approx(ends, abs=1e-8)
     assert found.net_interval == pytest.approx([end * 6 - 6 for end in ends], abs=1e-8)
 
@@ -81,7 +81,7 @@ def test_speed_alone_against_the_closed_form(freedom: int) -> None:
 
 
 def test_both_speeds_count_where_the_teacher_has_a_machine_too() -> None:
-    """A local teacher: x is the ratio of two speeds; its logarithm, about normal, has a standard error of .03 sqrt(2)."""
+    """x is the ratio of two speeds; its logarithm, about normal, has a standard error of .03 sqrt(2)."""
     alone = case(
         fixed_usd_per_month=0.0, labels_usd=0.0, labelling_hours=0.0, training_hours=0.0, teacher_requests_per_s=25.0
     )

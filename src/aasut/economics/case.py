@@ -16,7 +16,7 @@ class Case:
     the teacher and by people. labelling_hours, training_hours: of a machine, at usd_per_machine_hour.
     The teacher runs at teacher_requests_per_s on a machine of the same price, or, where that is None,
     costs teacher_usd_per_million_requests. usd_per_correct_answer: what one more right answer is worth.
-    difference: accuracy of what is owned minus that of the teacher.
+    difference: accuracy of the student minus that of the teacher, on the requests that are not deferred.
     """
 
     requests_per_month: float
@@ -86,8 +86,8 @@ class Case:
 def gives_back(owning: Owning, other: Alternative, requests: float, usd_per_request: Number) -> Number:
     """USD a month that owning is worth: what `other` need not be paid, and what its answers are worth more or less.
 
-    V p (1 - q) + V v d: `usd_per_request` is v d, the value of a right answer times the difference in
-    accuracy. Held against `owning.usd_per_month`, which is what is put in.
+    V (1 - q) (p + v d): `usd_per_request` is v d, the value of a right answer times the difference in
+    accuracy; deferred requests have the other's answers. Held against `owning.usd_per_month`, what is put in.
     """
     saved = other.usd_per_month(requests) - other.usd_per_month(requests * owning.deferred_share)
-    return saved + requests * usd_per_request
+    return saved + requests * (1 - owning.deferred_share) * usd_per_request

@@ -33,15 +33,12 @@ Result = Literal["pays", "undecided", "does_not_pay", "never_pays"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Accuracy of what is owned minus that of the teacher, -1 to 1, with its two-sided interval."""
+    """Accuracy of the student minus that of the teacher, -1 to 1, with its two-sided interval."""
 
     value: float
     lower: float
     upper: float
     confidence: float
-
-    def scaled(self, share: float) -> Difference:
-        return replace(self, value=self.value * share, lower=self.lower * share, upper=self.upper * share)
 
     def draws(self, uniform: Floats) -> Floats:
         """The confidence distribution (Xie & Singh 2013, International Statistical Review 81, 3-39) at `uniform`.
@@ -81,6 +78,11 @@ class Noise:
 
         return np.asarray(np.exp(np.clip(self.error * stdtrit(self.freedom, uniform), -FURTHEST, FURTHEST)))
 
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """What a speed may be off by, as two factors."""
+        low, high = self.factors(np.array([(1 - confidence) / 2, (1 + confidence) / 2]))
+        return float(low), float(high)
+
 
 @dataclass(frozen=True, slots=True)
 class Returns:
@@ -108,7 +110,7 @@ class Returns:
             return "pays"
         if high > 0:
             return "undecided"
-        worth = self.case.usd_per_correct_answer * self.difference.upper
+        worth = self.case.usd_per_correct_answer * (1 - self.case.deferred_share) * self.difference.upper
         if worth > 0 and self.case.teacher_capacity is not None:
             return "does_not_pay"  # where both have a machine that is not full, a better one may pay
         gain = gain_per_request(self.case.owning(), self.case.teacher()) + worth
@@ -141,7 +143,7 @@ class Returns:
 def returns(case: Case, difference: Difference, noise: Noise | None = None) -> Returns:
     """Return of a case over its months; `difference` takes the place of the case's own.
 
-    With x = (V p (1 - q) + V v d) / (F + K/M + V c): V requests a month, p the teacher's price, q the share
+    x = V (1 - q) (p + v d) / (F + K/M + V c): V requests a month, p the teacher's price, q the share
     deferred, v the worth of a right answer, d the difference in accuracy, F fixed USD a month, K one-off
     USD over M months, c the student's price (machines rounded up where they are paid whole). x = 1
     at the break-even volume. Where speeds are taken as exact, x rises with d alone and its interval is
@@ -161,7 +163,7 @@ def returns(case: Case, difference: Difference, noise: Noise | None = None) -> R
         backs, puts = _sides(case, owning, teacher, ends)
     else:
         backs, puts = _sides(case, *_drawn(case, owning, teacher, difference, noise))
-    worth = case.requests_per_month * case.usd_per_correct_answer
+    worth = case.requests_per_month * (1 - case.deferred_share) * case.usd_per_correct_answer
     saving = float(back - put) + owning.one_off_usd / case.months
     return Returns(
         case,
@@ -241,7 +243,8 @@ def _why(found: Returns) -> str:
     measured = f"{points(seen.value, signed=True)} are seen ({seen.confidence * 100:g} %: {_range(seen)})"
     if found.result == "undecided" and seen.lower < found.flips_at < seen.upper:
         return f"{turn}, and {measured}: the interval holds both answers."
-    gain = gain_per_request(case.owning(), case.teacher()) + case.usd_per_correct_answer * seen.value
+    gain = gain_per_request(case.owning(), case.teacher())
+    gain += case.usd_per_correct_answer * (1 - case.deferred_share) * seen.value
     if found.result == "does_not_pay" and gain > 0 and not case.dedicated:
         volume = float(f"{case.owning().standing_usd_per_month / gain:.3g}")
         return f"{turn}, and {measured}; as it is, from about {volume:,.0f} requests a month."
