@@ -25,7 +25,8 @@ def case(recipe: Recipe, facts: Plain, certified: tuple[float, Difference] | Non
     teacher, student, verdict = facts["teacher"], facts["student"], facts["verdict"]
     paid = facts["ledger"]["usd_spent"] + facts["ledger"]["usd_reused"]
     seconds = facts["seconds"]
-    share, difference = certified or (0.0, Difference(verdict["difference"], *verdict["ci"], verdict["confidence"]))
+    low, high = verdict["ci"]
+    share, difference = certified or (0.0, Difference(verdict["difference"], low, high, verdict["confidence"]))
     return Case(
         requests_per_month=declared.requests_per_month or 0,
         usd_per_machine_hour=declared.usd_per_machine_hour,
@@ -51,8 +52,7 @@ def human_answers(facts: Plain) -> int:
 
 
 def weighed(recipe: Recipe, facts: Plain, found: Case, difference: Difference) -> Plain:
-    """{"return", "tornado", "tornado_of", "hangs_on"}: the return where a right answer's worth is declared, the rest
-    where a volume is."""
+    """{"return", "tornado", "tornado_of", "hangs_on"}: a return wants a right answer's worth, the rest a volume."""
     declared = recipe.economics
     if declared.requests_per_month is None:
         return {"return": None, "tornado": [], "tornado_of": None, "hangs_on": ""}
