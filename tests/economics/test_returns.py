@@ -37,7 +37,7 @@ def test_returns_by_hand() -> None:
     said = found.as_dict()["sentence"]
     assert said == (
         "Every dollar put in gives back $2.92 (95 %: $2.78 to $3.05) in 12 months, at 10,000,000 requests a month and "
-        "$1.0e-05 a right answer: $25.00 a month (95 %: $23.20 to $26.60) net."
+        "$0.01 for a thousand right answers: $25.00 a month (95 %: $23.20 to $26.60) net."
     )
 
 
@@ -119,7 +119,7 @@ def undecided() -> Case:
     [
         (
             undecided(), SEEN, "undecided",
-            "It pays from a difference in accuracy of −1.8 points on, and −2.0 points are seen (95 %: −3.8 to −0.4): "
+            "It pays from a difference in accuracy of −1.8 points on, and what is seen is −2.0 points (95 %: −3.8 to −0.4): "
             "the interval holds both answers.",
         ),
         (
@@ -129,16 +129,16 @@ def undecided() -> Case:
         (
             case(requests_per_month=1e5), SEEN, "does_not_pay",
             "Owning does not pay: every dollar put in gives back $0.13 (95 %: $0.13 to $0.13) in 12 months, at 100,000 "
-            "requests a month and $0 a right answer. No difference in accuracy would change that.",
+            "requests a month and $0 for a thousand right answers. No difference in accuracy would change that.",
         ),
         (
             case(requests_per_month=1e5, usd_per_correct_answer=5e-5), SEEN, "does_not_pay",
-            "It pays from a difference in accuracy of +54.0 points on, and −2.0 points are seen (95 %: −3.8 to −0.4); "
+            "It pays from a difference in accuracy of +54.0 points on, and what is seen is −2.0 points (95 %: −3.8 to −0.4); "
             "as it is, from about 1,500,000 requests a month.",
         ),
         (
             case(usd_per_machine_hour=0.0, labels_usd=0.0, fixed_usd_per_month=0.0), SEEN, "pays",
-            "Nothing has to be put in; at 1,000,000 requests a month and $0 a right answer owning gains $4.00 a month",
+            "Nothing has to be put in; at 1,000,000 requests a month and $0 for a thousand right answers owning gains $4.00 a month",
         ),
     ],
 )  # fmt: skip

@@ -36,7 +36,7 @@ def test_each_bar_by_hand() -> None:
         "labelling cost": (25 + 22.2 / 24, 25 - 22.2 / 12),
         "months of use": (25 - 2, 25 + 1),
         "difference in accuracy": (25 - 1.8, 25 + 1.6),
-        "worth of a right answer": (25 + 1, 25 - 2),
+        "worth of right answers": (25 + 1, 25 - 2),
     }
     found = bars()
     assert set(found) == set(by_hand)
@@ -72,7 +72,7 @@ def test_a_loss_is_called_one() -> None:
 
 def test_without_a_worth_accuracy_does_not_count() -> None:
     found = bars(case=replace(CASE, usd_per_correct_answer=0.0))
-    assert not {"difference in accuracy", "worth of a right answer"} & set(found)
+    assert not {"difference in accuracy", "worth of right answers"} & set(found)
 
 
 def test_declared_ranges_are_taken() -> None:
@@ -93,7 +93,7 @@ def test_declared_ranges_are_taken() -> None:
     )
     assert found["volume"]["low_value"] == "10,000,000"
     assert found["labelling cost"]["low"] == pytest.approx(25 + 22.2 / 12)
-    assert found["share deferred"]["high_value"] == "30 %"
+    assert found["share deferred"]["high_value"] == "30\N{NO-BREAK SPACE}%"
 
 
 def test_the_price_of_a_teacher_on_a_machine_is_its_speed() -> None:
@@ -112,5 +112,5 @@ def test_a_repeated_speed_moves_as_far_as_it_was_measured() -> None:
 
 
 def test_shares_stay_below_one() -> None:
-    assert bars(case=replace(CASE, deferred_share=0.9))["share deferred"]["high_value"] == "95 %"
-    assert bars(case=replace(CASE, utilisation=0.8))["utilisation"]["high_value"] == "100 %"
+    assert bars(case=replace(CASE, deferred_share=0.9))["share deferred"]["high_value"] == "95\N{NO-BREAK SPACE}%"
+    assert bars(case=replace(CASE, utilisation=0.8))["utilisation"]["high_value"] == "100\N{NO-BREAK SPACE}%"

@@ -221,7 +221,8 @@ def returns_sentence(found: Returns) -> str:
     """The return in words, and where it flips."""
     case, span = found.case, f"{found.difference.confidence * 100:g} %"
     months = "1 month" if case.months == 1 else f"{case.months:g} months"
-    at = f"at {case.requests_per_month:,.0f} requests a month and {usd(case.usd_per_correct_answer)} a right answer"
+    worth = f"{usd(1000 * case.usd_per_correct_answer)} for a thousand right answers"
+    at = f"at {case.requests_per_month:,.0f} requests a month and {worth}"
     net = f"{_usd(found.net)} a month ({span}: {_usd(found.net_interval[0])} to {_usd(found.net_interval[1])})"
     if found.gives_back is None or found.interval is None:
         text = f"Nothing has to be put in; {at} owning gains {net}"
@@ -240,7 +241,7 @@ def _why(found: Returns) -> str:
     if found.flips_at is None or abs(found.flips_at) > 1:
         return "Speeds decide it." if found.result == "undecided" else "No difference in accuracy would change that."
     turn = f"It pays from a difference in accuracy of {points(found.flips_at, signed=True)} on"
-    measured = f"{points(seen.value, signed=True)} are seen ({seen.confidence * 100:g} %: {_range(seen)})"
+    measured = f"what is seen is {points(seen.value, signed=True)} ({seen.confidence * 100:g} %: {_range(seen)})"
     if found.result == "undecided" and seen.lower < found.flips_at < seen.upper:
         return f"{turn}, and {measured}: the interval holds both answers."
     gain = gain_per_request(case.owning(), case.teacher())

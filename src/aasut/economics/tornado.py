@@ -114,7 +114,8 @@ def _bars(case: Case, difference: Difference, ranges: Ranges, noise: Noise | Non
     yield _bar("difference in accuracy", _at(case, "difference", low, high), worse, better, MEASURED)
     low, high = (case.usd_per_correct_answer * factor for factor in FACTORS)
     cases = _at(case, "usd_per_correct_answer", low, high)
-    yield _bar("worth of a right answer", cases, usd(low), usd(high), ASSUMED)
+    worth = f"{usd(1000 * high)} a thousand"
+    yield _bar("worth of right answers", cases, usd(1000 * low), worth, ASSUMED)
 
 
 def _bar(what: str, cases: tuple[Case, Case], low_value: str, high_value: str, basis: str) -> Bar:
@@ -164,4 +165,4 @@ def _deferred(case: Case, ranges: Ranges) -> tuple[float, float, str]:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.3g} %"
+    return f"{share * 100:.3g}\N{NO-BREAK SPACE}%"

@@ -15,7 +15,7 @@ TEXT = 6.5
 
 
 def tornado(facts: Facts) -> Markup:
-    """Net gain at each input's low (pale) and high value, around the gain as declared; left of 0 owning loses."""
+    """Net gain at each input's low (pale) and high value, around the gain as declared; below 0 owning loses."""
     economics = facts["economics"]
     bars = economics.get("tornado")
     if not bars:
@@ -27,8 +27,9 @@ def tornado(facts: Facts) -> Markup:
         for row, bar in enumerate(reversed(bars)):
             _draw(axes, row, bar, base)
         left, right = min(ends) - room, max(ends) + room
+        if left < 0:
+            axes.axvspan(left, min(right, 0), color=COLOURS["bad"], alpha=0.1, linewidth=0)
         if left < 0 < right:
-            axes.axvspan(left, 0, color=COLOURS["bad"], alpha=0.1, linewidth=0)
             axes.axvline(0, color=COLOURS["bad"], linewidth=1)
         axes.axvline(base, color=COLOURS["ink"], linewidth=0.8)
         axes.set_xlim(left, right)
