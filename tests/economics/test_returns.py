@@ -119,8 +119,8 @@ def undecided() -> Case:
     [
         (
             undecided(), SEEN, "undecided",
-            "It pays from a difference in accuracy of −1.8 points on, and what is seen is −2.0 points (95 %: −3.8 to −0.4): "
-            "the interval holds both answers.",
+            "It pays from a difference in accuracy of −1.8 points on, and what is seen is −2.0 points (95 %: −3.8 to "
+            "−0.4): the interval holds both answers.",
         ),
         (
             replace(undecided(), usd_per_correct_answer=1e-3), SEEN, "never_pays",
@@ -133,12 +133,13 @@ def undecided() -> Case:
         ),
         (
             case(requests_per_month=1e5, usd_per_correct_answer=5e-5), SEEN, "does_not_pay",
-            "It pays from a difference in accuracy of +54.0 points on, and what is seen is −2.0 points (95 %: −3.8 to −0.4); "
-            "as it is, from about 1,500,000 requests a month.",
+            "It pays from a difference in accuracy of +54.0 points on, and what is seen is −2.0 points (95 %: −3.8 to "
+            "−0.4); as it is, from about 1,500,000 requests a month.",
         ),
         (
             case(usd_per_machine_hour=0.0, labels_usd=0.0, fixed_usd_per_month=0.0), SEEN, "pays",
-            "Nothing has to be put in; at 1,000,000 requests a month and $0 for a thousand right answers owning gains $4.00 a month",
+            "Nothing has to be put in; at 1,000,000 requests a month and $0 for a thousand right answers owning gains "
+            "$4.00 a month",
         ),
     ],
 )  # fmt: skip
