@@ -9,6 +9,7 @@ from scipy.stats import beta, binom
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 OPTIONAL = ("certificate", "judged", "learning_curve", "margin_recorded", "metrics", "risk_coverage")
+RETURN = ("return", "tornado", "tornado_of", "hangs_on")
 RISK, CONFIDENCE, ACCEPTED, CALIBRATE = 0.05, 0.95, 74, 112
 
 
@@ -108,15 +109,7 @@ def judged() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def returned() -> dict[str, Any]:
-    return {
-        "usd_per_correct_answer": 0.0004, "requests_per_month": 3_000_000, "roi": 4.1, "ci": [2.6, 5.3],
-        "sentence": "At 3,000,000 requests a month and $0.0004 a correct answer, each dollar spent on the student "
-        "brings back $4.10 (95 % interval $2.60 to $5.30).",
-    }  # fmt: skip
-
-
 def without(found: dict[str, Any]) -> dict[str, Any]:
     """The same facts before certify, plan and judge: none of the optional keys."""
     left = {key: value for key, value in found.items() if key not in OPTIONAL}
-    return left | {"economics": {k: v for k, v in found["economics"].items() if k != "return"}}
+    return left | {"economics": {k: v for k, v in found["economics"].items() if k not in RETURN}}

@@ -32,9 +32,9 @@ def test_the_certificate_is_named_for_what_it_is() -> None:
 def test_the_return_comes_before_the_break_even_and_that_before_the_cost() -> None:
     found = facts()
     assert headline.saving(found).said == found["economics"]["return"]["sentence"]
-    assert headline.saving(found).tone == "good"
-    found["economics"]["return"]["ci"] = [-0.2, 3.0]
-    assert headline.saving(found).tone == "unsure"
+    for result, tone in (("pays", "good"), ("undecided", "unsure"), ("does_not_pay", "bad"), ("never_pays", "bad")):
+        found["economics"]["return"]["result"] = result
+        assert headline.saving(found).tone == tone
     found["economics"]["return"] = None
     assert headline.saving(found).said == found["economics"]["break_even"][0]["sentence"]
     assert headline.saving(found).how == headline.RETURN
@@ -44,6 +44,11 @@ def test_the_return_comes_before_the_break_even_and_that_before_the_cost() -> No
 
 def test_to_keep_the_teacher_is_no_good_news() -> None:
     found = facts()
+    found["economics"]["return"]["result"] = "pays"
     assert headline.decision(found).tone == "good"
+    assert headline.decision(found).said == found["recommendation"]["sentence"]
+    found["economics"]["return"]["result"] = "does_not_pay"
+    assert headline.decision(found).tone == "unsure"
+    assert headline.decision(found).said.endswith("But owning it does not pay at the declared volume.")
     found["recommendation"] = {"use": "teacher", "sentence": "Keep the teacher."}
     assert headline.decision(found).tone == "unsure"

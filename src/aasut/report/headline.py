@@ -12,6 +12,13 @@ from typing import Any, Literal
 RETURN = "For the return on investment, declare economics.usd_per_correct_answer and economics.requests_per_month."
 
 Tone = Literal["good", "unsure", "bad", "missing", ""]
+BUT = {
+    "pays": "",
+    "undecided": " Whether owning it pays at the declared volume is not decided.",
+    "does_not_pay": " But owning it does not pay at the declared volume.",
+    "never_pays": " But owning it never pays.",
+}
+RETURNS: dict[str, Tone] = {"pays": "good", "undecided": "unsure", "does_not_pay": "bad", "never_pays": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,12 @@ def lines(facts: Mapping[str, Any]) -> list[Line]:
 
 
 def decision(facts: Mapping[str, Any]) -> Line:
-    use = facts["recommendation"]["use"]
-    return Line("Decision", str(facts["recommendation"]["sentence"]), "good" if use == "student" else "unsure")
+    """Which model to use by its answers; a student that does not pay is no plain good news."""
+    chosen, back = facts["recommendation"], facts["economics"].get("return")
+    if chosen["use"] != "student":
+        return Line("Decision", str(chosen["sentence"]), "unsure")
+    but = BUT[back["result"]] if back else ""
+    return Line("Decision", f"{chosen['sentence']}{but}", "unsure" if but else "good")
 
 
 def certificate(facts: Mapping[str, Any]) -> Line:
@@ -51,7 +62,7 @@ def saving(facts: Mapping[str, Any]) -> Line:
     economics = facts["economics"]
     heading = "What it saves" if facts["recommendation"]["use"] == "student" else "What the student would save"
     if back := economics.get("return"):
-        return Line(heading, str(back["sentence"]), "good" if back["ci"][0] > 0 else "unsure")
+        return Line(heading, str(back["sentence"]), RETURNS[back["result"]])
     said = economics["break_even"][0]["sentence"] if economics["break_even"] else economics["sentence"]
     return Line(heading, str(said), "", RETURN)
 

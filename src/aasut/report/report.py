@@ -17,7 +17,7 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import certificate_charts, charts, curves, headline, judged_charts, loss_curves, table, words
+from aasut.report import certificate_charts, charts, curves, headline, judged_charts, loss_curves, table, tornado, words
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -37,6 +37,7 @@ CHARTS = {
     "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
 CONFUSIONS_LISTED = 10
 
@@ -77,6 +78,7 @@ def html(facts: Facts) -> str:
         "number": table.number,
         "money": table.money,
         "usd": usd,
+        "signed_usd": tornado.signed,
         "points": lambda value: points(value, signed=True),
         "points_plain": points,
         "signed": words.signed,
