@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ from aasut.progress import Progress
 from aasut.publish import publish
 from aasut.recipe import Recipe, text_at
 from aasut.recipe.scale import scaled
-from aasut.store import Artefact, Store
+from aasut.store import Artefact, Store, digest
 from aasut.workshop import Workshop
+
+STORE = ".store"  # folder of the run store, below the folder of runs
+LATER = ("certificate.json",)  # what stages after the run leave; gone with the student that they were about
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,23 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
     """
     recipe = scaled(recipe, scale)
     check(recipe)
-    with Store(root / ".store") as store:
+    with Store(root / STORE) as store:
         stages = Stages(recipe, base, store, progress)
         try:
-            done = stages.all(scale)
-            store.finished(recipe.name, done["report"])
-            publish([done["export"], done["report"]], root / recipe.name, text_at(recipe, base, root / recipe.name))
-            facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
-            return Run(root / recipe.name, facts, stages.calls_made)
+            return finish(stages, stages.all(), scale, root / recipe.name)
         finally:
             stages.close()
+
+
+def finish(stages: Stages, done: dict[str, Artefact], scale: str, folder: Path) -> Run:
+    """Gather the report from all that was made, and publish it with the student in `folder`."""
+    done = done | stages.made_since(done)
+    report = stages.report(done, scale)
+    stages.store.finished(stages.recipe.name, report)
+    shown = [done[name] for name in ("export", "certify") if name in done]
+    publish([*shown, report], folder, text_at(stages.recipe, stages.base, folder), stale=LATER)
+    facts = json.loads((report.path / "report.json").read_text(encoding="utf-8"))
+    return Run(folder, facts, stages.calls_made)
 
 
 def check(recipe: Recipe) -> None:
@@ -54,8 +64,8 @@ def check(recipe: Recipe) -> None:
 class Stages(Workshop):
     """The stages of one run."""
 
-    def all(self, scale: str) -> dict[str, Artefact]:
-        """Every stage, by name, parents before children."""
+    def all(self) -> dict[str, Artefact]:
+        """Every stage but the report, by name, parents before children."""
         recipe, linear = self.recipe, self.recipe.student.initialise == "linear"
         done: dict[str, Artefact] = {}
         data = done["data"] = self.data()
@@ -72,9 +82,13 @@ class Stages(Workshop):
                 done |= {"method": method} | self.logits(data, label, method)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
-        evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
-        done["report"] = self.report(done, evaluate, scale, recipe)
+        done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
         return done
+
+    def made_since(self, done: dict[str, Artefact]) -> dict[str, Artefact]:
+        """The newest of what was made by commands of their own from what is `done`."""
+        found = {"certify": self.store.newest("certify", self._certified_parents(done))}
+        return {name: artefact for name, artefact in found.items() if artefact is not None}
 
     def data(self) -> Artefact:
         from aasut.data import split
@@ -231,9 +245,43 @@ class Stages(Workshop):
         parents = [data, label, export, *(one for one in (linear, start) if one is not None)]
         return self._stage("evaluate", evaluate.VERSION, settings, parents, self._counted(build))
 
-    def report(self, done: dict[str, Artefact], evaluated: Artefact, scale: str, recipe: Recipe) -> Artefact:
+    def certify(self, done: dict[str, Artefact], wish: Any) -> Artefact:
+        """The certificate that `wish` (evaluate.certificate.Wish) asks for."""
+        from aasut.data import split
+        from aasut.data.panel import Panel
+        from aasut.evaluate import candidates, certificate
+
+        data, export, splits = done["data"], done["export"], done["data"].facts["split_hash"]
+
+        def open_calibrate() -> tuple[list[Any], int]:
+            self.store.open_split(splits[split.CALIBRATE], "certify")
+            return split.load(data.path, split.CALIBRATE), self.store.openings(splits[split.CALIBRATE])
+
+        def build(folder: Path) -> dict[str, Any]:
+            panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
+            served = export.facts["served"]
+            template = digest([self.recipe.task.build().prompt.plain(), self.recipe.student_template().plain()])
+            hashes = {**splits, "file": served, "file_sha256": export.facts["files"][served], "template": template}
+            student = candidates.student_candidate(self.recipe, export.path / served)
+            predicted = json.loads((done["evaluate"].path / "predictions.json").read_text(encoding="utf-8"))
+            tune, test = (split.load(data.path, name) for name in (split.TUNE, split.TEST))
+            subject = certificate.Subject(student, tune, test, predicted, hashes, open_calibrate)
+            try:
+                return certificate.build(self.recipe, wish, subject, panel, lambda: self.ledger, folder, self.progress)
+            finally:
+                student.engine.close()
+
+        counted = self._counted(build) if wish.asks_teacher else build
+        return self._stage("certify", certificate.VERSION, asdict(wish), self._certified_parents(done), counted)
+
+    def _certified_parents(self, done: dict[str, Artefact]) -> list[Artefact]:
+        return [done[name] for name in ("data", "label", "export", "evaluate")]
+
+    def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
         from aasut.data import split
         from aasut.report import facts, report
+
+        evaluated, recipe = done["evaluate"], self.recipe
 
         def build(folder: Path) -> dict[str, Any]:
             more = {

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aasut.errors import RecipeError
+from aasut.errors import RecipeError, StoreError
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Recipe
 from aasut.store import Artefact, Store
 
 
 class Workshop:
-    """Models and the teacher are fetched and loaded when a stage first needs them."""
+    """Models and the teacher are fetched and loaded when a stage first needs them.
 
-    def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress) -> None:
-        self.recipe, self.base, self.store, self.progress = recipe, base, store, progress
+    `makes` names the stages that may be made where the store lacks them; None for all of them.
+    """
+
+    def __init__(
+        self, recipe: Recipe, base: Path, store: Store, progress: Progress, makes: Collection[str] | None = None
+    ) -> None:
+        self.recipe, self.base, self.store, self.progress, self.makes = recipe, base, store, progress, makes
         self.calls_made = 0
 
     def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
@@ -69,6 +74,11 @@ class Workshop:
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
     ) -> Artefact:
+        if self.makes is not None and name not in self.makes and not self.store.made(name, version, settings, parents):
+            raise StoreError(
+                f"The run {self.recipe.name} is not as it was made: its stage {name} would have to be made again.",
+                "Run its recipe again: what did not change is reused.",
+            )
         artefact = self.store.stage(name, version, settings, parents, build)
         how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
         self.progress.say(f"{name:<11}{how}{_rows(artefact)}")

@@ -42,7 +42,8 @@ class Rehearsal(Stages):
 
     def rehearse(self, scale: str) -> dict[str, Artefact]:
         """Every stage by name: as it lies in the store, or with the fingerprint that it will have."""
-        done = self.all(scale)
+        done = self.all()
+        done["report"] = self.report(done | self.made_since(done), scale)
         if not done["evaluate"].reused:
             task, template = self.recipe.task.build(), self.recipe.teacher_template()
             panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))

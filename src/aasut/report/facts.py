@@ -8,7 +8,7 @@ from typing import Any
 
 from aasut.economics.breakeven import Owning, break_even
 from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, monthly_capacity, usd_per_million_requests
-from aasut.evaluate import verdict
+from aasut.evaluate import certificate, verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Artefact
@@ -25,9 +25,8 @@ def gather(
     """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, licences."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
-    answers = verdict.Answers.of(
-        task, test, json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
-    )
+    predicted = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
+    answers = verdict.Answers.of(task, test, predicted)
     confidence = recipe.evaluate.confidence
     speeds = json.loads((evaluated.path / TIMINGS).read_text(encoding="utf-8"))
     names = _names(recipe)
@@ -73,7 +72,7 @@ def gather(
         "disagreements": verdict.disagreements(answers),
         "round_trip": exported.get("round_trip"),
         "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
-    }
+    } | certificate.shown(answers, predicted, artefacts.get("certify"))
     facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
     return facts
 
