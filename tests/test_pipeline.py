@@ -130,7 +130,7 @@ def test_a_change_redoes_what_depends_on_it_alone(tmp_path: Path) -> None:
 
 
 def test_the_margin_stands_fast_once_test_was_opened(tmp_path: Path) -> None:
-    path = small_run.write_recipe(tmp_path, rows=80)
+    path = small_run.write_recipe(tmp_path, rows=160)
     before = time.time()
     first = run(path, tmp_path / "runs")
     recorded = first.facts["margin_recorded"]
@@ -149,9 +149,9 @@ def test_the_margin_stands_fast_once_test_was_opened(tmp_path: Path) -> None:
         assert "was recorded for this `test` split on 20" in caught.value.message
         assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in first.folder.rglob("*") if p.is_file()} == kept
-    small = run(path, tmp_path / "runs", "evaluate.margin=0.2", scale="ci")  # another test split
+    small = run(path, tmp_path / "runs", "evaluate.margin=0.2", scale="ci")  # at most 48 rows of it: another split
     assert (small.facts["margin_recorded"]["margin"], small.facts["verdict"]["margin"]) == (0.2, 0.2)
-    small_run.write_table(tmp_path / "table.csv", small_run.sentences(100))  # so do new human answers give
+    small_run.write_table(tmp_path / "table.csv", small_run.sentences(180))  # so do new human answers give
     assert run(path, tmp_path / "runs", "evaluate.margin=0.2").facts["margin_recorded"]["margin"] == 0.2
 
 
