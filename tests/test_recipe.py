@@ -58,6 +58,19 @@ def test_an_unknown_field_is_named(place: str) -> None:
     assert f"{place}: there is no such field (given: 'red')" in message(changed(place, "red"))
 
 
+def test_the_verdicts_own_score_is_always_among_the_metrics() -> None:
+    def named(task: dict[str, Any], **evaluate: Any) -> tuple[str, ...]:
+        student = {} if task["kind"] == "classify" else {"student": PRETRAINED}
+        return parse(small() | {"task": task, "evaluate": evaluate} | student, "recipe").metrics()
+
+    classify = {"kind": "classify", **small()["task"]}
+    assert named(classify) == ("accuracy", "macro_f1")
+    assert named(classify, metrics=[]) == ("accuracy",)
+    assert named(GENERATE) == ("exact", "token_f1")
+    assert named(GENERATE, metrics=["tool_names", "tool_calls"]) == ("exact", "tool_calls", "tool_names")
+    assert named(EXTRACT) == named(EXTRACT, metrics=["fields", "exact"]) == ("exact", "fields")
+
+
 @pytest.mark.parametrize(
     "place", ["task", "data", "teacher", "student", "name", "task.labels", "task.prompt", "data.tables"]
 )
@@ -161,6 +174,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("export", {"engine": "openvino", "serve": "safetensors"}, "engine: openvino reads GGUF: set serve: gguf"),
     ("evaluate.margin", 0, "evaluate.margin: "),
     ("evaluate.confidence", 0.5, "evaluate.confidence: "),
+    ("evaluate.metrics", ["bleu"], "evaluate.metrics.0: "),
+    (
+        "evaluate.metrics",
+        ["macro_f1", "fields"],
+        "fields is not for a task of kind classify: choose from accuracy, macro",
+    ),
     ("economics.utilisation", 0, "economics.utilisation: "),
     ("economics.api", {"name": "api"}, "economics.api.usd_per_million_input_tokens: is required"),
     ("teacher.samples", 2, "teacher.samples is for free text: a classify task has a list of labels"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from aasut.errors import RecipeError
 from aasut.progress import Progress
 from aasut.publish import publish
 from aasut.recipe import Recipe, text_at
@@ -69,6 +71,7 @@ class Stages(Workshop):
         recipe, linear = self.recipe, self.recipe.student.initialise == "linear"
         done: dict[str, Artefact] = {}
         data = done["data"] = self.data()
+        self.declare(data)
         method = self.method() if recipe.task.kind != "classify" else None
         choose = done["choose"] = self.choose(data)
         label = done["label"] = self.label(data, choose)
@@ -97,6 +100,31 @@ class Stages(Workshop):
             return split.build(self.recipe, self.base, folder, self.progress)
 
         return self._stage("data", split.VERSION, split.settings(self.recipe, self.base), [], build)
+
+    def declare(self, data: Artefact) -> None:
+        """Record what the verdict will be judged by, before `test` is opened and anything is paid for.
+
+        Raises RecipeError where `test` was opened already for another margin, confidence or choice of metrics,
+        DataError where its human answers cannot be scored by these.
+        """
+        from aasut.data import split
+        from aasut.evaluate import scores
+
+        wanted, metrics = self.recipe.evaluate, self.recipe.metrics()
+        scores.check(metrics, [str(example.answer) for example in split.load(data.path, "test")])
+        found = self.store.declare(data.facts["split_hash"]["test"], wanted.margin, wanted.confidence, metrics)
+        for name, now, then in (
+            ("margin", wanted.margin, found.margin),
+            ("confidence", wanted.confidence, found.confidence),
+            ("metrics", f"[{', '.join(metrics)}]", f"[{', '.join(found.metrics)}]"),
+        ):
+            if now != then:
+                at = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.at))
+                raise RecipeError(
+                    f"evaluate.{name} is {now}, but {then} was recorded for this `test` split on {at}, and the split "
+                    "has been opened since.",
+                    f"Set evaluate.{name} to {then}, or collect new human answers, so that `test` is another one.",
+                )
 
     def method(self) -> Artefact:
         """How text will be learned; before the teacher is asked, so that a vain wish costs nothing."""
@@ -282,11 +310,13 @@ class Stages(Workshop):
         from aasut.report import facts, report
 
         evaluated, recipe = done["evaluate"], self.recipe
+        test_split = done["data"].facts["split_hash"]["test"]
 
         def build(folder: Path) -> dict[str, Any]:
             more = {
                 "lineage": self.store.lineage(evaluated),
-                "test_opened": self.store.openings(done["data"].facts["split_hash"]["test"]),
+                "test_opened": self.store.openings(test_split),
+                "margin_recorded": self.store.declared(test_split),
                 "licences": self._licences(),
             }
             gathered = facts.gather(recipe, scale, done, split.load(done["data"].path, "test"), more)

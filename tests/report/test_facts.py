@@ -19,7 +19,8 @@ Facts = dict[str, Any]
 
 TOP = {
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
-    "training", "panel", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements",
+    "training", "panel", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "metrics",
+    "margin_recorded",
     "round_trip", "seconds", "economics",
 }  # fmt: skip
 MODEL = {

@@ -12,6 +12,13 @@ from aasut.recipe.models import Student, Teacher
 from aasut.recipe.section import NonNegative, Positive, Section
 from aasut.recipe.task import AnyTask
 
+Metric = Literal["accuracy", "exact", "macro_f1", "token_f1", "fields", "tool_calls", "tool_names"]
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classify": ("accuracy", "macro_f1"),
+    "generate": ("exact", "token_f1", "tool_calls", "tool_names"),
+    "extract": ("exact", "fields", "tool_calls", "tool_names"),
+}  # by kind of task: first the one that the verdict is about; the first two where a recipe names none
+
 
 class Export(Section):
     """What is written out."""
@@ -45,6 +52,12 @@ class Evaluate(Section):
     """How much less accurate than the teacher the student may be."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the one-sided bound; two-sided intervals are at the same confidence."""
+    metrics: list[Metric] | None = None
+    """Scores on which student and teacher are compared at the same margin beside the verdict's own, adjusted together
+    by Holm's procedure. classify: `macro_f1`, where not given; generate: `token_f1`, where not given, `tool_calls`,
+    `tool_names`; extract: `fields`, where not given, `tool_calls`, `tool_names`. The verdict's own, `accuracy` of
+    labels and `exact` match of text, is always among them. Margin, confidence and metrics stand fast once `test` was
+    opened."""
     timing_requests: Positive = 128
     """Test inputs used for measuring speed; fewer are used without the prefix cache."""
 
@@ -131,6 +144,10 @@ class Recipe(Section):
     def _fits_the_kind(self) -> Recipe:
         """Refuse what the kind of task has no use for."""
         kind, teacher = self.task.kind, self.teacher
+        strange = [name for name in self.evaluate.metrics or () if name not in METRICS[kind]]
+        if strange:
+            valid = ", ".join(METRICS[kind])
+            raise ValueError(f"evaluate.metrics: {strange[0]} is not for a task of kind {kind}: choose from {valid}")
         if kind == "classify":
             drawn = [name for name in ("samples", "temperature") if name in teacher.model_fields_set]
             if drawn:
@@ -147,6 +164,12 @@ class Recipe(Section):
         if teacher.samples > 1 and not teacher.temperature:
             raise ValueError("teacher.samples draws the same answer each time at teacher.temperature 0: raise it")
         return self
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """The scores that student and teacher are compared on, the verdict's own first."""
+        own, *others = METRICS[self.task.kind]
+        wanted = others[:1] if self.evaluate.metrics is None else self.evaluate.metrics
+        return (own, *(name for name in others if name in wanted))
 
     def student_template(self) -> PromptTemplate:
         """The student's own prompt; a linear student sees the slots alone."""

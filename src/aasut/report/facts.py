@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aasut.economics.breakeven import Owning, break_even
 from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, monthly_capacity, usd_per_million_requests
-from aasut.evaluate import certificate, verdict
+from aasut.evaluate import certificate, comparisons, verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Artefact
@@ -22,7 +23,7 @@ SECONDS_PER_HOUR = 3600.0
 def gather(
     recipe: Recipe, scale: str, artefacts: Mapping[str, Artefact], test: list[Example], more: Mapping[str, Any]
 ) -> Plain:
-    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, licences."""
+    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, margin_recorded, licences."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
     predicted = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
@@ -56,6 +57,7 @@ def gather(
         "student": results.pop("student"),
         "baselines": results,
         "verdict": found_verdict.as_dict(),
+        "metrics": comparisons.table(answers, recipe.metrics(), recipe.evaluate.margin, confidence, recipe.seed),
         "against_linear": None if against_linear is None else against_linear.as_dict() | _interval(against_linear),
         "recommendation": recommend(found_verdict, against_linear).as_dict(),
         "training": _training(artefacts),
@@ -67,6 +69,7 @@ def gather(
         },
         "ledger": _ledger(artefacts),
         "test_opened": more["test_opened"],
+        "margin_recorded": more["margin_recorded"] and asdict(more["margin_recorded"]),
         "licences": licences,
         "lineage": more["lineage"],
         "disagreements": verdict.disagreements(answers),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from aasut.report import charts, loss_curves, table
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
-VERSION = 1
+VERSION = 2
 KEYS = (
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
     "economics", "training", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "seconds",
@@ -33,9 +34,6 @@ CHARTS = {
     "break_even": charts.break_even,
 }
 CONFUSIONS_LISTED = 10
-
-
-VERSION = 1
 
 
 def write(facts: Facts, folder: Path) -> None:
@@ -76,6 +74,7 @@ def html(facts: Facts) -> str:
         "usd": usd,
         "points": lambda value: points(value, signed=True),
         "duration": duration,
+        "day": lambda at: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)),
         "reasons": reasons,
         "initial": lambda text: text[:1].upper() + text[1:],
         "words": lambda name: str(name).replace("_", " "),
