@@ -10,11 +10,11 @@ is; a good judge only makes it narrower. Four things here differ from the plain 
 - lambda = Cov(Y, f) / ((1 + n/N) Var(f)), clipped to [0, 1], is cross-fitted: an item's lambda comes
   from the labelled items of the other folds alone, so that choosing it biases nothing.
 - The quantile is Student's t at Satterthwaite's degrees of freedom.
-- Where outcomes are 0 or 1, four imaginary items, one of each pair of outcome and judgement, go into
-  the interval (not into the estimate). With lambda = 0 that is Agresti & Coull's (1998, American
-  Statistician 52, 119-126) two right and two wrong, with it Agresti & Min's (2005, Biometrics 61,
-  515-523) one for each cell of a pair. So "all 100 right" and "the judge never erred on 100" keep an
-  error bar. Other outcomes that do not vary are refused.
+- Where outcomes are 0 or 1, half an imaginary item of each of the four pairs of outcome and
+  judgement goes into the interval (not into the estimate), as Agresti & Min (2005, Biometrics 61,
+  515-523) have it for paired proportions: "the judge never erred on 100" keeps an error bar. Where all
+  are right, or all wrong, Wilson's interval stands (see metrics.py). Other outcomes that do not vary
+  are refused.
 - Strata: Fisch et al. (2024), "Stratified prediction-powered inference", arXiv 2406.04291, each
   stratum with its own lambda, its weight the share of the unlabelled items, whose own error counts.
 """
@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 
 from aasut.errors import DataError
-from aasut.evaluate.metrics import Counts, Floats, design_effect, group_index
+from aasut.evaluate.metrics import Counts, Floats, accuracy, design_effect, group_index
 
 LEAST = 100  # human labels; under this the intervals cover too little
 LEAST_OF_STRATUM = 20
 FOLDS = 5
-IMAGINARY = 1.0  # items of each pair of outcome and judgement
+IMAGINARY = 0.5  # items of each pair of outcome and judgement
 
 Pair = tuple[Sequence[Hashable], Sequence[Hashable]]  # of the labelled items, of the unlabelled ones
 
@@ -92,9 +92,12 @@ def estimate(
         what = "human outcomes" if np.ptp(y) == 0 else "differences of human outcome and judgement"
         raise DataError(f"All {len(y)} {what} are equal: no error bar can be had.", "Label more varied examples.")
     weights = cross_fitted(y, f, len(rest), stratum, cluster)
-    powered = _interval(y, f, rest, weights, (stratum, stratum_rest), (cluster, cluster_rest), binary, confidence)
+    powered = with_weights(y, f, rest, weights, (stratum, stratum_rest), (cluster, cluster_rest), binary, confidence)
     one = (np.zeros_like(stratum), np.zeros_like(stratum_rest)) if strata is None else (stratum, stratum_rest)
-    alone = _interval(y, f, rest, np.zeros_like(y), one, (cluster, cluster_rest), binary, confidence)
+    alone = with_weights(y, f, rest, np.zeros_like(y), one, (cluster, cluster_rest), binary, confidence)
+    if np.ptp(y) == 0:  # no judgement can help; the interval is that of an accuracy
+        right = accuracy([bool(v) for v in y], cluster.tolist(), confidence)
+        powered = alone = (right.value, right.lower, right.upper)
     shares = np.bincount(stratum_rest) / len(rest)
     weight = float(shares @ [weights[stratum == h].mean() for h in range(len(shares))])
     return Estimate(*powered, confidence, len(y), len(rest), weight, alone)
@@ -121,7 +124,7 @@ def best_weight(y: Floats, f: Floats, ratio: float) -> float:
     return float(np.clip(covariance[0, 1] / (ratio * covariance[1, 1]), 0, 1))
 
 
-def _interval(
+def with_weights(
     y: Floats,
     f: Floats,
     rest: Floats,
@@ -133,7 +136,8 @@ def _interval(
 ) -> tuple[float, float, float]:
     """Value, lower and upper of the mean with each labelled item's lambda in `weights`, [n].
 
-    A clustered variance is that of independent items times the design effect of their deviations (metrics.py).
+    strata, clusters: numbers from 0 of the labelled and of the unlabelled items. A clustered variance
+    is that of independent items times the design effect of their deviations (see metrics.py).
     """
     from scipy.stats import t
 
@@ -217,7 +221,7 @@ def _strata(strata: Pair | None, n: int, unlabelled: int) -> tuple[Counts, Count
         labelled, alone = int((found == i).sum()), int((rest == i).sum())
         if labelled < LEAST_OF_STRATUM or alone < 2:
             raise DataError(
-                f"Stratum {name!r} has {labelled} human labels and {alone} unlabelled items; "
+                f"Stratum {name} has {labelled} human labels and {alone} unlabelled items; "
                 f"it takes {LEAST_OF_STRATUM} and 2.",
                 "Label more of it, or give it one name with another stratum labelled at the same rate.",
             )
