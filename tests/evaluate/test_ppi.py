@@ -85,14 +85,14 @@ def draw(rng: Any, n: int, more: int, share: float, sensitivity: float, specific
 @pytest.mark.parametrize(("n", "share"), [(100, 0.95), (200, 0.95), (100, 0.1)])
 def test_covers_skewed_outcomes_and_beats_the_human_labels_alone(n: int, share: float) -> None:
     rng, covered, narrower, values = np.random.default_rng(5), 0, [], []
-    for _ in range(400):
+    for _ in range(250):
         found = ppi.estimate(*draw(rng, n, 2000, share, 0.97, 0.9))
         covered += found.lower <= share <= found.upper
         narrower.append((found.upper - found.lower) / (found.classical[2] - found.classical[1]))
         values.append(found.value)
-    assert covered / 400 >= 0.93 - 0.011  # a Monte-Carlo error
+    assert covered / 250 >= 0.93 - 0.014  # a Monte-Carlo error
     assert np.mean(narrower) < 0.9
-    assert np.mean(values) == pytest.approx(share, abs=4 * np.std(values) / 20)
+    assert np.mean(values) == pytest.approx(share, abs=4 * np.std(values) / 250**0.5)
 
 
 def test_a_useless_judge_is_not_used() -> None:
@@ -107,9 +107,9 @@ def test_a_useless_judge_is_not_used() -> None:
 def test_an_items_weight_does_not_depend_on_its_own_fold() -> None:
     y, f, _ = draw(np.random.default_rng(1), 120, 10, 0.7, 0.9, 0.9)
     one, own = np.zeros(120, np.int64), np.arange(120)
-    before = ppi.cross_fitted(y, f, 1000, one, own)
+    before = ppi.cross_fitted(y, f, np.array([1000]), one, own)
     y[7] = 1 - y[7]
-    after = ppi.cross_fitted(y, f, 1000, one, own)
+    after = ppi.cross_fitted(y, f, np.array([1000]), one, own)
     assert after[7] == before[7]
     assert len(set(before)) == ppi.FOLDS
     changed = np.flatnonzero(after != before)
@@ -149,7 +149,7 @@ def test_groups_widen_and_may_not_be_on_both_sides() -> None:
 def test_strata_weigh_by_their_share_of_the_unlabelled() -> None:
     rng = np.random.default_rng(6)
     covered, plain_covered, ratio = 0, 0, []
-    for _ in range(200):  # half the labels are of the rare, bad stratum
+    for _ in range(120):  # half the labels are of the rare, bad stratum
         strata = np.repeat([0, 1], 100), (rng.random(3000) < 0.1).astype(int)
         every = np.concatenate(strata)
         y = (rng.random(3200) < np.where(every, 0.4, 0.9)).astype(float)
@@ -159,8 +159,8 @@ def test_strata_weigh_by_their_share_of_the_unlabelled() -> None:
         covered += found.lower <= 0.85 <= found.upper
         plain_covered += plain.classical[1] <= 0.85 <= plain.classical[2]
         ratio.append((found.upper - found.lower) / (plain.classical[2] - plain.classical[1]))
-    assert covered / 200 >= 0.93 - 0.016
-    assert plain_covered < 20
+    assert covered / 120 >= 0.93 - 0.02
+    assert plain_covered < 12
     assert np.mean(ratio) < 0.8
     with pytest.raises(DataError, match="Stratum 1 has 100 human labels and 0 unlabelled"):
         ppi.estimate(y[:200], f[:200], f[200:], strata=(strata[0], np.zeros(3000)))

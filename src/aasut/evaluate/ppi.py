@@ -91,7 +91,7 @@ def estimate(
     if not binary and (np.ptp(y) == 0 or np.ptp(y - f) == 0):
         what = "human outcomes" if np.ptp(y) == 0 else "differences of human outcome and judgement"
         raise DataError(f"All {len(y)} {what} are equal: no error bar can be had.", "Label more varied examples.")
-    weights = cross_fitted(y, f, len(rest), stratum, cluster)
+    weights = cross_fitted(y, f, np.bincount(stratum_rest), stratum, cluster)
     powered = with_weights(y, f, rest, weights, (stratum, stratum_rest), (cluster, cluster_rest), binary, confidence)
     one = (np.zeros_like(stratum), np.zeros_like(stratum_rest)) if strata is None else (stratum, stratum_rest)
     alone = with_weights(y, f, rest, np.zeros_like(y), one, (cluster, cluster_rest), binary, confidence)
@@ -103,13 +103,16 @@ def estimate(
     return Estimate(*powered, confidence, len(y), len(rest), weight, alone)
 
 
-def cross_fitted(y: Floats, f: Floats, unlabelled: int, stratum: Counts, cluster: Counts) -> Floats:
-    """Lambda of each labelled item, [n], from the items of its stratum in other folds; folds hold whole groups."""
+def cross_fitted(y: Floats, f: Floats, unlabelled: Counts, stratum: Counts, cluster: Counts) -> Floats:
+    """Lambda of each labelled item, [n], from the items of its stratum in other folds; folds hold whole groups.
+
+    unlabelled: items of each stratum.
+    """
     clusters = int(cluster.max()) + 1
     fold = (np.random.default_rng(0).permutation(clusters) % FOLDS)[cluster]
     found = np.zeros_like(y)
     for h in range(int(stratum.max()) + 1):
-        ratio = 1 + len(y) / unlabelled
+        ratio = 1 + int((stratum == h).sum()) / int(unlabelled[h])
         for k in range(FOLDS):
             fit = (stratum == h) & (fold != k)
             found[(stratum == h) & (fold == k)] = best_weight(y[fit], f[fit], ratio)
