@@ -97,7 +97,7 @@ def estimate(
     alone = with_weights(y, f, rest, np.zeros_like(y), one, (cluster, cluster_rest), binary, confidence)
     if np.ptp(y) == 0:  # no judgement can help; the interval is that of an accuracy
         right = accuracy([bool(v) for v in y], cluster.tolist(), confidence)
-        powered = alone = (right.value, right.lower, right.upper)
+        powered = alone = (right.value, min(right.lower, right.value), max(right.upper, right.value))
     shares = np.bincount(stratum_rest) / len(rest)
     weight = float(shares @ [weights[stratum == h].mean() for h in range(len(shares))])
     return Estimate(*powered, confidence, len(y), len(rest), weight, alone)

@@ -66,8 +66,9 @@ def rate(verdicts: Sequence[bool], groups: Sequence[Hashable], confidence: float
     index = group_index(groups, len(values))
     effective = len(values) / design_effect(values, index)
     z = quantile(1 - (1 - confidence) / 2, len(values), int(index.max()) + 1)
-    lower, upper = wilson(float(values.mean()), effective, z)
-    return Rate(float(values.mean()), lower, upper, len(values), effective, z)
+    value = float(values.mean())
+    lower, upper = wilson(value, effective, z)
+    return Rate(value, min(lower, value), max(upper, value), len(values), effective, z)
 
 
 def errors(

@@ -27,7 +27,7 @@ from aasut.types import Example, Usage
 if TYPE_CHECKING:
     from aasut.student.objective import Row
 
-STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "report")
+STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "judge", "report")
 
 
 @dataclass
