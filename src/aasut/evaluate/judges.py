@@ -153,13 +153,13 @@ def ask(
     """One judge's verdicts; of the inputs kept aside it judges those whose ids are in `own`."""
     student = [plain(text, task.answers) for text in answers.predicted["student"]]
     teacher = [plain(text, task.answers) for text in answers.predicted["teacher"]]
-    tasks = [_task(task, example) for example in answers.examples]
+    tasks = [shown_task(task, example) for example in answers.examples]
     differ = [i for i, (one, other) in enumerate(zip(student, teacher, strict=True)) if one != other]
     later = [i for i, example in enumerate(aside.examples) if example.id in own]
     requests = [r for i in differ for r in both_orders(judge, tasks[i], student[i], teacher[i])]
     requests += [is_right(judge, text, answer) for text, answer in zip(tasks, student, strict=True)]
     requests += [
-        is_right(judge, _task(task, aside.examples[i]), plain(aside.predicted[i], task.answers)) for i in later
+        is_right(judge, shown_task(task, aside.examples[i]), plain(aside.predicted[i], task.answers)) for i in later
     ]
     said = _complete(requests, ledger, judge, number, progress)
     pairs, single = said[: 2 * len(differ)], said[2 * len(differ) :]
@@ -220,7 +220,8 @@ def verdict(completion: Completion, choices: tuple[str, ...]) -> tuple[float, ..
     return tuple(float(choice == said) for choice in choices)
 
 
-def _task(task: Task, example: Example) -> str:
+def shown_task(task: Task, example: Example) -> str:
+    """What the application asks, with its input."""
     return "\n\n".join(message.content for message in task.prompt.render(example.slots))
 
 
