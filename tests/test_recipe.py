@@ -85,6 +85,10 @@ def test_a_missing_field_is_named(place: str) -> None:
 
 
 REFUSED: list[tuple[str, Any, str]] = [
+    ("judges", [{"rubric": "Be right."}], "give exactly one of model, endpoint, scripted"),
+    ("judges", [{"rubric": "", "scripted": {"": "A"}}], "judges.0.rubric"),
+    ("judges", [{"rubric": "x", "scripted": {"": "A"}, "unlabelled": -1}], "judges.0.unlabelled"),
+    ("evaluate.strata", "text", "evaluate.strata is for judges with unlabelled inputs"),
     ("name", "../escape", "name: "),
     ("name", "a/b", "name: "),
     ("name", "", "name: "),
@@ -261,6 +265,15 @@ def test_a_slot_that_the_application_does_not_send_is_refused() -> None:
     plain = changed("data.tables.0.slots", {"text": "text", "title": "title"})
     plain["teacher"] = {"scripted": {"": "negative"}, "prompt": "{title} {text}"}
     assert "teacher.prompt uses a slot that task.prompt does not have" in message(plain)
+
+
+def test_strata_are_a_slot_of_every_table() -> None:
+    judges = [{"rubric": "x", "scripted": {"": "A"}, "unlabelled": 5}]
+    plain = changed("judges", judges)
+    plain["evaluate"]["strata"] = "kind"
+    assert "evaluate.strata names 'kind', which data.tables[0].slots does not fill" in message(plain)
+    plain["data"]["tables"][0]["slots"]["kind"] = "kind"
+    assert parse(plain, "recipe").evaluate.strata == "kind"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

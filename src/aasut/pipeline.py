@@ -85,7 +85,9 @@ class Stages(Workshop):
                 done |= {"method": method} | self.logits(data, label, method)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
-        done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
+        evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
+        if recipe.judges:
+            done["judge"] = self.judge(data, export, evaluate)
         return done
 
     def made_since(self, done: dict[str, Artefact]) -> dict[str, Artefact]:
@@ -157,15 +159,18 @@ class Stages(Workshop):
         return self._stage("choose", choose.VERSION, settings, [data], self._counted(build))
 
     def label(self, data: Artefact, choose: Artefact) -> Artefact:
-        from aasut.data import label, split
+        from aasut.data import aside, label, split
         from aasut.data.panel import Panel
 
         def build(folder: Path) -> dict[str, Any]:
-            pool, tune = split.load(data.path, "pool"), split.load(data.path, "tune")
+            pool, kept = aside.part(self.recipe, split.load(data.path, "pool"))
+            tune = split.load(data.path, "tune")
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
-            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress)
+            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, len(kept))
 
-        settings = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
+        settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
+        if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):
+            settings += [wanted, self.recipe.seed]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
     def initialise(self, data: Artefact) -> Artefact:
@@ -304,6 +309,29 @@ class Stages(Workshop):
 
     def _certified_parents(self, done: dict[str, Artefact]) -> list[Artefact]:
         return [done[name] for name in ("data", "label", "export", "evaluate")]
+
+    def judge(self, data: Artefact, export: Artefact, evaluated: Artefact) -> Artefact:
+        """Judges look at answers that are given: to `test`, as `evaluate` opened it, and to inputs kept aside."""
+        from aasut.data import aside, split
+        from aasut.evaluate import judges
+        from aasut.evaluate.verdict import Answers
+
+        recipe = self.recipe
+
+        def build(folder: Path) -> dict[str, Any]:
+            predictions = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
+            answers = Answers.of(recipe.task.build(), split.load(data.path, "test"), predictions)
+            wanted = aside.part(recipe, split.load(data.path, "pool"))[1]
+            given = judges.answer_aside(recipe, export.path / export.facts["served"], wanted, self.progress)
+            found = judges.build(recipe, self.open_judge, answers, wanted, given, folder, self.progress)
+            self.calls_made += found["calls"]["calls_made"]
+            return found
+
+        asked = [judge.model_dump(mode="json", exclude={"max_usd", "max_failed"}) for judge in recipe.judges]
+        revisions = [self._revision(judge.model) for judge in recipe.judges]
+        settings = [asked, revisions, recipe.evaluate.confidence, recipe.evaluate.strata, recipe.task, recipe.seed,
+                    recipe.export.engine, recipe.export.precision]  # fmt: skip
+        return self._stage("judge", judges.VERSION, settings, [data, export, evaluated], build)
 
     def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
         from aasut.data import split

@@ -9,7 +9,7 @@ from typing import Any
 
 from aasut.errors import RecipeError, StoreError
 from aasut.progress import Progress
-from aasut.recipe import ModelAddress, Recipe
+from aasut.recipe import Asked, ModelAddress, Recipe
 from aasut.store import Artefact, Store
 
 
@@ -56,20 +56,27 @@ class Workshop:
     @cached_property
     def ledger(self) -> Any:
         """The teacher behind its ledger."""
+        self.progress.say("loading the teacher")
+        return self._asked(self.recipe.teacher)
+
+    def open_judge(self, number: int) -> Any:
+        """A judge behind the same ledger; the teacher, which is not asked any more, gives its memory back first."""
+        self.close()
+        self.progress.say(f"loading judge {number + 1}")
+        return self._asked(self.recipe.judges[number])
+
+    def _asked(self, wanted: Asked) -> Any:
         from aasut.teacher import base
         from aasut.teacher.ledger import Ledger
 
-        wanted = self.recipe.teacher
-        kind = "model" if wanted.model else "endpoint" if wanted.endpoint else "scripted"
         model = self._model(wanted.model) if wanted.model else None
-        self.progress.say("loading the teacher")
-        teacher = base.create(kind, wanted, model.path if model else None, model.sha256 if model else "")
-        return Ledger(teacher, self.store.root / "ledger.db")
+        asked = base.create(wanted.kind, wanted, model.path if model else None, model.sha256 if model else "")
+        return Ledger(asked, self.store.root / "ledger.db")
 
     def close(self) -> None:
         """Give the teacher's memory back."""
-        if "ledger" in self.__dict__:
-            self.ledger.close()
+        if ledger := self.__dict__.pop("ledger", None):
+            ledger.close()
 
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]

@@ -128,8 +128,8 @@ class Rehearsal(Stages):
         return [str(e.answer) for e in split.load(data.path, "tune") if e.answer is not None]
 
     @cached_property
-    def ledger(self) -> Any:
-        """The stand-in behind a copy of the ledger."""
+    def books(self) -> Path:
+        """A copy of the ledger's file."""
         copy, original = self.scratch / "ledger.db", self.store.root / "ledger.db"
         if original.exists():
             source, target = sqlite3.connect(original), sqlite3.connect(copy)
@@ -137,7 +137,12 @@ class Rehearsal(Stages):
             source.close()
             target.close()
         connect(copy, MIGRATIONS).close()
-        return Ledger(self.stand_in, copy)
+        return copy
+
+    @cached_property
+    def ledger(self) -> Any:
+        """The stand-in behind a copy of the ledger."""
+        return Ledger(self.stand_in, self.books)
 
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]

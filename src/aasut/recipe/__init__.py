@@ -2,7 +2,7 @@
 
 from aasut.recipe.data import Data, GroupColumn, LabelColumn, Range, Split, Table
 from aasut.recipe.file import LONGEST, load, parse, text_at
-from aasut.recipe.models import Endpoint, Lora, ModelAddress, Student, Teacher
+from aasut.recipe.models import Asked, Endpoint, Judge, Lora, ModelAddress, Student, Teacher
 from aasut.recipe.recipe import ApiPrice, Economics, Evaluate, Export, Recipe
 from aasut.recipe.section import Section
 from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask
@@ -11,6 +11,7 @@ __all__ = [
     "LONGEST",
     "AnyTask",
     "ApiPrice",
+    "Asked",
     "ClassifyTask",
     "Data",
     "Economics",
@@ -20,6 +21,7 @@ __all__ = [
     "ExtractTask",
     "GenerateTask",
     "GroupColumn",
+    "Judge",
     "LabelColumn",
     "Lora",
     "ModelAddress",

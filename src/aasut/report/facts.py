@@ -67,7 +67,8 @@ def gather(
             for artefact in artefacts.values()
             for what, rows in artefact.facts.get("conservation", {}).items()
         },
-        "ledger": _ledger(artefacts),
+        "ledger": _ledger({name: one for name, one in artefacts.items() if name != "judge"}),  # the teacher's
+        "judged": _judged(artefacts.get("judge")),
         "test_opened": more["test_opened"],
         "margin_recorded": more["margin_recorded"] and asdict(more["margin_recorded"]),
         "licences": licences,
@@ -209,6 +210,11 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
             "logits": artefacts["logits"].facts if "logits" in artefacts else None,
         }
     )
+
+
+def _judged(judge: Artefact | None) -> Plain | None:
+    """What judges said of the student's answers, and what asking them took."""
+    return None if judge is None else {**judge.facts["judged"], "ledger": judge.facts["calls"]}
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
