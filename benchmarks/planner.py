@@ -22,6 +22,7 @@ import numpy as np
 from aasut import recipe as recipes
 from aasut.economics import learning_curve
 from aasut.engine.linear import load
+from aasut.errors import DataError
 from aasut.evaluate.subsets import Trial, parts
 from aasut.progress import Progress
 from aasut.sources import tables
@@ -95,7 +96,10 @@ def study(name: str, rows: Sequence[Example], answers: Sequence[str], start: int
     trials = []
     for part in parts([one.group for one in now], draw, every=True):
         taken = [now[i] for i in part.rows]
-        trials.append(Trial(round(len(now) / part.of), right(taken, tune, answers, draw)))
+        try:
+            trials.append(Trial(round(len(now) / part.of), right(taken, tune, answers, draw)))
+        except DataError:  # all of one group, or with one answer
+            continue
     both = right(now, [*tune, *test], answers, draw)
     later = right([*now, *more], [*tune, *test], answers, draw)
     return Study(
