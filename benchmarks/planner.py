@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,9 @@ from aasut.types import Example
 
 RECIPE = Path(__file__).parents[1] / "examples" / "reviews" / "recipe.yaml"
 SETS = {"reviews": "amazonReviewSnippets", "tweets": "tweets", "editorials": "nytEditorialSnippets"}
-STARTS = (100, 200, 400)
+STARTS = (240, 480)
 TIMES = 4
-TUNE, TEST = 300, 1000
+TUNE, TEST = 300, 700
 DRAWS, FULL = 6, 20
 
 
@@ -45,6 +46,7 @@ class Study:
     name: str
     start: int
     trials: list[Trial]
+    chance: list[bool]
     groups: list[str]
     tune_later: list[bool]
     test_now: list[bool]
@@ -100,10 +102,12 @@ def study(name: str, rows: Sequence[Example], answers: Sequence[str], start: int
             trials.append(Trial(round(len(now) / part.of), right(taken, tune, answers, draw)))
         except DataError:  # all of one group, or with one answer
             continue
+    commonest = Counter(one.answer for one in tune).most_common(1)[0][0]
+    chance = [one.answer == commonest for one in tune]
     both = right(now, [*tune, *test], answers, draw)
     later = right([*now, *more], [*tune, *test], answers, draw)
     return Study(
-        name, len(now), [*trials, Trial(len(now), both[: len(tune)])], [one.group for one in tune],
+        name, len(now), [*trials, Trial(len(now), both[: len(tune)])], chance, [one.group for one in tune],
         later[: len(tune)], both[len(tune) :], later[len(tune) :], [one.group for one in test],
     )  # fmt: skip
 
@@ -114,7 +118,7 @@ def summary(studies: Sequence[Study]) -> dict[str, Any]:
         name: [] for name in ("error", "held", "width", "same", "gain", "gain_held", "none")
     }
     gains: dict[tuple[str, int], list[float]] = {}
-    asked = [(s, learning_curve.fit(s.trials, s.groups, seed=i)) for i, s in enumerate(studies)]
+    asked = [(s, learning_curve.fit(s.trials, s.chance, s.groups, seed=i)) for i, s in enumerate(studies)]
     for s, _ in asked:
         gains.setdefault((s.name, s.start // 50), []).append(float(np.mean(s.test_later)) - float(np.mean(s.test_now)))
     for s, curve in asked:

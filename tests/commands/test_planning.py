@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aasut.commands import planning
-from aasut.errors import AasutError, DataError, RecipeError
+from aasut.errors import AasutError, DataError
 from aasut.progress import Progress
 from aasut.runs.catalogue import Catalogue
 from aasut.store import Store
@@ -30,8 +30,7 @@ def test_the_cheapest_student_that_reaches_a_target_is_chosen() -> None:
 
 
 def test_a_small_model_is_trained_on_parts_as_its_run_trained_it(neural: Path) -> None:
-    done, found = planning.learning_curve(neural, "words", QUIET, proxy=False, target=None)
-    assert done.run.name == "words"
+    found = planning.learning_curve(neural, "words", QUIET)
     assert found["learning_curve"]["student"] == "the recipe's"
     accuracy = [point["accuracy"] for point in found["learning_curve"]["points"]]
     assert len(accuracy) == 4
@@ -39,7 +38,7 @@ def test_a_small_model_is_trained_on_parts_as_its_run_trained_it(neural: Path) -
     assert accuracy[-1] >= accuracy[0]
     assert found["students"][0]["accuracy"] == pytest.approx(accuracy[-1])
     with pytest.raises(DataError, match="no linear model of free text"):
-        planning.learning_curve(neural, "words", QUIET, proxy=True, target=None)
+        planning.learning_curve(neural, "words", QUIET, proxy=True)
 
 
 def test_a_run_whose_parts_are_gone_is_refused(root: Path, tmp_path: Path) -> None:
@@ -48,10 +47,10 @@ def test_a_run_whose_parts_are_gone_is_refused(root: Path, tmp_path: Path) -> No
         done = planning.find(Catalogue(tmp_path / "runs", store), "words")
         shutil.rmtree(done.parts["label"].path)
     with pytest.raises(AasutError, match="no label of words any more"):
-        planning.learning_curve(tmp_path / "runs", "words", QUIET, proxy=False, target=None)
+        planning.learning_curve(tmp_path / "runs", "words", QUIET)
     (tmp_path / "runs" / "weaker" / "recipe.yaml").unlink()
     with pytest.raises(AasutError, match="The recipe of weaker is not in"):
-        planning.learning_curve(tmp_path / "runs", "weaker", QUIET, proxy=False, target=None)
+        planning.learning_curve(tmp_path / "runs", "weaker", QUIET)
 
 
 def test_students_of_several_sizes_give_a_scaling_law_and_too_few_say_what_is_missing(root: Path) -> None:
@@ -68,18 +67,3 @@ def test_students_of_several_sizes_give_a_scaling_law_and_too_few_say_what_is_mi
         few = planning._law(catalogue, some[:3])
     assert "3 different numbers of parameters are needed, and there are 1" in few["missing"]
     assert "student.layers" in few["missing"]
-
-
-def test_a_linear_student_is_not_timed_in_two_processes(root: Path) -> None:
-    with Store(root / ".store") as store:
-        done = planning.find(Catalogue(root, store), "words")
-    with pytest.raises(RecipeError, match="one process"):
-        planning.timed(done, root, QUIET)
-
-
-def test_two_processes_are_timed_on_the_runs_own_rows(neural: Path) -> None:
-    with Store(neural / ".store") as store:
-        done = planning.find(Catalogue(neural, store), "words")
-    found = planning.timed(done, neural, QUIET)
-    assert set(found) == {1, 2}
-    assert all(speed > 0 for speed in found.values())

@@ -79,7 +79,8 @@ def made(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Artefact:
 
 
 def test_students_of_all_parts_are_judged_on_the_same_answers(made: Artefact) -> None:
-    trials, groups = subsets.read(made)
+    trials, chance, groups = subsets.read(made)
+    assert chance == [e.answer == TUNE[0].answer for e in TUNE]
     assert groups == [e.group for e in TUNE]
     assert sorted(t.examples for t in trials) == [6] * 8 + [12] * 4 + [24] * 2 + [48]
     assert all(len(t.correct) == len(TUNE) for t in trials)

@@ -65,11 +65,8 @@ def gather(
         found["runs_table"] = scaling_law.fit(scaling_law.read(table)).as_dict()
     if run:
         from aasut.commands import planning
-        from aasut.economics import devices
 
-        done, said = planning.learning_curve(root, run, progress, proxy=linear, target=target)
-        speeds = planning.timed(done, root, progress) if processes else {}
-        found |= said | {"devices": devices.as_facts(speeds)}
+        found |= planning.learning_curve(root, run, progress, proxy=linear, target=target, timed=processes)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aasut import recipe as recipes
 from aasut.data import label as labelling
 from aasut.data import split
-from aasut.economics import scaling_law, worth
+from aasut.economics import devices, scaling_law, worth
 from aasut.errors import AasutError, DataError, RecipeError, StoreError
 from aasut.evaluate import subsets
 from aasut.evaluate.metrics import accuracy
@@ -125,6 +125,14 @@ class Planning(Workshop):
         folder.mkdir(exist_ok=True)
         train.train(self.recipe, start, given.pool, labels, folder, self.progress, taught)
 
+    def speeds(self) -> dict[int, float]:
+        """Tokens trained on in a second, by number of processes."""
+        from aasut.forecast import processes
+
+        parts = self.done.parts
+        pool, labels = split.load(parts["data"].path, "pool"), labelling.load(parts["label"].path)
+        return processes.measure(self.recipe, parts["initialise"].path, pool, labels, self.progress)
+
     def tuned(self) -> Artefact:
         """The finished student judged on tune: what sizes of student are compared by, so that test stays closed."""
         done, data = self.done, self.done.parts["data"]
@@ -141,12 +149,17 @@ class Planning(Workshop):
 
 
 def learning_curve(
-    root: Path, word: str, progress: Progress, *, proxy: bool, target: float | None
-) -> tuple[Finished, Plain]:
-    """(the run, everything that its learning curve and the other runs of its data say)."""
+    root: Path, word: str, progress: Progress, *, proxy: bool = False, target: float | None = None, timed: bool = False
+) -> Plain:
+    """Everything that a run's learning curve, the other runs of its data and, where `timed`, two processes say.
+
+    proxy: learn the curve from linear models. Raises AasutError.
+    """
     with Store(root / STORE) as store:
         catalogue = Catalogue(root, store)
         done = find(catalogue, word)
+        if timed and done.linear:
+            raise RecipeError("A linear student trains in one process.", "Leave --processes out.")
         stages = Planning(done, root, store, progress)
         try:
             made = stages.curve(proxy=proxy)
@@ -162,21 +175,12 @@ def learning_curve(
             "gains": worth.gains(curve, done.usd_per_answer),
             "students": students,
             "scaling_law": _law(catalogue, students),
+            "devices": devices.as_facts(stages.speeds() if timed else {}),
         }
         if target is not None:
             found["target"] = worth.target(curve, target, done.usd_per_answer)
             found["size"] = size_for(students, target)
-        return done, found
-
-
-def timed(done: Finished, root: Path, progress: Progress) -> dict[int, float]:
-    """Tokens trained on in a second, by number of processes. Raises RecipeError for a linear student."""
-    from aasut.forecast import processes
-
-    if done.linear:
-        raise RecipeError("A linear student trains in one process.", "Leave --processes out.")
-    pool, labels = split.load(done.parts["data"].path, "pool"), labelling.load(done.parts["label"].path)
-    return processes.measure(done.recipe, done.parts["initialise"].path, pool, labels, progress)
+        return found
 
 
 def _students(catalogue: Catalogue, done: Finished, root: Path, store: Store, progress: Progress) -> list[Plain]:

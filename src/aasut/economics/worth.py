@@ -23,8 +23,7 @@ STEPS = (1, 2, 5, 10)  # a round number of further answers is one of these times
 
 def curve_of(made: Artefact, confidence: float = 0.95) -> LearningCurve:
     """The curve of a finished stage `plan`."""
-    trials, groups = subsets.read(made)
-    return learning_curve.fit(trials, groups, confidence)
+    return learning_curve.fit(*subsets.read(made), confidence)
 
 
 def facts_of(made: Artefact, confidence: float = 0.95) -> Plain:
@@ -52,7 +51,7 @@ def as_facts(curve: LearningCurve, facts: Plain) -> Plain:
         "measured_up_to": curve.largest,
         "confidence": curve.confidence,
         "exponent": float(curve.best.exponent[0]),
-        "limit": 1 - float(curve.best.floor[0]),
+        "limit": 1 - float(curve.best.limit[0]),
         "student": "linear" if facts["linear"] else "the recipe's",
         "sentence": worth_sentence(curve, step(curve.largest)),
         "measured_on": f"{items:,} human answers in tune",
@@ -102,7 +101,7 @@ def target(curve: LearningCurve, accuracy: float, usd_per_answer: float) -> Plai
     more = max(0, math.ceil(needed.value) - have) if reached else None
     said = f"{100 * accuracy:g} % right"
     if more is None:
-        limit = 1 - float(curve.best.floor[0])
+        limit = 1 - float(curve.best.limit[0])
         sentence = (
             f"{said}: no number of answers is expected to be enough; this student's curve ends at {100 * limit:.1f} %."
         )

@@ -1,7 +1,8 @@
 """Stage `plan`: students of small parts of the teacher's answers, judged on `tune`: what are more answers worth?
 
-Writes trials.json: the human answers' groups, and for each student how many answers it learned from and which
-human answers it gives too. Neither `test` nor `calibrate` is opened. A killed stage goes on at the next student.
+Writes trials.json: the human answers' groups, whether the commonest is right, and for each student how many answers
+it learned from and which human answers it gives too. Neither `test` nor `calibrate` is opened. A killed stage goes on
+at the next student.
 """
 
 from __future__ import annotations
@@ -110,6 +111,12 @@ class Judge:
         ids = [example.id for example in kept]
         return Answers.of(candidate.task, kept, {"ids": ids, **said}).correct("student")
 
+    def chance(self) -> list[bool]:
+        """Is the commonest human answer right, for each of `tune`?"""
+        gold = [str(example.answer) for example in self.tune]
+        commonest = Counter(gold).most_common(1)[0][0]
+        return [answer == commonest for answer in gold]
+
 
 def build(
     labels: Sequence[Label],
@@ -145,6 +152,7 @@ def build(
             step.advance(len(part.rows), resumed=there)
     body = {
         "groups": [e.group for e in judge.tune],
+        "chance": judge.chance(),
         "trials": [[t.examples, list(map(int, t.correct))] for t in trials],
     }
     write_atomically(folder / TRIALS, json.dumps(body))
@@ -164,7 +172,8 @@ def build(
     }
 
 
-def read(made: Artefact) -> tuple[list[Trial], list[str]]:
-    """(trials, groups of the human answers) of a finished stage."""
+def read(made: Artefact) -> tuple[list[Trial], list[bool], list[str]]:
+    """(trials, is the commonest answer right, groups of the human answers) of a finished stage."""
     body = json.loads((made.path / TRIALS).read_text(encoding="utf-8"))
-    return [Trial(examples, tuple(map(bool, correct))) for examples, correct in body["trials"]], body["groups"]
+    trials = [Trial(examples, tuple(map(bool, correct))) for examples, correct in body["trials"]]
+    return trials, body["chance"], body["groups"]

@@ -75,11 +75,16 @@ def measure(
     if not tokens:
         raise RecipeError("There are too few rows to time two steps of training.", "Leave --processes out.")
     one = Try(start, settings, recipe.seed, objective, rows)
-    speeds = {}
     with progress.steps("timing processes", MOST) as shown, tempfile.TemporaryDirectory() as folder:
-        for count in range(1, MOST + 1):
-            work = replace(one, settings=settings.model_copy(update={"processes": count}))
-            threads = {} if cards else {"OMP_NUM_THREADS": str(cores // MOST)}
-            speeds[count] = tokens / launch.run(work, Path(folder) / str(count), Progress(quiet=True), threads)
-            shown.advance()
-    return speeds
+        threads, share = torch.get_num_threads(), max(1, cores // MOST)
+        try:
+            torch.set_num_threads(threads if cards else share)
+            alone = one.run(Path(folder), Progress(quiet=True))
+        finally:
+            torch.set_num_threads(threads)
+        shown.advance()
+        both = replace(one, settings=settings.model_copy(update={"processes": MOST}))
+        limit = {} if cards else {"OMP_NUM_THREADS": str(share)}
+        together = launch.run(both, Path(folder) / "both", Progress(quiet=True), limit)
+        shown.advance()
+    return {1: tokens / alone, MOST: tokens / together}
