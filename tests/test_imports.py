@@ -28,15 +28,15 @@ LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("
           ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
-    "report": {"pipeline", "cli", "runs"},
+    "commands": {"cli"},
+    "report": {"pipeline", "cli", "runs", "commands"},
     "publish": {"pipeline"},
-    "workshop": {"pipeline"},
+    "workshop": {"pipeline", "commands"},
     "pipeline": {"cli", "forecast", "doctor", "finished"},
     "finished": {"commands"},
-    "commands": {"cli"},
-    "runs": {"cli", "doctor"},
+    "runs": {"cli", "doctor", "commands"},
     "doctor": {"cli"},
-    "forecast": {"cli"},
+    "forecast": {"cli", "commands"},
     "init": {"cli"},
     "cli": {"__main__"},
 }  # and who may import them
