@@ -16,7 +16,7 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import charts, loss_curves, table
+from aasut.report import charts, loss_curves, table, tornado
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -32,6 +32,7 @@ CHARTS = {
     "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
 CONFUSIONS_LISTED = 10
 
@@ -72,6 +73,7 @@ def html(facts: Facts) -> str:
         "number": table.number,
         "money": table.money,
         "usd": usd,
+        "signed_usd": tornado.signed,
         "points": lambda value: points(value, signed=True),
         "duration": duration,
         "day": lambda at: time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)),
