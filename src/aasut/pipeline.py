@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from aasut.progress import Progress
 from aasut.publish import publish
 from aasut.recipe import Recipe, text_at
 from aasut.recipe.scale import scaled
-from aasut.store import Artefact, Store
+from aasut.store import Artefact, Store, fingerprint_of
 from aasut.workshop import Workshop
 
 
@@ -121,7 +122,8 @@ class Stages(Workshop):
         def build(folder: Path) -> dict[str, Any]:
             pool, tune = split.load(data.path, "pool"), split.load(data.path, "tune")
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
-            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress)
+            weights = split.load_weights(data.path)
+            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, weights)
 
         settings = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
@@ -246,3 +248,15 @@ class Stages(Workshop):
             return {}
 
         return self._stage("report", report.VERSION, [recipe, scale], list(done.values()), build)
+
+
+class Finished(Stages):
+    """The stages of a run where they are done; LookupError where one is not."""
+
+    def _stage(
+        self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
+    ) -> Artefact:
+        found = self.store.find(fingerprint_of(name, version, settings, parents))
+        if found is None:
+            raise LookupError(name)
+        return found

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aasut.data.ask import ask
+from aasut.data.asked import Weights
 from aasut.data.choose import shares, shot_key
 from aasut.data.panel import Floats, Panel, best_temperature, prior_bias
 from aasut.errors import DataError, TeacherError
@@ -33,9 +34,11 @@ def build(
     teacher: Ledger,
     folder: Path,
     progress: Progress,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     """Write labels.jsonl (ids with probabilities, or with texts) and panel.json (calibrated).
 
+    weights: what each row counts for, where the pool is no fair sample of the inputs.
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
@@ -47,7 +50,8 @@ def build(
             f"{sum(failed.values())} of {len(pool)} answers are unusable ({reasons}).",
             "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
         )
-    panel = calibrate(recipe, panel, completions, tune, teacher, progress)
+    mass = None if weights is None else np.array([weights.rows[example.id] for example in pool])
+    panel = calibrate(recipe, panel, completions, tune, teacher, progress, mass)
     found = [_label(panel, task, example.id, answers) for example, answers in zip(pool, completions, strict=True)]
     labels = [label for label in found if label is not None]
     given = _given(task, labels)
@@ -68,6 +72,8 @@ def build(
         likeliest = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
         facts["answers"] = {answer: likeliest[answer] for answer in task.answers}
         facts["mean_confidence"] = float(np.mean([label.confidence for label in labels]))
+        if weights is not None:
+            facts["whole_pool"] = _whole_pool(task, labels, weights)
     else:
         facts["texts"] = sum(len(label.texts) for label in labels)
         facts["texts_unusable"] = len(labels) * len(panel.members) - facts["texts"]  # of rows that have another
@@ -95,6 +101,21 @@ def _given(task: Task, labels: Sequence[Label]) -> Counter[str]:
     return Counter({answer: int(times) for answer, times in zip(task.answers, mass, strict=True) if times})
 
 
+def _whole_pool(task: Task, labels: Sequence[Label], weights: Weights) -> dict[str, Any]:
+    """Estimated shares of the likeliest answers over the whole pool, with their standard errors."""
+    mass = np.array([weights.rows[label.id] for label in labels])
+    likeliest = [int(np.argmax(label.probabilities)) for label in labels]
+    shares = np.bincount(likeliest, mass, len(task.answers)) / mass.sum()
+    return {
+        "rows": round(sum(weights.rows.values())),
+        "shares": {answer: float(share) for answer, share in zip(task.answers, shares, strict=True)},
+        "standard_errors": {
+            answer: float(np.sqrt(share * (1 - share) * weights.variance))
+            for answer, share in zip(task.answers, shares, strict=True)
+        },
+    }
+
+
 def _plain(label: Label) -> dict[str, Any]:
     return {"texts": label.texts} if label.texts else {"probabilities": label.probabilities}
 
@@ -113,11 +134,13 @@ def calibrate(
     tune: Sequence[Example],
     teacher: Ledger,
     progress: Progress,
+    mass: Floats | None = None,
 ) -> Panel:
     """The panel with its bias, reference and temperature; as it is where the recipe wants none.
 
-    `prior`: argmax shares over the pool become the labels' shares in `tune`. `contextual`: divide by the
-    answer to an empty input (Zhao et al. 2021). Both: one temperature by likelihood on `tune`.
+    mass: what each row of the pool counts for. `prior`: shares of likeliest answers over the pool become the
+    labels' shares in `tune`. `contextual`: divide by the answer to an empty input (Zhao et al. 2021). Both:
+    one temperature by likelihood on `tune`.
     """
     method = recipe.teacher.calibration
     if method == "none":
@@ -149,7 +172,9 @@ def calibrate(
     if method == "prior":
         gold = np.array([task.answers.index(str(e.answer)) for e in tune])
         mean = _stack(pool).mean(axis=1)
-        panel = replace(panel, bias=tuple(float(b) for b in prior_bias(mean, shares(gold, len(task.answers)))))
+        counts = None if mass is None else mass[[_whole(answers) for answers in pool]]
+        bias = prior_bias(mean, shares(gold, len(task.answers)), mass=counts)
+        panel = replace(panel, bias=tuple(float(b) for b in bias))
     usable = [(e, c) for e, c in zip(judges, judged, strict=True) if _whole(c)]
     gold = np.array([task.answers.index(str(e.answer)) for e, _ in usable])
     if not usable:
