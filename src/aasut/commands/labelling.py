@@ -207,8 +207,8 @@ def describe(found: Round, again: str, use: str) -> list[str]:
     lines.append(f"Calls made of the teacher just now: {found.calls:,}{paid}.")
     if found.whole_pool:
         shares = ", ".join(
-            f"{answer} {share * 100:.0f} % ± {1.96 * found.whole_pool['standard_errors'][answer] * 100:.0f}"
-            for answer, share in found.whole_pool["shares"].items()
+            f"{answer} {one['share'] * 100:.0f} % ({one['low'] * 100:.0f} to {one['high'] * 100:.0f})"
+            for answer, one in found.whole_pool["shares"].items()
         )
         lines.append(f"Over the whole pool the teacher would say: {shares}.")
     return [*lines, f"Use them: {use}", f"More: {again}"]

@@ -160,7 +160,8 @@ def weigh(lines: Sequence[Line], others: int) -> Weights:
     exact = [variance for _, _, variance in found if variance <= 0]
     precision = np.array([float(variance <= 0) if exact else 1 / variance for _, _, variance in found])
     shares = precision / precision.sum()
-    result, seen = np.zeros(len(lines)), []
+    result = np.zeros(len(lines))
+    seen: list[int] = []
     for share, (rows, left, _) in zip(shares, found, strict=True):
         result[seen] += share
         result[rows] += share * left * inverse[rows] / inverse[rows].sum()

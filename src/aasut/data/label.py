@@ -102,16 +102,20 @@ def _given(task: Task, labels: Sequence[Label]) -> Counter[str]:
 
 
 def _whole_pool(task: Task, labels: Sequence[Label], weights: Weights) -> dict[str, Any]:
-    """Estimated shares of the likeliest answers over the whole pool, with their standard errors."""
+    """Estimated shares of the likeliest answers over the whole pool, with Wilson's intervals at 95 % (1927)."""
     mass = np.array([weights.rows[label.id] for label in labels])
     likeliest = [int(np.argmax(label.probabilities)) for label in labels]
     shares = np.bincount(likeliest, mass, len(task.answers)) / mass.sum()
+    v = 1.959964**2 * weights.variance
+    middle = (shares + v / 2) / (1 + v)
+    reach = np.sqrt(shares * (1 - shares) * v + v**2 / 4) / (1 + v)
+    found = np.stack([shares, middle - reach, middle + reach], axis=1)
+    keys = ("share", "low", "high")
     return {
         "rows": round(sum(weights.rows.values())),
-        "shares": {answer: float(share) for answer, share in zip(task.answers, shares, strict=True)},
-        "standard_errors": {
-            answer: float(np.sqrt(share * (1 - share) * weights.variance))
-            for answer, share in zip(task.answers, shares, strict=True)
+        "shares": {
+            answer: dict(zip(keys, map(float, row), strict=True))
+            for answer, row in zip(task.answers, found, strict=True)
         },
     }
 
