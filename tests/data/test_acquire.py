@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_systematic_sampling_meets_every_probability() -> None:
     pi = acquire.inclusion(RNG.exponential(size=40), 11)
     breaks = np.unique(np.concatenate([[0.0, 1.0], np.cumsum(pi) % 1]))
     drawn = np.zeros(40)
-    for low, high in zip(breaks, breaks[1:], strict=False):
+    for low, high in pairwise(breaks):
         sample = acquire.systematic(pi, (low + high) / 2)
         assert len(set(sample.tolist())) == 11
         drawn[sample] += high - low

@@ -91,7 +91,7 @@ def test_a_recipe_without_the_option_asks_the_whole_pool(tmp_path: Path) -> None
 
 
 def test_weights_lead_back_to_the_pool_whatever_the_choice_hung_on() -> None:
-    """Three rounds, each chosen by the answers seen so far: the weighted share is right on average, the bare one is not.
+    """Three rounds, each chosen by the answers so far: the weighted share is right on average, the bare one is not.
 
     And its spread is what the variance says.
     """

@@ -134,7 +134,7 @@ class Data(Section):
     """The tables."""
     gold: str | None = None
     """File of answers given by hand, JSON lines that `aasut gold` appends to; a path, relative to the recipe."""
-    asked: str | None = None
+    asked: str | None = Field(default=None, min_length=1)
     """File of the pool's rows that the teacher is asked, JSON lines that `aasut label` adds to; a path, relative to the
     recipe. Where it is not given, the whole pool is asked."""
     split: Split = Split()
