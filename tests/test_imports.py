@@ -32,7 +32,7 @@ ABOVE = {
     "report": {"pipeline", "cli", "runs", "commands"},
     "publish": {"pipeline"},
     "workshop": {"pipeline", "commands"},
-    "pipeline": {"cli", "forecast", "doctor", "finished"},
+    "pipeline": {"cli", "forecast", "doctor", "finished", "commands"},
     "finished": {"commands"},
     "runs": {"cli", "doctor", "commands"},
     "doctor": {"cli"},

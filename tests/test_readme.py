@@ -49,7 +49,7 @@ def test_the_readmes_commands_are_known() -> None:
             assert words[0] in targets, command
         else:
             assert program == "aasut", command
-            assert words[0] in ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor"), command
+            assert words[0] in ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor", "label"), command
             path = words[:2] if words[0] == "runs" else words[:1]
             shown = aasut(*path, "--help")
             assert shown.returncode == 0
@@ -165,6 +165,9 @@ def test_from_a_log_to_a_student_with_the_readmes_commands(log: Path) -> None:
         finished = json.loads(_json(here("run", "log.yaml", *own, "--json")))
         assert forecast["total"]["calls"] == finished["calls_made_now"] > 0
         assert json.loads(_json(here("run", "log.yaml", *own, "--json")))["calls_made_now"] == 0
+        some = ["--set", "data.asked=asked.jsonl"]
+        labelled = json.loads(_json(here("label", "log.yaml", "--budget", "40", *own, *some, "--json")))
+        assert (labelled["asked"], labelled["calls"]) == (40, 0)  # which the run has paid for
     finally:
         server.terminate()
         server.wait(20)

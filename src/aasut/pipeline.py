@@ -166,7 +166,8 @@ class Stages(Workshop):
             pool, kept = aside.part(self.recipe, split.load(data.path, "pool"))
             tune = split.load(data.path, "tune")
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
-            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, len(kept))
+            weights = split.load_weights(data.path)
+            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, len(kept), weights)
 
         settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
         if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):

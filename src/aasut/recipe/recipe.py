@@ -148,6 +148,14 @@ class Recipe(Section):
         return (own, *(name for name in others if name in wanted))
 
     @model_validator(mode="after")
+    def _kept_aside_fairly(self) -> Recipe:
+        if self.data.asked is not None and any(judge.unlabelled for judge in self.judges):
+            raise ValueError(
+                "judges[].unlabelled wants a fair sample of the inputs, and data.asked chooses them: leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _strata_are_used(self) -> Recipe:
         """Refuse strata that no estimate would have, or that a table does not fill."""
         strata = self.evaluate.strata
