@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-LONG = ("test_readme.py", "test_methods.py", "test_score_logits.py", "test_parallel.py")
+LONG = (
+    "test_readme.py",
+    "test_recipes.py",
+    "test_parallel.py",
+    "test_methods.py",
+    "test_launch.py",
+    "test_benchmarks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
