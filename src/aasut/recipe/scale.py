@@ -6,7 +6,7 @@ from aasut.errors import RecipeError
 from aasut.recipe.recipe import Recipe
 
 CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
-CI_TEXT = CI | {"limit": 16, "candidates": 1}  # texts are slow to write
+CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
 
 
 def scaled(recipe: Recipe, scale: str) -> Recipe:
