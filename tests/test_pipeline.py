@@ -244,7 +244,7 @@ def test_ci_scale_is_small_and_named_otherwise(finished: tuple[Path, Run], tmp_p
     found = run(finished[0], tmp_path, scale="ci")
     assert found.folder == tmp_path / "words-ci"
     assert found.facts["scale"] == "ci"
-    assert max(found.facts["data"]["counts"].values()) <= 48
+    assert max(found.facts["data"]["counts"].values()) <= 24
 
 
 def test_two_runs_in_one_folder_do_not_mix(finished: tuple[Path, Run]) -> None:

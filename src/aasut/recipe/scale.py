@@ -5,8 +5,8 @@ from __future__ import annotations
 from aasut.errors import RecipeError
 from aasut.recipe.recipe import Recipe
 
-CI = {"limit": 48, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 16, "round_trip": 4}
-CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 4}  # texts are slow to write
+CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
+CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
 
 
 def scaled(recipe: Recipe, scale: str) -> Recipe:
