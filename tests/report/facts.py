@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import proof_facts
 
 from aasut.economics import breakeven, case, cost, returns, tornado
 from aasut.evaluate import metrics, paired
@@ -137,6 +138,11 @@ def facts() -> dict[str, Any]:
             for k, i in enumerate(disagree[:20])
         ],
         "seconds": {"read": 1.8, "label": 96.4, "train": 214.0, "export": 11.2, "evaluate": 41.9},
+        "metrics": proof_facts.metrics(student, teacher),
+        "margin_recorded": {"margin": 0.03, "confidence": 0.95, "at": 1_764_400_000.0},
+        "judged": proof_facts.judged(),
+        "learning_curve": proof_facts.learning_curve(),
+        **proof_facts.certified(np.maximum(student_chance, 1 - student_chance), np.array(right["student"])),
     }  # fmt: skip
 
 

@@ -25,8 +25,9 @@ TOP = {
     "round_trip", "seconds", "economics",
 }  # fmt: skip
 MODEL = {
-    "name", "accuracy", "ci95", "macro_f1", "per_class", "confusion", "calibration_error", "reliability",
-    "requests_per_s", "requests_per_s_no_prefix_cache", "tokens_per_request", "tokens_per_request_computed",
+    "name", "accuracy", "ci95", "design_effect", "macro_f1", "per_class", "confusion", "calibration_error",
+    "reliability", "requests_per_s", "requests_per_s_no_prefix_cache", "tokens_per_request",
+    "tokens_per_request_computed",
     "parameters_total", "parameters_active", "usd_per_million_requests",
 }  # fmt: skip
 VERDICT = {"result", "margin", "difference", "lower_bound", "upper_bound", "more_examples_needed", "sentence"}

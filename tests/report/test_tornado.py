@@ -60,7 +60,7 @@ def test_nothing_moved_is_nothing_drawn() -> None:
 
 def test_the_page_tells_return_and_what_it_hangs_on() -> None:
     found = facts()
-    page = report.html(found)
+    page = report.html(found).replace("\N{NO-BREAK SPACE}%", " %")
     assert 'id="tornado"' in page
     assert found["economics"]["return"]["sentence"] in page
     assert found["economics"]["hangs_on"] in page

@@ -10,8 +10,7 @@ from aasut.economics.cost import usd
 from aasut.report.drawing import COLOURS, chart, svg
 from aasut.report.table import Facts
 
-ROOM = 0.16  # of the width, on each side, for what stands at a bar's ends
-TEXT = 6.5
+ROOM = 0.28  # of the width, on each side, for what stands at a bar's ends
 
 
 def tornado(facts: Facts) -> Markup:
@@ -52,8 +51,7 @@ def _draw(axes: Any, row: int, bar: dict[str, Any], base: float) -> None:
         at = min(bar[side], base) if side == low else max(bar[side], base)
         value = bar[f"{side}_value"].split(" ")[0]
         axes.annotate(
-            value, (at, row), (place, 0), textcoords="offset points", ha=align, va="center", color=COLOURS["muted"],
-            fontsize=TEXT,
+            value, (at, row), (place, 0), textcoords="offset points", ha=align, va="center", color=COLOURS["muted"]
         )  # fmt: skip
 
 
