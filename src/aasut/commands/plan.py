@@ -67,7 +67,20 @@ def gather(
         from aasut.commands import planning
 
         found |= planning.learning_curve(root, run, progress, proxy=linear, target=target, timed=processes)
+        _show(found["run"], root, progress)
     return found
+
+
+def _show(run: str, root: Path, progress: Progress) -> None:
+    """The run's report again, with the curve; it stays as it is where the run is no longer as it was made."""
+    from aasut import finished
+    from aasut.errors import StoreError
+
+    try:
+        with finished.taken_up(run, root, Progress(quiet=True), makes=()) as taken:
+            taken.finish()
+    except StoreError as error:
+        progress.say(f"The report does not show the curve: {error}")
 
 
 def render(found: Plain) -> Any:

@@ -22,6 +22,7 @@ from aasut.errors import DataError
 from aasut.evaluate import certify, confidence, metrics
 from aasut.evaluate.candidates import Answered, Candidate
 from aasut.evaluate.certify import Bools, Floats, Target, Walk
+from aasut.evaluate.paired import Comparison, compare
 from aasut.evaluate.verdict import Answers
 from aasut.progress import Progress
 from aasut.recipe import Recipe
@@ -195,8 +196,7 @@ def shown(answers: Answers, predicted: Mapping[str, Any], made: Artefact | None)
     found = None if made is None else {k: v for k, v in made.facts.items() if k not in ("calls", "conservation")}
     scorer = confidence.Scorer("label" if "probabilities" in predicted else "least_token")
     if found is not None:
-        kept = ("kind", "weights", "bias", "centre", "scale")
-        scorer = confidence.Scorer(**{name: found["scorer"][name] for name in kept})
+        scorer = _scorer(found)
     scores = scorer.scores(_test_features(predicted))
     curve: dict[str, Any] = confidence.risk_coverage(scores.tolist(), wrong)
     curve["certified"] = None
@@ -210,6 +210,29 @@ def shown(answers: Answers, predicted: Mapping[str, Any], made: Artefact | None)
             curve["certified"] = {"coverage": float(accepted.mean()), "risk": risk.value}
             found["on_test"] = curve["certified"] | {"ci": [risk.lower, risk.upper], "accepted": len(inside)}
     return {"certificate": found, "risk_coverage": curve}
+
+
+def deferring(
+    answers: Answers, predicted: Mapping[str, Any], found: Mapping[str, Any] | None
+) -> tuple[float, Comparison] | None:
+    """(share of requests deferred, student minus teacher on the others), by a certificate as `shown` gives it.
+
+    None where nothing is certified, or the others are of under two groups of `test`.
+    """
+    if found is None or found.get("on_test") is None:
+        return None
+    accept = (_scorer(found).scores(_test_features(predicted)) >= found["threshold"]).tolist()
+
+    def kept(values: Sequence[Any]) -> list[Any]:
+        return [value for value, yes in zip(values, accept, strict=True) if yes]
+
+    student, teacher = kept(answers.correct("student")), kept(answers.correct("teacher"))
+    pair = compare(student, teacher, kept(answers.groups), found["confidence"])
+    return 1 - float(found["coverage"]["value"]), pair
+
+
+def _scorer(found: Mapping[str, Any]) -> confidence.Scorer:
+    return confidence.Scorer(**{n: found["scorer"][n] for n in ("kind", "weights", "bias", "centre", "scale")})
 
 
 def _test_features(predicted: Mapping[str, Any]) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from aasut.economics import worth
 from aasut.economics.breakeven import break_even
 from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, usd_per_million_requests
 from aasut.economics.returns import Difference
@@ -78,7 +79,14 @@ def gather(
         "round_trip": exported.get("round_trip"),
         "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
     } | certificate.shown(answers, predicted, artefacts.get("certify"))
-    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
+    plan = artefacts.get("plan")
+    facts["learning_curve"] = None if plan is None else worth.facts_of(plan, confidence)
+    deferring = certificate.deferring(answers, predicted, facts["certificate"])
+    certified = None
+    if deferring is not None:
+        share, pair = deferring
+        certified = share, Difference(pair.difference, pair.lower, pair.upper, pair.confidence)
+    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"], certified)
     return facts
 
 
