@@ -67,7 +67,9 @@ def test_the_acceleration_of_a_mean_is_the_skewness_over_six_roots_of_n() -> Non
 
 
 def test_the_bias_is_the_share_of_replicates_below_the_estimate() -> None:
-    found = bootstrap.bca(bootstrap.of_mean(skewed(40), np.arange(40)), seed=5, resamples=2001)
+    few = np.array([0.0] * 30 + [1.0] * 10)  # many replicates equal the estimate
+    found = bootstrap.bca(bootstrap.of_mean(few, np.arange(40)), seed=5, resamples=2001)
+    assert np.mean(found.replicates == found.estimate) > 0.1
     share = stats.percentileofscore(found.replicates, found.estimate, kind="mean") / 100
     assert found.bias == pytest.approx(stats.norm.ppf(share), abs=1e-8)
     assert found.bias != 0
@@ -159,6 +161,14 @@ def test_few_groups_are_given_wider_levels() -> None:
     plain = [found.endpoint(stats.norm.ppf(level)) for level in (0.05, 0.95)]
     assert np.ptp(plain) < 0.8 * np.ptp(student)
     assert np.ptp(found.interval(0.9)) == pytest.approx(np.ptp(student), rel=0.12)
+
+
+def test_bounds_are_endpoints_at_students_quantiles() -> None:
+    x = np.sqrt(skewed(12) + 0.1)
+    found = bootstrap.bca(bootstrap.of_mean(x, np.arange(12), lowest=0, highest=0.8), seed=10)
+    assert abs(found.bias) > 0.01
+    z = np.sqrt(12 / 11) * stats.t.ppf(0.95, 11)
+    assert (found.lower(0.95), found.upper(0.95)) == pytest.approx((found.endpoint(-z), found.endpoint(z)), abs=1e-12)
 
 
 def test_where_nothing_varies_the_bound_is_the_exact_one() -> None:
