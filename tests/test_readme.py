@@ -49,7 +49,7 @@ def test_the_readmes_commands_are_known() -> None:
             assert words[0] in targets, command
         else:
             assert program == "aasut", command
-            assert words[0] in ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor"), command
+            assert words[0] in ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor", "plan"), command
             path = words[:2] if words[0] == "runs" else words[:1]
             shown = aasut(*path, "--help")
             assert shown.returncode == 0
