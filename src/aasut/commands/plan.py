@@ -90,7 +90,9 @@ def render(found: Plain) -> Any:
 
     parts: list[Any] = []
     if "learning_curve" in found:
-        parts += [*_curve(found), Text(""), *_sizes(found), Text(""), *_devices(found["devices"])]
+        parts += [*_curve(found), Text(""), *_sizes(found)]
+        if found["learning_curve"]["student"] != "linear":  # which takes no device long
+            parts += [Text(""), *_devices(found["devices"])]
     if "runs_table" in found:
         parts.append(Text(found["runs_table"]["sentence"]))
         for name, (low, high) in found["runs_table"]["intervals"].items():

@@ -219,7 +219,7 @@ def size_for(students: list[Plain], target: float) -> Plain:
     by_cost = sorted(students, key=lambda one: one["usd_per_million_requests"])
     seen = next((one["run"] for one in by_cost if one["accuracy"] >= target), None)
     sure = next((one["run"] for one in by_cost if one["ci"][0] >= target), None)
-    said = f"Of {len(students)} finished students on these data"
+    said = f"Of the finished students on these data ({len(students)})"
     if seen is None:
         sentence = f"{said} none reaches {100 * target:g} %."
     elif sure is None:

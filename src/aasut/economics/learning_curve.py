@@ -23,6 +23,7 @@ from aasut.evaluate.subsets import Trial
 
 SMALLEST = 3  # distinct sizes
 DRAWS = 1000
+FALL = 1.0  # with which power of n the variance that a subset's choice makes falls
 PRIOR_FREEDOM = 4.0  # degrees of freedom that the noise guessed from disagreements counts for
 PSEUDO = 2  # answers taken to be right, and as many to be wrong, whatever the size (Agresti & Coull 1998)
 
@@ -40,7 +41,7 @@ class Range:
 class LearningCurve:
     """A fitted curve. `best` is the likeliest one, `drawn` the refitted ones that intervals come from.
 
-    noise: deviation of one student's accuracy at `middle` answers, as drawn, [draws]; it falls as n^-1/2. sizes: the
+    noise: deviation of one student's accuracy at `middle` answers, as drawn, [draws]; it falls with n (see FALL). sizes: the
     sizes measured, each with its mean accuracy and interval. effect: design effect of the human answers.
     """
 
@@ -85,7 +86,7 @@ class LearningCurve:
 
     def _seen(self, examples: float) -> Floats:
         noise = self._random(1).standard_normal(len(self.noise)) * self.noise
-        drawn = self.drawn.accuracy(examples) + noise * math.sqrt(self.middle / examples)
+        drawn = self.drawn.accuracy(examples) + noise * (self.middle / examples) ** (FALL / 2)
         return np.asarray(drawn, dtype=np.float64)
 
     def _random(self, stream: int) -> np.random.Generator:
@@ -122,13 +123,14 @@ def fit(
     repeats = np.bincount(place).astype(np.float64)
     size = np.array(sizes, dtype=np.float64)
     middle = float(np.exp(np.log(size).mean()))
-    noise, freedom = _noise(right, place, size / middle)  # a student's variance is noise / (size / middle)
+    spread = (size / middle) ** FALL  # a student's variance is noise / spread
+    noise, freedom = _noise(right, place, spread)
     random = np.random.default_rng([seed, 0])
     drawn = _resampled(np.vstack([right, chance]), index, draws, random)
     variance = noise * freedom / random.chisquare(freedom, draws)
     error = 1 - _means(drawn[:-1], place, repeats)
-    error += random.standard_normal(error.shape) * np.sqrt(variance[:, None] / (size / middle * repeats))
-    weights = size / middle * repeats / noise
+    error += random.standard_normal(error.shape) * np.sqrt(variance[:, None] / (spread * repeats))
+    weights = spread * repeats / noise
     least = 1 / len(chance)  # of an error by chance: all human answers may be one and the same
     problem = Problem(size, weights)
     seen = 1 - _means(right.mean(axis=1)[:, None], place, repeats)[0]
