@@ -92,3 +92,27 @@ def test_too_few_runs_for_a_law_are_refused(tmp_path: Path, aasut: Any) -> None:
     code, _, err = aasut("plan", "--runs", table(tmp_path / "runs.csv", rows=2))
     assert code == 1
     assert "3 different numbers of parameters are needed, and there are 2" in err
+
+
+def test_a_first_meeting_is_screened(tmp_path: Path, aasut: Any, plain: Any) -> None:
+    answers = tmp_path / "answers.yaml"
+    answers.write_text("{}", encoding="utf-8")
+    found = plain("plan", "--screen", "--answers", answers)
+    assert found["use"] == "api"
+    code, out, _ = aasut("plan", "--screen", "--answers", answers)
+    assert code == 0
+    assert out.startswith("Keep paying the API: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["words", "--screen"], "goes with --answers alone"),
+        (["--answers", "x.yaml"], "goes with --screen"),
+        ([], "a RUN"),
+    ],
+)
+def test_what_goes_with_a_screening(aasut: Any, words: list[str], said: str) -> None:
+    code, _, err = aasut("plan", *words)
+    assert code == 2
+    assert said in err
