@@ -52,7 +52,7 @@ def message(plain: dict[str, Any]) -> str:
     "place",
     ["colour", "task.colour", "data.colour", "data.split.colour", "data.tables.0.colour", "data.tables.0.label.colour",
      "data.tables.0.group.colour", "teacher.colour", "student.colour", "export.colour", "evaluate.colour",
-     "economics.colour"],
+     "economics.colour", "economics.ranges.colour"],
 )  # fmt: skip
 def test_an_unknown_field_is_named(place: str) -> None:
     assert f"{place}: there is no such field (given: 'red')" in message(changed(place, "red"))
@@ -162,6 +162,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("evaluate.margin", 0, "evaluate.margin: "),
     ("evaluate.confidence", 0.5, "evaluate.confidence: "),
     ("economics.utilisation", 0, "economics.utilisation: "),
+    ("economics.usd_per_correct_answer", 0.1, "is weighed at a volume: give requests_per_month"),
+    ("economics", {"requests_per_month": 9, "ranges": {"months": [2, 1]}}, "the low value comes first, and is lower"),
     ("economics.api", {"name": "api"}, "economics.api.usd_per_million_input_tokens: is required"),
     ("teacher.samples", 2, "teacher.samples is for free text: a classify task has a list of labels"),
     ("teacher.temperature", 0.5, "teacher.temperature is for free text"),

@@ -6,12 +6,15 @@ import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from facts import facts
 
-from aasut.report import charts, loss_curves
+from aasut.economics.breakeven import Owning, break_even
+from aasut.report import charts, loss_curves, tornado
 
 DRAWN: dict[str, Callable[[Any], str]] = {
     "accuracy": charts.accuracy,
@@ -21,6 +24,7 @@ DRAWN: dict[str, Callable[[Any], str]] = {
     "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
 
 
@@ -124,6 +128,21 @@ def test_break_even_marks_each_crossing() -> None:
     found["economics"]["break_even"][0]["requests_per_month"] = None
     one = charts.break_even(found)
     assert len(re.findall("<use href", both)) - len(re.findall("<use href", one)) == 1
+
+
+def test_steps_and_deferral_are_drawn() -> None:
+    """Whole machines make a staircase; where requests are deferred, owning costs what each alternative makes of it."""
+    found = facts()
+    lines = charts.break_even(found).count("stroke: var(--student)")
+    own = Owning(2.0, 5.0, 0.0, 12.0, 400_000.0, dedicated=True)
+    found["economics"]["break_even"] = [break_even("an API", price, own).as_dict() for price in (10.0, 60.0)]
+    path = max(re.findall(r'd="([^"]+)"[^>]*stroke: var\(--student\)', charts.break_even(found)), key=len)
+    across, up = (np.array([float(v) for v in re.findall(pattern, path)]) for pattern in
+                  (r"[ML] ([-\d.]+) ", r"[ML] [-\d.]+ ([-\d.]+)"))  # fmt: skip
+    assert max(abs(np.diff(up))[np.diff(across) < 0.01]) > 1
+    deferring = replace(own, deferred_share=0.5)
+    found["economics"]["break_even"] = [break_even("an API", price, deferring).as_dict() for price in (10.0, 60.0)]
+    assert charts.break_even(found).count("stroke: var(--student)") == lines + 1
 
 
 def test_costs_show_prices_with_and_without_the_cache() -> None:

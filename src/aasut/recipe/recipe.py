@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
+from aasut.recipe.economics import Economics
 from aasut.recipe.models import Student, Teacher
-from aasut.recipe.section import NonNegative, Positive, Section
+from aasut.recipe.section import Positive, Section
 from aasut.recipe.task import AnyTask
 
 
@@ -47,36 +48,6 @@ class Evaluate(Section):
     """Confidence of the one-sided bound; two-sided intervals are at the same confidence."""
     timing_requests: Positive = 128
     """Test inputs used for measuring speed; fewer are used without the prefix cache."""
-
-
-class ApiPrice(Section):
-    """Price of an API that would do the same job."""
-
-    name: str
-    """What it is called in the report."""
-    usd_per_million_input_tokens: NonNegative
-    """Price of prompt tokens."""
-    usd_per_million_output_tokens: NonNegative
-    """Price of answer tokens."""
-    input_tokens: Positive | None = None
-    """Prompt tokens of a request; the task's prompt, counted by the student's tokenizer, where not given."""
-    output_tokens: Positive = 2
-    """Answer tokens of a request."""
-
-
-class Economics(Section):
-    """What things cost. Prices are declared, speeds are measured."""
-
-    usd_per_machine_hour: NonNegative = 0.10
-    """Price of the machine that ran this, for teacher and student alike."""
-    utilisation: float = Field(default=0.5, gt=0, le=1)
-    """Share of the machine's time spent on requests."""
-    api: ApiPrice | None = None
-    """An API to compare with."""
-    fixed_usd_per_month: NonNegative = 0.0
-    """What owning the student costs a month whatever the volume, beyond machine hours used."""
-    months: Positive = 12
-    """Months over which labelling and training are spread."""
 
 
 class Recipe(Section):

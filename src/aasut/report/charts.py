@@ -143,10 +143,9 @@ def break_even(facts: Facts) -> Markup:
     if not shown:
         return Markup("")
     with chart(2.5 + 0.16 * len(shown)) as (figure, axes):
-        own = sorted(
-            {p for b in shown for p in zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)}
-        )
-        axes.plot(*zip(*own, strict=True), color=COLOURS["student"], label="own the student")
+        for number, points in enumerate(_owning(shown)):
+            label = None if number else "own the student"
+            axes.plot(*zip(*points, strict=True), color=COLOURS["student"], label=label)
         for item, style, colour in zip(
             shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False
         ):
@@ -154,14 +153,22 @@ def break_even(facts: Facts) -> Markup:
             volumes, dollars = curve["requests_per_month"], curve["other_usd"]
             axes.plot(volumes, dollars, style, color=COLOURS[colour], label=_short(item["against"], 34))
             if item["requests_per_month"]:
-                cost = item["requests_per_month"] * item["usd_per_million_requests"] / 1e6
-                axes.plot([item["requests_per_month"]], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
+                place = (item["requests_per_month"], item["usd_per_month"])
+                axes.plot(*place, "o", color=COLOURS["ink"], markersize=4, zorder=5)
         axes.set(xscale="log", yscale="log", xlabel="requests a month", ylabel="USD a month")
         axes.grid()
         figure.legend(loc="outside upper left")
         _plain_log(axes.xaxis, _round_count)
         _plain_log(axes.yaxis, lambda value: "$" + _round_count(value))
         return svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
+
+
+def _owning(shown: Sequence[Facts]) -> list[list[tuple[float, float]]]:
+    """Lines of (requests a month, USD) of owning: one, unless requests are deferred at each alternative's price."""
+    lines = [list(zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)) for b in shown]
+    if any(b.get("deferred_share") for b in shown):
+        return lines
+    return [sorted({point for line in lines for point in line})]
 
 
 def _colour(role: str) -> str:

@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aasut.economics.breakeven import Owning, break_even
-from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, monthly_capacity, usd_per_million_requests
+from aasut.economics.breakeven import break_even
+from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, usd_per_million_requests
+from aasut.economics.returns import Difference
 from aasut.evaluate import verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
+from aasut.report import money
 from aasut.store import TIMINGS, Artefact
 from aasut.student.method import labels
 from aasut.types import Example
 
 Plain = dict[str, Any]
-SECONDS_PER_HOUR = 3600.0
 
 
 def gather(
@@ -100,26 +101,19 @@ def _task(recipe: Recipe) -> Plain:
     }
 
 
-def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
-    """Costs and break-even from measured speeds and declared prices.
+def economics(
+    recipe: Recipe, facts: Plain, task_prompt_tokens: float, certified: tuple[float, Difference] | None = None
+) -> Plain:
+    """Costs, break-even, return and what they hang on, from measured speeds and declared prices.
 
     `task_prompt_tokens`: mean length of the application's own prompt, for an API whose recipe does not say.
+    `certified`: share of requests that a certificate defers, and student minus teacher on the others.
     """
     declared = recipe.economics
     teacher, student = facts["teacher"], facts["student"]
-    hourly = declared.usd_per_machine_hour / SECONDS_PER_HOUR
-    # A local teacher's labels cost machine time; an API's cost what the ledger says.
-    paid = facts["ledger"]["usd_spent"] + facts["ledger"]["usd_reused"]
-    labelling = paid or hourly * (facts["seconds"]["label"] + facts["seconds"]["choose"])
-    training = hourly * facts["seconds"]["train"]
-    owning = Owning(
-        usd_per_million_requests=student["usd_per_million_requests"],
-        fixed_usd_per_month=declared.fixed_usd_per_month,
-        one_off_usd=labelling + training,
-        months=declared.months,
-        machine_requests_per_month=monthly_capacity(student["requests_per_s"], declared.utilisation),
-    )
-    found = [break_even("the teacher", teacher["usd_per_million_requests"], owning)]
+    case, difference = money.case(recipe, facts, certified)
+    owning = case.owning()
+    found = [case.break_even()]
     if declared.api is not None:
         api = declared.api
         tokens = api.input_tokens or task_prompt_tokens
@@ -134,12 +128,16 @@ def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
     return {
         "usd_per_machine_hour": declared.usd_per_machine_hour,
         "utilisation": declared.utilisation,
+        "machines": declared.machines,
+        "deferred_share": case.deferred_share,
         "cheaper_than_teacher": with_cache,
         "cheaper_than_teacher_no_prefix_cache": without,
-        "labelling_usd": labelling,
-        "training_usd": training,
+        "labelling_usd": case.labelling_usd,
+        "human_answers_usd": money.human_answers(facts) * declared.usd_per_human_answer,
+        "training_usd": case.training_usd,
         "sentence": cost_sentence(student["usd_per_million_requests"], teacher["usd_per_million_requests"], without),
         "break_even": [one.as_dict() for one in found],
+        **money.weighed(recipe, facts, case, difference),
     }
 
 
@@ -152,6 +150,7 @@ def _size_and_speed(recipe: Recipe, evaluated: Plain, speeds: Plain, model: str)
         "parameters_active": parameters,
         "requests_per_s": cached and cached["requests_per_s"],
         "requests_per_s_no_prefix_cache": uncached and uncached["requests_per_s"],
+        "requests_per_s_repetitions": list(cached.get("repetitions", ())) if cached else [],
         "tokens_per_request": cached and cached["tokens_per_request"],
         "tokens_per_request_computed": cached and cached["computed_per_request"],
         "usd_per_million_requests": cached

@@ -15,7 +15,7 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import charts, loss_curves, table
+from aasut.report import charts, loss_curves, table, tornado
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -31,6 +31,7 @@ CHARTS = {
     "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
 CONFUSIONS_LISTED = 10
 
@@ -74,6 +75,7 @@ def html(facts: Facts) -> str:
         "number": table.number,
         "money": table.money,
         "usd": usd,
+        "signed_usd": tornado.signed,
         "points": lambda value: points(value, signed=True),
         "duration": duration,
         "reasons": reasons,

@@ -85,10 +85,14 @@ def cheaper(result: Facts, teacher: Facts) -> str:
 
 
 def economics_sentences(facts: Facts) -> list[str]:
-    """What it costs, then the break-even against each alternative, in words."""
+    """What it costs, the break-even against each alternative, the return and what it hangs on, in words."""
     economics = facts["economics"]
     own, other = (facts[side]["usd_per_million_requests"] for side in ("student", "teacher"))
     said = [str(b["sentence"]) for b in economics["break_even"]]
+    if economics.get("return"):
+        said.append(str(economics["return"]["sentence"]))
+    if economics.get("hangs_on"):
+        said.append(str(economics["hangs_on"]))
     if own is None or other is None:
         return said
     return [cost_sentence(own, other, economics["cheaper_than_teacher_no_prefix_cache"]), *said]
