@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,9 @@ def test_a_table_of_ones_own_runs_gives_a_scaling_law(tmp_path: Path, aasut: Any
     ("words", "code", "why"),
     [
         ((), 2, "give a RUN"),
+        (("words", "--screen"), 2, "--screen goes alone"),
+        (("words", "--answers", "x.yaml"), 2, "goes with --screen"),
+        (("--screen", "--answers", "none.yaml"), 1, "none.yaml cannot be read"),
         (("--target", "0.9", "--runs", "x.csv"), 2, "need a RUN"),
         (("words", "--target", "1.5"), 2, "target"),
         (("nothing",), 1, "There is no finished run nothing"),
@@ -86,6 +90,19 @@ def test_mistakes_are_one_line(root: Path, aasut: Any, words: tuple[str, ...], c
     assert (found, out) == (code, "")
     assert why in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_first_meeting_is_screened_from_a_file_or_by_asking(
+    tmp_path: Path, aasut: Any, plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "answers.yaml"
+    path.write_text("{}\n")
+    found = plain("plan", "--screen", "--answers", path)
+    assert {"use", "sentence", "next"} <= set(found)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n" * 60))
+    code, out, _ = aasut("plan", "--screen")
+    assert code == 0
+    assert found["sentence"] in out
 
 
 def test_too_few_runs_for_a_law_are_refused(tmp_path: Path, aasut: Any) -> None:
