@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 import small_run
 from aasut import pipeline, recipe
 from aasut.data import split
-from aasut.errors import ConservationError, DataError, RecipeError, StoreError
+from aasut.errors import AasutError, ConservationError, DataError, RecipeError, StoreError
 from aasut.pipeline import Run
 from aasut.progress import Progress
 from aasut.store import Store, folder_hash
@@ -113,11 +114,11 @@ def lineage(found: Run) -> dict[str, str]:
 def test_a_change_redoes_what_depends_on_it_alone(tmp_path: Path) -> None:
     path = small_run.write_recipe(tmp_path, rows=80)
     first = run(path, tmp_path / "runs")
-    margin = run(path, tmp_path / "runs", "evaluate.margin=0.2")
-    assert lineage(margin) == lineage(first)
-    assert margin.facts["verdict"]["margin"] == 0.2
-    assert margin.calls_made == 0
-    assert margin.facts["test_opened"] == 1
+    price = run(path, tmp_path / "runs", "economics.utilisation=0.2")
+    assert lineage(price) == lineage(first)
+    assert price.facts["economics"]["utilisation"] == 0.2
+    assert price.calls_made == 0
+    assert price.facts["test_opened"] == 1
     rules = {"great": "positive", "": "negative"}
     teacher = run(path, tmp_path / "runs", f"teacher.scripted={json.dumps(rules)}")
     same = {stage for stage, fingerprint in lineage(teacher).items() if fingerprint == lineage(first)[stage]}
@@ -126,6 +127,66 @@ def test_a_change_redoes_what_depends_on_it_alone(tmp_path: Path) -> None:
     assert teacher.facts["teacher"]["accuracy"] < 0.9
     assert teacher.facts["test_opened"] == 2
     assert run(path, tmp_path / "runs").facts == first.facts
+
+
+def test_the_margin_stands_fast_once_test_was_opened(tmp_path: Path) -> None:
+    path = small_run.write_recipe(tmp_path, rows=160)
+    before = time.time()
+    first = run(path, tmp_path / "runs")
+    recorded = first.facts["margin_recorded"]
+    assert {k: recorded[k] for k in ("margin", "confidence", "metrics")} == {
+        "margin": 0.03, "confidence": 0.95, "metrics": ["accuracy", "macro_f1"],
+    }  # fmt: skip
+    assert before <= recorded["at"] <= time.time()
+    kept = {p: p.read_bytes() for p in first.folder.rglob("*") if p.is_file()}
+    for flag, was in (
+        ("evaluate.margin=0.2", "Set evaluate.margin to 0.03, or"),
+        ("evaluate.confidence=0.8", "Set evaluate.confidence to 0.95, or"),
+        ("evaluate.metrics=[]", r"Set evaluate.metrics to \[accuracy, macro_f1\], or"),
+    ):
+        with pytest.raises(RecipeError, match=was) as caught:
+            run(path, tmp_path / "runs", flag)
+        assert "was recorded for this `test` split on 20" in caught.value.message
+        assert "\n" not in str(caught.value)
+    assert {p: p.read_bytes() for p in first.folder.rglob("*") if p.is_file()} == kept
+    small = run(path, tmp_path / "runs", "evaluate.margin=0.2", scale="ci")  # at most 48 rows of it: another split
+    assert (small.facts["margin_recorded"]["margin"], small.facts["verdict"]["margin"]) == (0.2, 0.2)
+    small_run.write_table(tmp_path / "table.csv", small_run.sentences(180))  # so do new human answers give
+    assert run(path, tmp_path / "runs", "evaluate.margin=0.2").facts["margin_recorded"]["margin"] == 0.2
+
+
+def test_a_margin_may_change_until_test_is_opened(tmp_path: Path) -> None:
+    plain = small_run.recipe(teacher={"scripted": {"": "no answer at all"}})
+    path = small_run.write_recipe(tmp_path, plain, rows=80)
+    with pytest.raises(AasutError):
+        run(path, tmp_path / "runs")  # ends before test is opened
+    small_run.write_recipe(tmp_path, rows=80)
+    found = run(path, tmp_path / "runs", "evaluate.margin=0.2").facts
+    assert (found["margin_recorded"]["margin"], found["test_opened"]) == (0.2, 1)
+
+
+def test_metrics_are_compared_beside_the_verdict(finished: tuple[Path, Run]) -> None:
+    facts = finished[1].facts
+    accuracy, macro = facts["metrics"]
+    assert [row["name"] for row in facts["metrics"]] == ["accuracy", "macro_f1"]
+    assert accuracy["lower_bound"] == facts["verdict"]["lower_bound"]
+    assert accuracy["ci"] == facts["verdict"]["ci"]
+    assert macro["student"] == pytest.approx(facts["student"]["macro_f1"])
+    assert macro["teacher"] == pytest.approx(facts["teacher"]["macro_f1"])
+    page = (finished[1].folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="metrics"' in page
+    assert 'id="margin-recorded"' in page
+
+
+def test_calls_that_no_human_answer_makes_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    plain = small_run.recipe(
+        task={"kind": "generate", "prompt": "Text: {text}"},
+        student={"initialise": "pretrained", "model": {"address": "file:nowhere"}},
+        evaluate={"metrics": ["tool_calls"]},
+    )
+    path = small_run.write_recipe(tmp_path, plain, rows=80)
+    with pytest.raises(DataError, match="No human answer in `test` calls a tool"):
+        run(path, tmp_path / "runs")
 
 
 def test_a_changed_table_is_read_again(tmp_path: Path) -> None:
@@ -183,7 +244,7 @@ def test_ci_scale_is_small_and_named_otherwise(finished: tuple[Path, Run], tmp_p
     found = run(finished[0], tmp_path, scale="ci")
     assert found.folder == tmp_path / "words-ci"
     assert found.facts["scale"] == "ci"
-    assert max(found.facts["data"]["counts"].values()) <= 48
+    assert max(found.facts["data"]["counts"].values()) <= 24
 
 
 def test_two_runs_in_one_folder_do_not_mix(finished: tuple[Path, Run]) -> None:
@@ -263,3 +324,37 @@ def test_a_schema_that_decoding_cannot_follow_is_refused_before_anything_is_done
             pipeline.run(recipe.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True))
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "runs").exists()
+
+
+def test_judges_look_at_answers_that_the_student_was_not_trained_on(tmp_path: Path) -> None:
+    """A noun makes the human answer the other one, so that both models err; the judge knows it most of the time."""
+    rules = {"Which answer": "A", "camera": "wrong", "lens": "wrong", "": "right"}
+    plain = small_run.recipe(judges=[{"scripted": rules, "rubric": "Be right.", "unlabelled": 100}])
+    path = small_run.write_recipe(tmp_path, plain)
+    rows = small_run.sentences(500)
+    other = {"positive": "negative", "negative": "positive"}
+    for row in rows:
+        row["sentiment"] = other[row["sentiment"]] if "camera" in row["text"] else row["sentiment"]
+    small_run.write_table(tmp_path / "table.csv", rows)
+    facts = run(path, tmp_path / "runs").facts
+    judged, rows_of = facts["judged"], facts["conservation"]
+    assert rows_of["label"]["dropped"] == {"kept aside for judges": 100}
+    assert rows_of["judge 1, correctness"]["in"] == facts["data"]["counts"]["test"] + 100
+    correct = judged["correctness"]
+    assert correct["sensitivity"][0] < 1
+    assert correct["specificity"][0] == 1
+    assert correct["corrected"][1] < facts["student"]["accuracy"] < correct["corrected"][2]
+    assert correct["corrected"][1] > correct["raw"]
+    assert (
+        judged["ppi"]["ci"][1] - judged["ppi"]["ci"][0] < judged["ppi"]["classical"][2] - judged["ppi"]["classical"][1]
+    )
+    assert judged["preference"]["student_wins"] == judged["preference"]["teacher_wins"] == 0  # it always says A
+    assert facts["ledger"]["calls_made"] == rows_of["label"]["kept"] + facts["data"]["counts"]["test"]
+    assert judged["ledger"]["calls_made"] >= rows_of["judge 1, correctness"]["in"]
+    assert facts["test_opened"] == 1
+    page = (tmp_path / "runs" / "words" / "report.html").read_text(encoding="utf-8")
+    assert 'id="judged"' in page
+    assert "after correction for these errors" in page
+    again = run(path, tmp_path / "runs", "judges=[]")
+    assert again.facts["judged"] is None
+    assert run(path, tmp_path / "runs").calls_made == 0

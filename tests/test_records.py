@@ -87,6 +87,27 @@ def test_work_begun_is_known_by_its_stage_until_it_is_finished(store: Store) -> 
     assert store.attempts() == {}
 
 
+def test_a_declaration_stands_once_its_split_was_opened(store: Store) -> None:
+    first = store.declare("abc", 0.03, 0.95, ["accuracy", "macro_f1"])
+    assert first == store.declared("abc")
+    assert store.declare("abc", 0.03, 0.95, ["accuracy", "macro_f1"]) == first  # the time stays too
+    second = store.declare("abc", 0.02, 0.95, ["accuracy"])
+    assert (second.margin, second.metrics) == (0.02, ("accuracy",))
+    assert second == store.declared("abc")
+    store.open_split("abc", "evaluate")
+    for changed in ((0.05, 0.95, ["accuracy"]), (0.02, 0.9, ["accuracy"]), (0.02, 0.95, ["accuracy", "macro_f1"])):
+        assert store.declare("abc", *changed) == second
+    assert store.declared("abc") == second
+    assert store.declare("def", 0.05, 0.9, ["accuracy"]).margin == 0.05
+    assert store.declared("ghi") is None
+
+
+def test_a_split_opened_before_anything_was_recorded_takes_what_comes_first(store: Store) -> None:
+    store.open_split("abc", "evaluate")
+    first = store.declare("abc", 0.03, 0.95, ["accuracy"])
+    assert store.declare("abc", 0.1, 0.95, ["accuracy"]) == first == store.declared("abc")
+
+
 def test_what_is_forgotten_leaves_a_store_that_verifies(store: Store) -> None:
     data = store.stage("data", 1, {}, [], nothing)
     report = store.stage("report", 1, {}, [data], nothing)
@@ -118,6 +139,7 @@ def test_the_migrations_shipped_so_far_stand_as_they_are() -> None:
     assert [digest(" ".join(text.split()))[:16] for text in records.MIGRATIONS] == [
         "6c918777b1c11314",
         "ff49648bdd744d3f",
+        "b10b37c6582932a0",
     ]
     assert [digest(" ".join(text.split()))[:16] for text in ledger.MIGRATIONS] == [
         "7802fc7d728e8af6",

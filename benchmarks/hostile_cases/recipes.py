@@ -186,6 +186,12 @@ def _values() -> list[Case]:
         "economics.utilisation": [0, 2],
         "economics.usd_per_machine_hour": [-1],
         "economics.months": [0],
+        "economics.machines": ["rented"],
+        "economics.deferred_share": [1, -0.1],
+        "economics.usd_per_human_answer": [-1],
+        "economics.requests_per_month": [0, -5],
+        "economics.usd_per_correct_answer": [0.1, -1],
+        "economics.ranges": [{"months": [1, 2]}, {"months": [2, 1]}, {"months": [1]}],
         "export.engine": ["vllm"],
         "export.precision": ["float8"],
     }

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ MIGRATIONS = (
     INSERT INTO run SELECT json_extract(settings, '$[0].name'), fingerprint, created FROM artefact
         WHERE stage = 'report' AND json_extract(settings, '$[0].name') IS NOT NULL;
     CREATE TABLE attempt (fingerprint TEXT PRIMARY KEY, stage TEXT NOT NULL, parents TEXT NOT NULL, at REAL NOT NULL);
+    """,
+    """
+    CREATE TABLE declaration (
+        split TEXT PRIMARY KEY, margin REAL NOT NULL, confidence REAL NOT NULL, metrics TEXT NOT NULL, at REAL NOT NULL
+    );
     """,
 )
 
@@ -79,6 +84,16 @@ class FinishedRun:
     at: float
 
 
+@dataclass(frozen=True)
+class Declaration:
+    """What was fixed before a split was opened: margin and confidence as shares, the metrics; `at` when."""
+
+    margin: float
+    confidence: float
+    metrics: tuple[str, ...]
+    at: float
+
+
 class Records:
     """The records in an open database; `root` is the store's folder."""
 
@@ -122,6 +137,13 @@ class Records:
             parents.setdefault(fingerprint, []).append(parent)
         rows = self.database.execute("SELECT fingerprint, stage, version, content, created, seconds FROM artefact")
         return {row[0]: Entry(row[0], tuple(parents.get(row[0], ())), *row[1:]) for row in rows}
+
+    def newest(self, stage: str, parents: Sequence[Artefact]) -> Artefact | None:
+        """The artefact of a stage that was made last from exactly these parents; None where there is none."""
+        wanted = tuple(parent.fingerprint for parent in parents)
+        made = [one for one in self.entries().values() if one.stage == stage and one.parents == wanted]
+        made.sort(key=lambda one: one.created)
+        return self.recorded(made[-1].fingerprint) if made else None
 
     def settings(self, fingerprint: str) -> Any:
         """The settings, as plain data, that a finished artefact was made with."""
@@ -181,6 +203,30 @@ class Records:
         """How often a split was opened in this store."""
         row = self.database.execute("SELECT COUNT(*) FROM opening WHERE split = ?", (split,)).fetchone()
         return int(row[0])
+
+    def declare(self, split: str, margin: float, confidence: float, metrics: Sequence[str]) -> Declaration:
+        """Fix what a split will be judged by; returns what is fixed, which is another one where it came too late.
+
+        A declaration may be replaced until the split is opened. A split that was opened when nothing
+        was recorded yet gets this one.
+        """
+        standing = self.declared(split)
+        wanted = Declaration(margin, confidence, tuple(metrics), time.time())
+        if standing is not None:
+            same = replace(wanted, at=standing.at) == standing
+            if same or self.openings(split):
+                return standing
+        row = (split, margin, confidence, json.dumps(wanted.metrics), wanted.at)
+        with disk_errors(self.root), self.database:
+            self.database.execute("INSERT OR REPLACE INTO declaration VALUES (?, ?, ?, ?, ?)", row)
+        return wanted
+
+    def declared(self, split: str) -> Declaration | None:
+        """What was fixed for a split, None where nothing was."""
+        row = self.database.execute(
+            "SELECT margin, confidence, metrics, at FROM declaration WHERE split = ?", (split,)
+        ).fetchone()
+        return None if row is None else Declaration(row[0], row[1], tuple(json.loads(row[2])), row[3])
 
 
 def ancestry(entries: Mapping[str, Entry], fingerprints: Iterable[str]) -> list[str]:

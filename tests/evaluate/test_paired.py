@@ -1,4 +1,4 @@
-"""Tango's interval against the quartic of Yang, Sun & Hardin, the verdict's error rate, and the sentences."""
+"""The paired verdict: what it counts, its error rate, and its sentences."""
 
 from __future__ import annotations
 
@@ -6,59 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from quartic import quartic
 from scipy.stats import norm
 
 from aasut.errors import DataError
 from aasut.evaluate import paired
-
-
-def quartic(b: float, c: float, n: float, z: float) -> list[float]:
-    """Real roots of Tango's equation as a polynomial (Yang, Sun & Hardin 2013, Statistics in Medicine 32)."""
-    g, d, s = z**2, b - c, b + c
-    coefficients = [
-        n**2 * (n / g + 1) ** 2,
-        -n * d * (n / g + 1) * (4 * n / g + 1),
-        2 * n * d**2 * (3 * n / g + 2) / g - n**2 * (s / g + 1),
-        n * d * (2 * s / g + 1) - d**3 * (4 * n / g + 1) / g,
-        d**2 * (d**2 / g - s) / g,
-    ]
-    roots = np.roots(coefficients)
-    return sorted(float(r.real) for r in roots if abs(r.imag) < 1e-7 and -1 <= r.real <= 1)
-
-
-@pytest.mark.parametrize(
-    ("b", "c", "n", "z"),
-    [
-        (40, 20, 160, 1.96),
-        (1, 7, 21, 1.96),
-        (6, 16, 161, 1.96),
-        (53, 61, 946, 1.645),
-        (0.5, 3.25, 80.5, 1.7),
-        (9, 4, 13, 1),
-    ],
-)
-def test_tango_equals_the_closed_form(b: float, c: float, n: float, z: float) -> None:
-    lower, upper = paired.tango_lower(b, c, n, z), -paired.tango_lower(c, b, n, z)
-    roots = quartic(b, c, n, z)
-    assert lower == pytest.approx(roots[0], abs=1e-8)
-    assert upper == pytest.approx(roots[-1], abs=1e-8)
-    assert lower < (b - c) / n < upper
-
-
-def test_tango_where_one_side_is_empty() -> None:
-    z = 1.96
-    assert paired.tango_lower(0, 0, 50, z) == pytest.approx(-(z**2) / (50 + z**2), abs=1e-10)
-    assert paired.tango_lower(0, 30, 30, z) == -1
-    assert paired.tango_lower(30, 0, 30, z) == pytest.approx((30 - z**2) / (30 + z**2), abs=1e-10)
-    assert paired.tango_lower(8, 0, 30, z) == pytest.approx(quartic(8, 0, 30, z)[0], abs=1e-8)
-
-
-def test_published_example() -> None:
-    # Airway reactivity before and after transplantation (Bentur 2009): 1 and 7 discordant of 21; Tango's 95 %
-    # interval as in Fagerland, Lydersen & Laake (2014), Statistics in Medicine 33.
-    z = norm.ppf(0.975)
-    assert paired.tango_lower(1, 7, 21, z) == pytest.approx(-0.517, abs=5e-4)
-    assert -paired.tango_lower(7, 1, 21, z) == pytest.approx(-0.026, abs=5e-4)
 
 
 def sides(both: int, only_a: int, only_b: int, none: int) -> tuple[list[bool], list[bool]]:
@@ -79,12 +31,6 @@ def test_compare_counts_and_signs() -> None:
     assert (back.lower, back.upper) == pytest.approx((-found.upper, -found.lower), abs=1e-10)
     assert not back.better
     assert json.loads(json.dumps(found.as_dict()))["ci"] == [found.lower, found.upper]
-
-
-def test_mcnemar_is_exact() -> None:
-    assert paired.mcnemar(0, 0) == 1.0
-    assert paired.mcnemar(1, 7) == pytest.approx(2 * 9 / 256)
-    assert paired.mcnemar(5, 5) == 1.0
 
 
 def test_groups_widen_the_interval() -> None:
@@ -130,15 +76,15 @@ def test_bounds_are_one_sided() -> None:
 
 
 def test_more_examples_by_hand_and_in_use() -> None:
-    # 10 % discordance, no difference, margin 2 points: (1.645 + .842)^2 * .1 / .02^2 = 1,545.6 items in all.
+    # 10 % discordance, no difference, margin 2 points.
     found = paired.verdict(*sides(80, 5, 5, 10), range(100), 0.02)
-    assert found.more_examples_needed == 1546 - 100
+    assert found.more_examples_needed == 1578 - 100
     # Twice the effect, twice the items.
     a, b = sides(80, 5, 5, 10)
     doubled = paired.verdict(a * 2, b * 2, [*range(100), *range(100)], 0.02)
-    assert doubled.more_examples_needed == pytest.approx(2 * 1546 - 200, rel=0.03)
-    enough = 1546
-    decided = paired.verdict(*sides(enough - 156, 77, 77, 2), range(enough), 0.02)
+    assert doubled.more_examples_needed == pytest.approx(2 * 1578 - 200, rel=0.03)
+    enough = 1577
+    decided = paired.verdict(*sides(enough - 160, 79, 79, 2), range(enough), 0.02)
     assert decided.result == "non_inferior"
 
 
@@ -198,6 +144,22 @@ def test_false_non_inferiority_rate_where_groups_sway_the_difference() -> None:
         naive += paired.verdict(student, teacher, range(640), 0.03).result == "non_inferior"
     assert 0.025 <= wrong / tries <= 0.08
     assert naive / tries > wrong / tries
+
+
+@pytest.mark.parametrize("groups", [range(1000), [i // 25 for i in range(1000)]])
+def test_p_values_are_the_bounds_turned_round(groups: list[int]) -> None:
+    for confidence in (0.6, 0.9, 0.99):
+        found = paired.verdict(*sides(850, 30, 42, 78), groups, 0.03, confidence)
+        at_lower = paired.p_at_most(found.paired, found.lower_bound)
+        assert at_lower == pytest.approx(1 - confidence, abs=1e-8)
+        assert 1 - paired.p_at_most(found.paired, found.upper_bound) == pytest.approx(1 - confidence, abs=1e-8)
+        assert (paired.p_at_most(found.paired, -0.03) < 1 - confidence) == (found.result == "non_inferior")
+    pair = paired.compare(*sides(850, 30, 42, 78), range(1000))
+    assert paired.p_equal(pair) == pytest.approx(2 * norm.sf(12 / 72**0.5), abs=1e-8)  # McNemar's, as n is large
+    same = paired.compare(*sides(900, 0, 0, 100), range(1000))
+    assert paired.p_equal(same) == 1
+    assert paired.p_at_most(same, -0.5) < 1e-12
+    assert paired.p_at_most(same, 0.5) > 1 - 1e-12
 
 
 def test_sentences_say_what_was_found() -> None:

@@ -53,6 +53,9 @@ def test_speed_is_requests_by_time() -> None:
 def test_one_slow_spell_does_not_count() -> None:
     found = measure({"a": model([], "a", 0.001, slow_spell=1.0)}, 20, repetitions=3)
     assert found["a"].requests_per_s > 100
+    first, *others = found["a"].repetitions
+    assert first < 20 < 100 < min(others)
+    assert found["a"].requests_per_s == pytest.approx(sorted([first, *others])[1])
 
 
 def test_few_requests_are_no_trouble() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import proof_facts
 
-from aasut.economics import breakeven, cost
+from aasut.economics import breakeven, case, cost, returns, tornado
 from aasut.evaluate import metrics, paired
 
 ANSWERS = ("negative", "positive")
@@ -101,7 +102,7 @@ def facts() -> dict[str, Any]:
         "verdict": verdict.as_dict(),
         "against_linear": against.as_dict(),
         "recommendation": paired.recommend(verdict, against).as_dict(),
-        "economics": economics(teacher, student),
+        "economics": economics(teacher, student, verdict),
         "training": {
             "steps": 360, "epochs": 3, "seconds": 214.0, "tokens": 151_020, "padding_share": 0.031, "best_step": 300,
             "curve": [
@@ -137,30 +138,50 @@ def facts() -> dict[str, Any]:
             for k, i in enumerate(disagree[:20])
         ],
         "seconds": {"read": 1.8, "label": 96.4, "train": 214.0, "export": 11.2, "evaluate": 41.9},
+        "metrics": proof_facts.metrics(student, teacher),
+        "margin_recorded": {"margin": 0.03, "confidence": 0.95, "at": 1_764_400_000.0},
+        "judged": proof_facts.judged(),
+        "learning_curve": proof_facts.learning_curve(),
+        **proof_facts.certified(np.maximum(student_chance, 1 - student_chance), np.array(right["student"])),
     }  # fmt: skip
 
 
-def economics(teacher: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
-    own = breakeven.Owning(
-        student["usd_per_million_requests"],
-        5.0,
-        0.02,
-        12.0,
-        cost.monthly_capacity(student["requests_per_s"], UTILISATION),
+def economics(teacher: dict[str, Any], student: dict[str, Any], found: paired.Verdict) -> dict[str, Any]:
+    each = case.Case(
+        requests_per_month=2e6,
+        usd_per_machine_hour=USD_PER_HOUR,
+        utilisation=UTILISATION,
+        student_requests_per_s=student["requests_per_s"],
+        teacher_requests_per_s=teacher["requests_per_s"],
+        teacher_usd_per_million_requests=teacher["usd_per_million_requests"],
+        fixed_usd_per_month=5.0,
+        labels_usd=0.01,
+        labelling_hours=0.027,
+        training_hours=0.06,
+        months=12.0,
+        usd_per_correct_answer=5e-5,
     )
+    difference = returns.Difference(found.paired.difference, found.paired.lower, found.paired.upper, 0.95)
+    bars = tornado.tornado(each, difference)
     api = cost.api_usd_per_million_requests(230, 2, 0.15, 0.60)
     return {
         "usd_per_machine_hour": USD_PER_HOUR,
         "utilisation": UTILISATION,
+        "machines": "shared",
+        "deferred_share": 0.0,
         "cheaper_than_teacher": teacher["usd_per_million_requests"] / student["usd_per_million_requests"],
         "cheaper_than_teacher_no_prefix_cache": 233.0 / 9.1,
-        "labelling_usd": 0.0027,
-        "training_usd": 0.0059,
+        "labelling_usd": each.labelling_usd,
+        "human_answers_usd": 0.01,
+        "training_usd": each.training_usd,
         "break_even": [
-            breakeven.break_even("the teacher on the same machine", teacher["usd_per_million_requests"], own).as_dict(),
-            breakeven.break_even("a small hosted model", api, own).as_dict(),
+            each.break_even().as_dict(),
+            breakeven.break_even("a small hosted model", api, each.owning()).as_dict(),
         ],
         "sentence": cost.cost_sentence(
             student["usd_per_million_requests"], teacher["usd_per_million_requests"], 233.0 / 9.1
         ),
+        "return": returns.returns(each, difference).as_dict(),
+        **bars,
+        "hangs_on": tornado.tornado_sentence(bars),
     }

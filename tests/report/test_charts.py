@@ -6,12 +6,17 @@ import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from drawn import lines, words
 from facts import facts
+from scipy import stats
 
-from aasut.report import charts, loss_curves
+from aasut.economics.breakeven import Owning, break_even
+from aasut.report import certificate_charts, charts, curves, judged_charts, loss_curves, tornado
 
 DRAWN: dict[str, Callable[[Any], str]] = {
     "accuracy": charts.accuracy,
@@ -19,13 +24,14 @@ DRAWN: dict[str, Callable[[Any], str]] = {
     "confusion": lambda f: charts.confusion(f, "student"),
     "reliability": charts.reliability,
     "losses": loss_curves.losses,
+    "risk_coverage": certificate_charts.risk_coverage,
+    "learning_curve": curves.learning_curve,
+    "preference": judged_charts.preference,
+    "corrected": judged_charts.corrected,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
-
-
-def words(svg: str) -> list[str]:
-    return ["".join(e.itertext()).strip() for e in ElementTree.fromstring(svg).iter("text")]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -126,6 +132,21 @@ def test_break_even_marks_each_crossing() -> None:
     assert len(re.findall("<use href", both)) - len(re.findall("<use href", one)) == 1
 
 
+def test_steps_and_deferral_are_drawn() -> None:
+    """Whole machines make a staircase; where requests are deferred, owning costs what each alternative makes of it."""
+    found = facts()
+    lines = charts.break_even(found).count("stroke: var(--student)")
+    own = Owning(2.0, 5.0, 0.0, 12.0, 400_000.0, dedicated=True)
+    found["economics"]["break_even"] = [break_even("an API", price, own).as_dict() for price in (10.0, 60.0)]
+    path = max(re.findall(r'd="([^"]+)"[^>]*stroke: var\(--student\)', charts.break_even(found)), key=len)
+    across, up = (np.array([float(v) for v in re.findall(pattern, path)]) for pattern in
+                  (r"[ML] ([-\d.]+) ", r"[ML] [-\d.]+ ([-\d.]+)"))  # fmt: skip
+    assert max(abs(np.diff(up))[np.diff(across) < 0.01]) > 1
+    deferring = replace(own, deferred_share=0.5)
+    found["economics"]["break_even"] = [break_even("an API", price, deferring).as_dict() for price in (10.0, 60.0)]
+    assert charts.break_even(found).count("stroke: var(--student)") == lines + 2  # each line and its name
+
+
 def test_costs_show_prices_with_and_without_the_cache() -> None:
     found = facts()
     shown = words(charts.costs(found))
@@ -134,3 +155,27 @@ def test_costs_show_prices_with_and_without_the_cache() -> None:
     assert f"${teacher['usd_per_million_requests']:.2f}" in shown
     assert f"${slow:.2f}" in shown
     assert "untrained" not in shown
+
+
+def test_reliability_has_an_interval_for_each_bin_at_the_design_effect() -> None:
+    found = facts()
+    drawn = lines(charts.reliability(found), "student")
+    bars = [line for line in drawn if len(line) == 2 and line[0][0] == line[1][0]]
+    assert len(bars) == len(found["student"]["reliability"])
+    z = stats.norm.ppf(0.975) * stats.t.ppf(0.975, 95) / stats.t.ppf(0.975, 945)  # 96 groups, 946 items
+    for bar, chunk in zip(bars, found["student"]["reliability"], strict=True):
+        n = chunk["n"] / found["student"]["design_effect"]
+        share = chunk["accuracy"]  # Wilson's bounds p solve n (share - p)^2 = z^2 p (1 - p)
+        wanted = sorted(np.roots([n + z**2, -(2 * n * share + z**2), n * share**2]))
+        assert [y for _, y in bar] == pytest.approx([100 * value for value in wanted], abs=0.05)
+        assert bar[0][0] == pytest.approx(100 * chunk["confidence"] + charts.APART, abs=0.05)
+    del found["student"]["design_effect"]
+    assert len(lines(charts.reliability(found), "student")) == len(drawn) - len(bars)
+
+
+def test_deferred_requests_give_each_alternative_its_own_cost_of_owning() -> None:
+    found = facts()
+    assert words(charts.break_even(found)).count("own the student") == 1
+    for item in found["economics"]["break_even"]:
+        item["deferred_share"] = 0.3
+    assert [w[:16] for w in words(charts.break_even(found)) if w.startswith("own")] == ["own, the rest to"] * 2

@@ -11,6 +11,7 @@ import pytest
 import small_run
 from aasut import pipeline
 from aasut import recipe as recipes
+from aasut.economics.returns import Difference
 from aasut.export.manifest import StudentCard, content_hash
 from aasut.progress import Progress
 from aasut.report import facts as gathering
@@ -19,18 +20,21 @@ Facts = dict[str, Any]
 
 TOP = {
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
-    "training", "panel", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements",
+    "training", "panel", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "metrics",
+    "margin_recorded",
     "round_trip", "seconds", "economics",
 }  # fmt: skip
 MODEL = {
-    "name", "accuracy", "ci95", "macro_f1", "per_class", "confusion", "calibration_error", "reliability",
-    "requests_per_s", "requests_per_s_no_prefix_cache", "tokens_per_request", "tokens_per_request_computed",
+    "name", "accuracy", "ci95", "design_effect", "macro_f1", "per_class", "confusion", "calibration_error",
+    "reliability", "requests_per_s", "requests_per_s_no_prefix_cache", "tokens_per_request",
+    "tokens_per_request_computed",
     "parameters_total", "parameters_active", "usd_per_million_requests",
 }  # fmt: skip
 VERDICT = {"result", "margin", "difference", "lower_bound", "upper_bound", "more_examples_needed", "sentence"}
 ECONOMICS = {
     "usd_per_machine_hour", "utilisation", "cheaper_than_teacher", "cheaper_than_teacher_no_prefix_cache",
-    "labelling_usd", "training_usd", "sentence", "break_even",
+    "labelling_usd", "training_usd", "sentence", "break_even", "machines", "deferred_share", "human_answers_usd",
+    "return", "tornado", "tornado_of", "hangs_on",
 }  # fmt: skip
 
 
@@ -57,7 +61,15 @@ def token_recipe(model: Path) -> Facts:
         teacher=teacher,
         student=student,
         export={"q8_0": False, "serve": "safetensors", "round_trip": 4} | local,
-        economics={"api": api, "usd_per_machine_hour": 0.2, "utilisation": 0.25},
+        economics={
+            "api": api,
+            "usd_per_machine_hour": 0.2,
+            "utilisation": 0.25,
+            "usd_per_human_answer": 0.01,
+            "requests_per_month": 5_000_000,
+            "usd_per_correct_answer": 1e-6,
+            "ranges": {"months": [6, 24]},
+        },
     )
 
 
@@ -170,6 +182,43 @@ def test_money_follows_from_speed_and_price(folders: dict[str, Path]) -> None:
     slow = student["requests_per_s_no_prefix_cache"] / teacher["requests_per_s_no_prefix_cache"]
     assert economics["cheaper_than_teacher_no_prefix_cache"] == pytest.approx(slow)
     assert len(economics["break_even"]) == 2
+    counts = facts["data"]["counts"]
+    assert economics["human_answers_usd"] == pytest.approx(
+        0.01 * (counts["tune"] + counts["calibrate"] + counts["test"])
+    )
+
+
+def test_return_and_tornado_are_of_the_declared_volume(folders: dict[str, Path]) -> None:
+    facts = read(folders["tokens"])
+    economics, back = facts["economics"], facts["economics"]["return"]
+    teacher, student = (facts[side]["usd_per_million_requests"] for side in ("teacher", "student"))
+    one_off = economics["labelling_usd"] + economics["training_usd"]
+    worth = 5e6 * 1e-6 * facts["verdict"]["difference"]
+    gain = 5 * (teacher - student) + worth - one_off / 12
+    assert back["net_usd_per_month"] == pytest.approx(gain)
+    assert back["roi"] == pytest.approx(gain / (5 * student + one_off / 12))
+    assert back["ci"][0] <= back["roi"] <= back["ci"][1]
+    assert back["difference_ci"] == facts["verdict"]["ci"]
+    assert back["uncertain"] == ["accuracy difference", "speeds"]
+    assert len(student_speeds := facts["student"]["requests_per_s_repetitions"]) == 2
+    assert min(student_speeds) <= facts["student"]["requests_per_s"] <= max(student_speeds)
+    assert economics["tornado_of"]["base"] == pytest.approx(gain)
+    declared = [bar for bar in economics["tornado"] if bar["basis"] == "declared"]
+    assert [(bar["what"], bar["low_value"], bar["high_value"]) for bar in declared] == [("months of use", "6", "24")]
+    assert read(folders["linear"])["economics"]["return"] is None
+    assert read(folders["linear"])["economics"]["tornado"] == []
+
+
+def test_a_declared_share_goes_before_a_certified_one(folders: dict[str, Path], tiny_llama: Path) -> None:
+    plain, facts = token_recipe(tiny_llama), read(folders["tokens"])
+    certified = (0.3, Difference(-0.001, -0.01, 0.01, 0.95))
+    found = gathering.economics(recipes.parse(plain, "test"), facts, 20.0, certified)
+    assert found["deferred_share"] == 0.3
+    assert found["return"]["difference"] == -0.001
+    plain["economics"] |= {"deferred_share": 0.2, "machines": "dedicated"}
+    found = gathering.economics(recipes.parse(plain, "test"), facts, 20.0, certified)
+    assert (found["deferred_share"], found["break_even"][0]["deferred_share"]) == (0.2, 0.2)
+    assert found["machines"] == "dedicated"
     assert facts["baselines"]["untrained"]["requests_per_s"] is None  # it is not timed
 
 
@@ -178,10 +227,14 @@ def test_labels_and_training_cost_machine_time_or_what_was_paid(folders: dict[st
     facts = read(folders["tokens"])
     facts["seconds"] |= {"label": 7200.0, "choose": 1800.0, "train": 3600.0}
     own = gathering.economics(recipe, facts, 20.0)
-    assert (own["labelling_usd"], own["training_usd"]) == (pytest.approx(0.2 * 2.5), pytest.approx(0.2))
+    assert (own["labelling_usd"], own["training_usd"]) == (
+        pytest.approx(0.2 * 2.5 + own["human_answers_usd"]),
+        pytest.approx(0.2),
+    )
+    people = own["human_answers_usd"]
     facts["ledger"] |= {"usd_spent": 3.0, "usd_reused": 4.0}
     paid = gathering.economics(recipe, facts, 20.0)
-    assert (paid["labelling_usd"], paid["training_usd"]) == (7.0, pytest.approx(0.2))
+    assert (paid["labelling_usd"], paid["training_usd"]) == (pytest.approx(7.0 + people), pytest.approx(0.2))
 
 
 def test_a_teacher_without_a_speed_of_ours_costs_its_price(folders: dict[str, Path]) -> None:

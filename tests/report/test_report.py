@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from facts import facts
+from proof_facts import OPTIONAL, refused, without
 
 from aasut.errors import DataError, StoreError
 from aasut.report import report
@@ -70,7 +71,7 @@ def test_json_holds_exactly_the_facts_in_the_fixed_order(tmp_path: Path) -> None
     report.write(shuffled, tmp_path)
     read = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert read == found
-    assert tuple(read) == report.KEYS
+    assert tuple(read) == (*report.KEYS, *OPTIONAL)
     assert "मैंने" in (tmp_path / "report.json").read_text(encoding="utf-8")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
 
@@ -92,7 +93,7 @@ def test_page_is_whole_and_needs_nothing_else() -> None:
     text = unchanged()
     found = Page(text)
     names = [tag for tag, _ in found.tags]
-    assert names.count("svg") == 8
+    assert names.count("svg") == 13
     assert not {"script", "link", "iframe", "object", "img"} & set(names)
     for tag, attributes in found.tags:
         for name, value in attributes.items():
@@ -114,13 +115,19 @@ def test_verdict_then_results_then_the_rest() -> None:
     text = flat(Page(unchanged()).text)
     order = [
         found["verdict"]["sentence"],
-        "Results",
-        "Economics",
+        found["recommendation"]["sentence"],
+        found["certificate"]["sentence"],
+        found["economics"]["return"]["sentence"],
+        "On 946 human answers in 96 groups, with the file",
+        "Parameters",
+        "What a million requests cost",
+        "Disagreements to read",
+        found["learning_curve"]["sentence"],
         "Every row accounted for",
         "Teacher calls",
         "Lineage",
     ]
-    places = [text.index(part) for part in [*order, "Licences", "Disagreements to read"]]
+    places = [text.index(part) for part in [*order, "Licences"]]
     assert places == sorted(places)
     assert "Non-inferior" in text
     assert found["recommendation"]["sentence"] in text
@@ -133,6 +140,46 @@ def test_verdict_then_results_then_the_rest() -> None:
     counts = found["data"]["answers"]["test"]
     assert f"Human answers, test {counts['negative']} negative, {counts['positive']} positive" in text
     assert "Made at the scale" not in text
+
+
+def test_what_was_not_done_yet_is_told_with_how_to_do_it() -> None:
+    text = page(without(facts())).text
+    for command in ("aasut certify reviews", "aasut plan reviews"):
+        assert command in text
+    assert flat(text).count("No certificate yet") == 2
+    assert "economics.usd_per_correct_answer" in text
+    for absent in ("None", "By other measures", "Judged by a model", "Margin recorded", "Calibrate was opened"):
+        assert absent not in text
+    assert page(without(facts()) | dict.fromkeys(OPTIONAL)).text == text  # null says as little
+
+
+def test_the_certificate_is_told_whole() -> None:
+    found = facts()
+    text = flat(Page(unchanged()).text)
+    assert "For right answers, as people gave them; the requests that the student answers alone" in text
+    assert "112 answers: 74 accepted, 0 of them wrong; p = 0.022" in text
+    assert "Calibrate was opened once" in text
+    assert all(value in text for value in found["certificate"]["hashes"].values())
+    found["certificate"] = refused()
+    text = flat(page(found).text)
+    assert text.count("No certificate: agreement with the teacher") == 2
+    assert "agreement with the teacher, whether it is right or not" in text
+    assert "More human answers about 260 in calibrate" in text
+    assert "Calibrate was opened 2 times" in text
+
+
+def test_measures_judges_and_the_margin_are_told() -> None:
+    text = flat(Page(unchanged()).text)
+    assert "Margin recorded 3.0 points at 95 %, on 2025-11-29 07:06 UTC" in text
+    assert "Macro-F1 BCa bootstrap of 96 groups" in text.replace("Macro-F1BCa", "Macro-F1 BCa")
+    assert "the student in 21.0 %, the teacher in 24.0 %, neither in 55.0 % of 400 pairs" in text
+    assert "90.8 % (87.1 to 94.1) corrected for its errors" in text
+    assert "The judge is of the teacher's model family: it may favour the teacher." in text
+    found = facts()
+    found["judged"] |= {"preference": None, "ppi": None, "warnings": []}
+    left = flat(page(found).text)
+    assert "Judged right" in left
+    assert "Preferred" not in left
 
 
 def test_numbers_of_every_model_are_there() -> None:

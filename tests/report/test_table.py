@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from facts import facts
+from proof_facts import refused, without
 from rich.console import Console
 
 from aasut.report import table
@@ -45,8 +46,17 @@ def test_verdict_costs_and_files_are_said_in_words() -> None:
         assert part in flat
     for item in found["economics"]["break_even"]:
         assert item["sentence"] in flat
+    assert f"Certified {found['certificate']['sentence']}" in flat
+    assert found["economics"]["return"]["sentence"] in flat
     assert "runs/reviews/ report.html · report.json · student.gguf" in flat
     assert "scale" not in flat
+
+
+def test_no_certificate_is_told_only_where_one_was_asked_for() -> None:
+    found = facts()
+    assert "ertif" not in printed(without(found))
+    text = " ".join(printed(found | {"certificate": refused()}).split())
+    assert f"No certificate: agreement with the teacher {refused()['sentence']}" in text
 
 
 def test_the_linear_model_comes_first_where_it_is_enough() -> None:

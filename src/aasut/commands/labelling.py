@@ -18,9 +18,9 @@ from aasut.data import acquire, asked, gold, split
 from aasut.data.asked import Line
 from aasut.data.panel import Panel
 from aasut.engine import linear
-from aasut.errors import DataError, RecipeError, TeacherError
+from aasut.errors import DataError, RecipeError, StoreError, TeacherError
 from aasut.gold import plan
-from aasut.pipeline import Finished, Stages
+from aasut.pipeline import Stages
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import Artefact, Store
@@ -93,10 +93,10 @@ def _labelled(stages: Stages, data: Artefact, budget: int) -> tuple[Artefact | N
     None where their answers are there and teach nothing. Raises RecipeError where more are missing than `budget`.
     """
     recipe = stages.recipe
-    done = Finished(recipe, stages.base, stages.store, Progress(quiet=True))
+    done = Stages(recipe, stages.base, stages.store, Progress(quiet=True), makes=())
     try:
         return done.label(data, done.choose(data)), 0
-    except LookupError:
+    except StoreError:
         pass
     choose = stages.choose(data)
     panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))

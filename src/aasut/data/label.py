@@ -34,11 +34,13 @@ def build(
     teacher: Ledger,
     folder: Path,
     progress: Progress,
+    kept_aside: int = 0,
     weights: Weights | None = None,
 ) -> dict[str, Any]:
     """Write labels.jsonl (ids with probabilities, or with texts) and panel.json (calibrated).
 
-    weights: what each row counts for, where the pool is no fair sample of the inputs.
+    `kept_aside`: how many rows of the pool are not in `pool`, as they are kept for judges (see aside.py).
+    `weights`: what each row counts for, where the pool is no fair sample of the inputs.
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
@@ -64,8 +66,9 @@ def build(
     lines = [json.dumps({"id": label.id} | _plain(label)) for label in labels]
     write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
     write_atomically(folder / "panel.json", panel.to_json())
+    aside = {"kept aside for judges": kept_aside} if kept_aside else {}
     facts: dict[str, Any] = {
-        "conservation": {"label": Conservation(len(pool), len(labels), failed=dict(failed))},
+        "conservation": {"label": Conservation(len(pool) + kept_aside, len(labels), aside, dict(failed))},
         "temperature": panel.temperature,
     }
     if task.answers:

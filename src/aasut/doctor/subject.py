@@ -14,7 +14,7 @@ from aasut.engine.torch import load_model
 from aasut.engine.tree import TokenTree
 from aasut.errors import AasutError, DataError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
-from aasut.pipeline import Finished
+from aasut.pipeline import Stages
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.runs.catalogue import STORE
@@ -115,13 +115,13 @@ def _labelled(recipe: Recipe, base: Path, root: Path) -> tuple[list[Example], li
     """The pool and the teacher's answers as a run of this recipe left them in the store."""
     try:
         with Store(root / STORE, read_only=True) as store:
-            stages = Finished(recipe, base, store, Progress(quiet=True))
+            stages = Stages(recipe, base, store, Progress(quiet=True), makes=())
             data = stages.data()
             label = stages.label(data, stages.choose(data))
             labels = labelling.load(label.path)
             there = {one.id for one in labels}
             return [example for example in split.load(data.path, "pool") if example.id in there], labels
-    except (AasutError, LookupError):
+    except AasutError:
         return None
 
 

@@ -138,7 +138,7 @@ def wilson(proportion: float, n: float, z: float) -> tuple[float, float]:
     """Wilson's (1927) score interval of a proportion over n items; n need not be whole."""
     centre = (proportion + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(proportion * (1 - proportion) / n + z**2 / (4 * n**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return min(max(0.0, centre - half), proportion), max(min(1.0, centre + half), proportion)  # rounding aside
 
 
 def confusion(gold: Sequence[str], predicted: Sequence[str], answers: Sequence[str]) -> Counts:

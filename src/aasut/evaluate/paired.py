@@ -1,13 +1,11 @@
 """Two models on the same items: the difference of their accuracies, and whether one may replace the other.
 
-The interval is Tango's (1998, Statistics in Medicine 17, 891-908) score interval for paired
-proportions, at the effective sample size (see metrics.py) of the per-item differences, so that items
-of one group do not count as independent.
+The interval is Tango's (see tango.py) at the effective sample size (see metrics.py) of the per-item
+differences, so that items of one group do not count as independent.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from aasut.errors import DataError
+from aasut.evaluate import tango
 from aasut.evaluate.metrics import design_effect, group_index, quantile
+from aasut.evaluate.power import examples_needed
 
 Result = Literal["non_inferior", "inferior", "undecided"]
-POWER = 0.8  # chance that the suggested number of examples decides, if the true difference is the observed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,19 @@ def compare(a: Sequence[bool], b: Sequence[bool], groups: Sequence[Hashable], co
     only_a, only_b = int((difference > 0).sum()), int((difference < 0).sum())
     effect = design_effect(difference, index)
     z = quantile(1 - (1 - confidence) / 2, n, number)
-    lower = tango_lower(only_a / effect, only_b / effect, n / effect, z)
-    upper = -tango_lower(only_b / effect, only_a / effect, n / effect, z)
+    lower = tango.lower(only_a / effect, only_b / effect, n / effect, z)
+    upper = -tango.lower(only_b / effect, only_a / effect, n / effect, z)
     return Comparison(
-        (only_a - only_b) / n, lower, upper, confidence, n, number, only_a, only_b, effect, mcnemar(only_a, only_b)
+        (only_a - only_b) / n,
+        lower,
+        upper,
+        confidence,
+        n,
+        number,
+        only_a,
+        only_b,
+        effect,
+        tango.mcnemar(only_a, only_b),
     )
 
 
@@ -138,7 +146,7 @@ def verdict(
     pair = compare(student, teacher, groups, confidence)
     z = quantile(confidence, pair.n, pair.groups)
     a, b, n = (count / pair.design_effect for count in (pair.only_a, pair.only_b, pair.n))
-    lower, upper = tango_lower(a, b, n, z), -tango_lower(b, a, n, z)
+    lower, upper = tango.lower(a, b, n, z), -tango.lower(b, a, n, z)
     result: Result = "undecided"
     if lower > -margin:
         result = "non_inferior"
@@ -148,62 +156,38 @@ def verdict(
     return Verdict(result, margin, lower, upper, more, pair)
 
 
-def more_examples(pair: Comparison, margin: float) -> int | None:
-    """Further items that an undecided verdict wants, at the observed difference and discordance.
-
-    (z_confidence + z_.8)^2 * variance * design effect / (margin + difference)^2, less the items at
-    hand; the variance is that of a per-item difference. At least what Tango's bound asks with no
-    discordance at all, design effect * z^2 (1 - margin) / margin. None where the observed
-    difference is at or beyond the margin.
-    """
-    from scipy.stats import norm
-
-    room = margin + pair.difference
-    if room <= 1e-12:
-        return None
-    z = float(norm.ppf(pair.confidence))
-    variance = pair.discordance - pair.difference**2
-    wanted = (z + float(norm.ppf(POWER))) ** 2 * variance * pair.design_effect / room**2
-    least = pair.design_effect * z**2 * (1 - margin) / margin
-    return max(1, math.ceil(max(wanted, least)) - pair.n)
-
-
-def tango_lower(a: float, b: float, n: float, z: float) -> float:
-    """Lower bound of p_a - p_b by Tango's score statistic: the difference at which it equals z.
-
-    a, b: items that only one side has right, of n; none need be whole. The statistic falls from
-    infinity at -1 to 0 at the estimate; statistic / sqrt(1 + statistic^2) is solved for, as it stays finite.
-    """
+def p_at_most(pair: Comparison, value: float) -> float:
+    """One-sided p of the hypothesis that the true difference is `value` or less: the one-sided bounds' own inverse."""
     from scipy.optimize import brentq
 
-    estimate = (a - b) / n
-    target = z / math.hypot(1.0, z)
+    a, b, n = (count / pair.design_effect for count in (pair.only_a, pair.only_b, pair.n))
+    score = tango.score(a, b, n, value)
 
-    def excess(difference: float) -> float:
-        gap = math.sqrt(n) * (estimate - difference)
-        if gap <= 0:
-            return -target
-        return gap / math.hypot(gap, math.sqrt(_null_variance(a, b, n, difference))) - target
+    def excess(tail: float) -> float:
+        return quantile(tail, pair.n, pair.groups) + abs(score)
 
-    if estimate <= -1:
-        return -1.0
-    return float(brentq(excess, -1.0, estimate, xtol=1e-14, rtol=1e-14))
-
-
-def _null_variance(a: float, b: float, n: float, difference: float) -> float:
-    """Variance of one item's difference, with p_b at its likeliest value given the true difference."""
-    first = 2 * n
-    second = -a - b + (2 * n - a + b) * difference
-    third = -b * difference * (1 - difference)
-    likeliest = (math.sqrt(max(second**2 - 4 * first * third, 0.0)) - second) / (2 * first)
-    return max(2 * likeliest + difference * (1 - difference), 0.0)
+    smallest, half = 1e-15, 0.5 - 1e-12  # at .5 the quantile is 0 / 0
+    if excess(half) <= 0:
+        return 0.5
+    tail = smallest if excess(smallest) >= 0 else float(brentq(excess, smallest, half, xtol=1e-16))
+    return tail if score >= 0 else 1 - tail
 
 
-def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p of McNemar's test: are the discordant items split evenly?"""
-    from scipy.stats import binomtest
+def p_equal(pair: Comparison) -> float:
+    """Two-sided p of no difference; McNemar's score test at the effective sample size."""
+    below = p_at_most(pair, 0.0)
+    return min(1.0, 2 * min(below, 1 - below))
 
-    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
+
+def more_examples(pair: Comparison, margin: float) -> int | None:
+    """Further items that an undecided verdict wants, at the observed difference and discordance (see power.py).
+
+    None where the observed difference is at or beyond the margin.
+    """
+    if margin + pair.difference <= 1e-12:
+        return None
+    wanted = examples_needed(margin, pair.confidence, pair.discordance, pair.design_effect, pair.difference)
+    return max(1, wanted - pair.n)
 
 
 def points(value: float, *, signed: bool = False) -> str:

@@ -14,11 +14,15 @@ Ask = Callable[[Sequence[int]], Usage]  # answers the requests of these numbers,
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians over repetitions. Tokens are a request's prompt and answer tokens; `computed` leaves cached ones out."""
+    """Medians over repetitions. Tokens are a request's prompt and answer tokens; `computed` leaves cached ones out.
+
+    repetitions: requests/s of each, in order.
+    """
 
     requests_per_s: float
     tokens_per_request: float
     computed_per_request: float
+    repetitions: tuple[float, ...] = ()
 
 
 def fewer(requests: int) -> int:
@@ -45,6 +49,9 @@ def measure(models: dict[str, Ask], requests: int, *, batch: int = 64, repetitio
         usage = used[name]
         tokens = usage.prompt_tokens + usage.completion_tokens
         result[name] = Speed(
-            requests / statistics.median(seconds), tokens / requests, (tokens - usage.cached_tokens) / requests
+            requests / statistics.median(seconds),
+            tokens / requests,
+            (tokens - usage.cached_tokens) / requests,
+            tuple(requests / taken_once for taken_once in seconds),
         )
     return result

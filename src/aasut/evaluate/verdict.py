@@ -62,7 +62,11 @@ def result(answers: Answers, model: str, confidence: float) -> dict[str, Any]:
     """
     correct = answers.correct(model)
     accuracy = metrics.accuracy(correct, answers.groups, confidence)
-    found = {"accuracy": accuracy.value, "ci95": [accuracy.lower, accuracy.upper]}
+    found = {
+        "accuracy": accuracy.value,
+        "ci95": [accuracy.lower, accuracy.upper],
+        "design_effect": accuracy.design_effect,
+    }
     predicted, stated = answers.predicted[model], answers.confidence(model)
     if stated is None:
         near = [answers.task.similarity(p, g) for p, g in zip(predicted, answers.gold, strict=True)]

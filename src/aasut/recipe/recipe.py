@@ -8,9 +8,17 @@ from pydantic import Field, model_validator
 
 from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
-from aasut.recipe.models import Student, Teacher
-from aasut.recipe.section import NonNegative, Positive, Section
+from aasut.recipe.economics import Economics
+from aasut.recipe.models import Judge, Student, Teacher
+from aasut.recipe.section import Positive, Section
 from aasut.recipe.task import AnyTask
+
+Metric = Literal["accuracy", "exact", "macro_f1", "token_f1", "fields", "tool_calls", "tool_names"]
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classify": ("accuracy", "macro_f1"),
+    "generate": ("exact", "token_f1", "tool_calls", "tool_names"),
+    "extract": ("exact", "fields", "tool_calls", "tool_names"),
+}  # by kind of task: first the one that the verdict is about; the first two where a recipe names none
 
 
 class Export(Section):
@@ -45,38 +53,17 @@ class Evaluate(Section):
     """How much less accurate than the teacher the student may be."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Confidence of the one-sided bound; two-sided intervals are at the same confidence."""
+    metrics: list[Metric] | None = None
+    """Scores on which student and teacher are compared at the same margin beside the verdict's own, adjusted together
+    by Holm's procedure. classify: `macro_f1`, where not given; generate: `token_f1`, where not given, `tool_calls`,
+    `tool_names`; extract: `fields`, where not given, `tool_calls`, `tool_names`. The verdict's own, `accuracy` of
+    labels and `exact` match of text, is always among them. Margin, confidence and metrics stand fast once `test` was
+    opened."""
     timing_requests: Positive = 128
     """Test inputs used for measuring speed; fewer are used without the prefix cache."""
-
-
-class ApiPrice(Section):
-    """Price of an API that would do the same job."""
-
-    name: str
-    """What it is called in the report."""
-    usd_per_million_input_tokens: NonNegative
-    """Price of prompt tokens."""
-    usd_per_million_output_tokens: NonNegative
-    """Price of answer tokens."""
-    input_tokens: Positive | None = None
-    """Prompt tokens of a request; the task's prompt, counted by the student's tokenizer, where not given."""
-    output_tokens: Positive = 2
-    """Answer tokens of a request."""
-
-
-class Economics(Section):
-    """What things cost. Prices are declared, speeds are measured."""
-
-    usd_per_machine_hour: NonNegative = 0.10
-    """Price of the machine that ran this, for teacher and student alike."""
-    utilisation: float = Field(default=0.5, gt=0, le=1)
-    """Share of the machine's time spent on requests."""
-    api: ApiPrice | None = None
-    """An API to compare with."""
-    fixed_usd_per_month: NonNegative = 0.0
-    """What owning the student costs a month whatever the volume, beyond machine hours used."""
-    months: Positive = 12
-    """Months over which labelling and training are spread."""
+    strata: str | None = None
+    """Slot whose values part the inputs into strata, each with 20 human answers in `test`, for the estimate that
+    judges' verdicts on unlabelled inputs help (`judges[].unlabelled`)."""
 
 
 class Recipe(Section):
@@ -100,6 +87,8 @@ class Recipe(Section):
     """The verdict."""
     economics: Economics = Economics()
     """What things cost."""
+    judges: list[Judge] = Field(default_factory=list)
+    """Models that judge the student's answers after `evaluate`; from three families on they vote."""
 
     @model_validator(mode="after")
     def _prompts_and_labels(self) -> Recipe:
@@ -131,6 +120,10 @@ class Recipe(Section):
     def _fits_the_kind(self) -> Recipe:
         """Refuse what the kind of task has no use for."""
         kind, teacher = self.task.kind, self.teacher
+        strange = [name for name in self.evaluate.metrics or () if name not in METRICS[kind]]
+        if strange:
+            valid = ", ".join(METRICS[kind])
+            raise ValueError(f"evaluate.metrics: {strange[0]} is not for a task of kind {kind}: choose from {valid}")
         if kind == "classify":
             drawn = [name for name in ("samples", "temperature") if name in teacher.model_fields_set]
             if drawn:
@@ -146,6 +139,33 @@ class Recipe(Section):
             raise ValueError(f"teacher.{name} is for labels: a task of kind {kind} has free text")
         if teacher.samples > 1 and not teacher.temperature:
             raise ValueError("teacher.samples draws the same answer each time at teacher.temperature 0: raise it")
+        return self
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """The scores that student and teacher are compared on, the verdict's own first."""
+        own, *others = METRICS[self.task.kind]
+        wanted = others[:1] if self.evaluate.metrics is None else self.evaluate.metrics
+        return (own, *(name for name in others if name in wanted))
+
+    @model_validator(mode="after")
+    def _kept_aside_fairly(self) -> Recipe:
+        if self.data.asked is not None and any(judge.unlabelled for judge in self.judges):
+            raise ValueError(
+                "judges[].unlabelled wants a fair sample of the inputs, and data.asked chooses them: leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strata_are_used(self) -> Recipe:
+        """Refuse strata that no estimate would have, or that a table does not fill."""
+        strata = self.evaluate.strata
+        if strata is None:
+            return self
+        if not any(judge.unlabelled for judge in self.judges):
+            raise ValueError("evaluate.strata is for judges with unlabelled inputs: set judges[].unlabelled")
+        for number, table in enumerate(self.data.tables):
+            if strata not in (self.task.build().prompt.slots if table.format == "chat" else table.slots):
+                raise ValueError(f"evaluate.strata names {strata!r}, which data.tables[{number}].slots does not fill")
         return self
 
     def student_template(self) -> PromptTemplate:

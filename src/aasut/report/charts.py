@@ -6,17 +6,17 @@ facts hold nothing to draw. Equal facts give equal bytes: no dates, no random id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from markupsafe import Markup
 
 from aasut.economics.cost import usd, usd_per_million_requests
-from aasut.report.drawing import COLOURS, chart, svg
+from aasut.evaluate.metrics import quantile, wilson
+from aasut.report.drawing import COLOURS, chart, plain_log, round_count, svg
 from aasut.report.table import Facts, models
 
 MOST_NUMBERED = 8  # answers up to which a confusion matrix carries its counts
 MOST_NAMED = 24  # answers up to which its axes carry names
+SHADE = 0.46  # of a confusion matrix at its darkest, over the palest; its counts must stand out from it
+APART = 0.6  # points of confidence by which the two models' intervals are set aside
 
 
 def accuracy(facts: Facts) -> Markup:
@@ -72,7 +72,7 @@ def confusion(facts: Facts, side: str) -> Markup:
                 if share:
                     box = Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0)
                     axes.add_patch(box)
-                    box.set(facecolor=COLOURS[side], alpha=round(0.06 + 0.54 * share, 3))
+                    box.set(facecolor=COLOURS[side], alpha=round(0.06 + SHADE * share, 3))
                 if size <= MOST_NUMBERED:
                     axes.text(column, row, f"{count:,}", ha="center", va="center")
         names = [_short(a) for a in answers]
@@ -90,22 +90,39 @@ def confusion(facts: Facts, side: str) -> Markup:
 
 
 def reliability(facts: Facts) -> Markup:
-    """Share of right answers against stated confidence; the diagonal is honest."""
+    """Share of right answers against stated confidence, with an interval for each bin; the diagonal is honest."""
     shown = [(side, facts[side]["reliability"]) for side in ("teacher", "student") if facts[side].get("reliability")]
     if not shown:
         return Markup("")
-    with chart(2.5) as (figure, axes):
-        low = min(min(b["confidence"], b["accuracy"]) for _, bins in shown for b in bins) * 100
-        axes.plot([low, 100], [low, 100], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3))
+    with chart(2.6) as (figure, axes):
+        lowest = 100.0
         for side, bins in shown:
             total = sum(b["n"] for b in bins)
             x, y = ([b[k] * 100 for b in bins] for k in ("confidence", "accuracy"))
             axes.plot(x, y, color=COLOURS[side], label=side)
-            axes.scatter(x, y, s=[12 + 90 * b["n"] / total for b in bins], color=COLOURS[side], linewidth=0)
-        axes.set(xlabel="confidence stated, %", ylabel="right answers, %")
+            axes.scatter(x, y, s=[12 + 60 * b["n"] / total for b in bins], color=COLOURS[side], linewidth=0)
+            aside = -APART if side == "teacher" else APART
+            for place, bounds in zip((v + aside for v in x), _bin_intervals(facts, side), strict=False):
+                axes.plot([place, place], bounds, color=COLOURS[side], linewidth=4, alpha=0.3, solid_capstyle="butt")
+                lowest = min(lowest, *bounds)
+            lowest = min(lowest, *x, *y)
+        low = 10 * (lowest // 10)
+        axes.plot([low, 100], [low, 100], color=COLOURS["muted"], linewidth=0.9, dashes=(3, 3), label="honest")
+        axes.set(xlabel="confidence stated, %", ylabel="right answers, %", ylim=(low - 2, 102))
+        axes.set_xlim(min(10 * (b["confidence"] * 10 // 1) for _, bins in shown for b in bins) - 2, 102)
         axes.grid()
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.6)
         return svg(figure, "reliability", "Right answers against stated confidence")
+
+
+def _bin_intervals(facts: Facts, side: str) -> list[tuple[float, float]]:
+    """Wilson's interval of each bin's share of right answers, in per cent, at the design effect of all answers."""
+    verdict, effect = facts["verdict"], facts[side].get("design_effect")
+    if effect is None:
+        return []
+    z = quantile(1 - (1 - verdict["confidence"]) / 2, verdict["n"], verdict["groups"])
+    found = (wilson(b["accuracy"], max(b["n"] / effect, 1.0), z) for b in facts[side]["reliability"])
+    return [(100 * low, 100 * high) for low, high in found]
 
 
 def costs(facts: Facts) -> Markup:
@@ -133,35 +150,46 @@ def costs(facts: Facts) -> Markup:
         axes.set_xlabel("USD per million requests; hollow: prefix cache off")
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
-        _plain_log(axes.xaxis, lambda value: "$" + _round_count(value))
+        plain_log(axes.xaxis, lambda value: "$" + round_count(value))
         return svg(figure, "costs", "USD per million requests, with and without the prefix cache")
 
 
 def break_even(facts: Facts) -> Markup:
-    """Monthly cost of owning the student and of each alternative, by volume."""
+    """Monthly cost of owning the student and of each alternative, by volume; a step is one more machine."""
     shown = [b for b in facts["economics"]["break_even"] if b.get("curve")]
     if not shown:
         return Markup("")
-    with chart(2.5 + 0.16 * len(shown)) as (figure, axes):
-        own = sorted(
-            {p for b in shown for p in zip(b["curve"]["requests_per_month"], b["curve"]["owning_usd"], strict=True)}
-        )
-        axes.plot(*zip(*own, strict=True), color=COLOURS["student"], label="own the student")
-        for item, style, colour in zip(
-            shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False
-        ):
+    deferred = any(b.get("deferred_share") for b in shown)
+    with chart(2.5 + 0.16 * len(shown) * (1 + deferred)) as (figure, axes):
+        ways = list(zip(shown, ("-", "--", ":", "-."), ("teacher", "linear", "other", "muted"), strict=False))
+        for name, style, own in _owning([(item, style) for item, style, _ in ways], deferred):
+            axes.plot(*zip(*own, strict=True), style, color=COLOURS["student"], label=name)
+        for item, style, colour in ways:
             curve = item["curve"]
             volumes, dollars = curve["requests_per_month"], curve["other_usd"]
             axes.plot(volumes, dollars, style, color=COLOURS[colour], label=_short(item["against"], 34))
-            if item["requests_per_month"]:
-                cost = item["requests_per_month"] * item["usd_per_million_requests"] / 1e6
-                axes.plot([item["requests_per_month"]], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
+            if volume := item["requests_per_month"]:
+                cost = item.get("usd_per_month") or volume * item["usd_per_million_requests"] / 1e6
+                axes.plot([volume], [cost], "o", color=COLOURS["ink"], markersize=4, zorder=5)
         axes.set(xscale="log", yscale="log", xlabel="requests a month", ylabel="USD a month")
         axes.grid()
         figure.legend(loc="outside upper left")
-        _plain_log(axes.xaxis, _round_count)
-        _plain_log(axes.yaxis, lambda value: "$" + _round_count(value))
+        plain_log(axes.xaxis, round_count)
+        plain_log(axes.yaxis, lambda value: "$" + round_count(value))
         return svg(figure, "break-even", "Monthly cost by volume: owning the student and its alternatives")
+
+
+def _owning(ways: list[tuple[Facts, str]], deferred: bool) -> list[tuple[str, str, list[tuple[float, float]]]]:
+    """(name, style, points) of the cost of owning: one line, or one an alternative that the deferred requests go to."""
+    points = [
+        list(zip(item["curve"]["requests_per_month"], item["curve"]["owning_usd"], strict=True)) for item, _ in ways
+    ]
+    if not deferred:
+        return [("own the student", "-", sorted({point for line in points for point in line}))]
+    return [
+        (_short(f"own, the rest to {item['against']}", 34), style, line)
+        for (item, style), line in zip(ways, points, strict=True)
+    ]
 
 
 def _colour(role: str) -> str:
@@ -170,21 +198,3 @@ def _colour(role: str) -> str:
 
 def _short(text: str, most: int = 16) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _round_count(value: float) -> str:
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
-
-
-def _plain_log(axis: Any, words: Callable[[float], str]) -> None:
-    """Name the powers of ten of a log axis in words; name more of them where there are under two."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    low, high = axis.get_view_interval()
-    steps: Sequence[float] = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
-    axis.set_minor_locator(NullLocator())

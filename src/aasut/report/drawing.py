@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -93,3 +94,29 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
     for place, old in enumerate(used):
         text = re.sub(rf'(id="|url\(#|href="#){re.escape(old)}\b', rf"\g<1>{name}-{place}", text)
     return Markup(re.sub(r"\n\s*", "\n", text))
+
+
+def thinned(number: int, most: int) -> list[int]:
+    """Places of at most `most` of `number` points, evenly spread, the first and the last among them."""
+    if number <= most:
+        return list(range(number))
+    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
+
+
+def round_count(value: float) -> str:
+    """A round number on an axis: 200000 is "200k"."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def plain_log(axis: Any, words: Callable[[float], str]) -> None:
+    """Name the powers of ten of a log axis in words; name more of them where there are under two."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    steps: Sequence[float] = (1.0,) if high / low >= 100 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
+    axis.set_minor_locator(NullLocator())

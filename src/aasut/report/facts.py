@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from aasut.economics.breakeven import Owning, break_even
-from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, monthly_capacity, usd_per_million_requests
-from aasut.evaluate import verdict
+from aasut.economics import worth
+from aasut.economics.breakeven import break_even
+from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, usd_per_million_requests
+from aasut.economics.returns import Difference
+from aasut.evaluate import certificate, comparisons, verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
+from aasut.report import money
 from aasut.store import TIMINGS, Artefact
 from aasut.student.method import labels
 from aasut.types import Example
 
 Plain = dict[str, Any]
-SECONDS_PER_HOUR = 3600.0
 
 
 def gather(
     recipe: Recipe, scale: str, artefacts: Mapping[str, Artefact], test: list[Example], more: Mapping[str, Any]
 ) -> Plain:
-    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, licences."""
+    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, margin_recorded, licences."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
-    answers = verdict.Answers.of(
-        task, test, json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
-    )
+    predicted = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
+    answers = verdict.Answers.of(task, test, predicted)
     confidence = recipe.evaluate.confidence
     speeds = json.loads((evaluated.path / TIMINGS).read_text(encoding="utf-8"))
     names = _names(recipe)
@@ -57,6 +59,7 @@ def gather(
         "student": results.pop("student"),
         "baselines": results,
         "verdict": found_verdict.as_dict(),
+        "metrics": comparisons.table(answers, recipe.metrics(), recipe.evaluate.margin, confidence, recipe.seed),
         "against_linear": None if against_linear is None else against_linear.as_dict() | _interval(against_linear),
         "recommendation": recommend(found_verdict, against_linear).as_dict(),
         "training": _training(artefacts),
@@ -66,15 +69,24 @@ def gather(
             for artefact in artefacts.values()
             for what, rows in artefact.facts.get("conservation", {}).items()
         },
-        "ledger": _ledger(artefacts),
+        "ledger": _ledger({name: one for name, one in artefacts.items() if name != "judge"}),  # the teacher's
+        "judged": _judged(artefacts.get("judge")),
         "test_opened": more["test_opened"],
+        "margin_recorded": more["margin_recorded"] and asdict(more["margin_recorded"]),
         "licences": licences,
         "lineage": more["lineage"],
         "disagreements": verdict.disagreements(answers),
         "round_trip": exported.get("round_trip"),
         "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
-    }
-    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
+    } | certificate.shown(answers, predicted, artefacts.get("certify"))
+    plan = artefacts.get("plan")
+    facts["learning_curve"] = None if plan is None else worth.facts_of(plan, confidence)
+    deferring = certificate.deferring(answers, predicted, facts["certificate"])
+    certified = None
+    if deferring is not None:
+        share, pair = deferring
+        certified = share, Difference(pair.difference, pair.lower, pair.upper, pair.confidence)
+    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"], certified)
     return facts
 
 
@@ -100,26 +112,19 @@ def _task(recipe: Recipe) -> Plain:
     }
 
 
-def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
-    """Costs and break-even from measured speeds and declared prices.
+def economics(
+    recipe: Recipe, facts: Plain, task_prompt_tokens: float, certified: tuple[float, Difference] | None = None
+) -> Plain:
+    """Costs, break-even, return and what they hang on, from measured speeds and declared prices.
 
     `task_prompt_tokens`: mean length of the application's own prompt, for an API whose recipe does not say.
+    `certified`: share of requests that a certificate defers, and student minus teacher on the others.
     """
     declared = recipe.economics
     teacher, student = facts["teacher"], facts["student"]
-    hourly = declared.usd_per_machine_hour / SECONDS_PER_HOUR
-    # A local teacher's labels cost machine time; an API's cost what the ledger says.
-    paid = facts["ledger"]["usd_spent"] + facts["ledger"]["usd_reused"]
-    labelling = paid or hourly * (facts["seconds"]["label"] + facts["seconds"]["choose"])
-    training = hourly * facts["seconds"]["train"]
-    owning = Owning(
-        usd_per_million_requests=student["usd_per_million_requests"],
-        fixed_usd_per_month=declared.fixed_usd_per_month,
-        one_off_usd=labelling + training,
-        months=declared.months,
-        machine_requests_per_month=monthly_capacity(student["requests_per_s"], declared.utilisation),
-    )
-    found = [break_even("the teacher", teacher["usd_per_million_requests"], owning)]
+    case, difference = money.case(recipe, facts, certified)
+    owning = case.owning()
+    found = [case.break_even()]
     if declared.api is not None:
         api = declared.api
         tokens = api.input_tokens or task_prompt_tokens
@@ -134,12 +139,16 @@ def economics(recipe: Recipe, facts: Plain, task_prompt_tokens: float) -> Plain:
     return {
         "usd_per_machine_hour": declared.usd_per_machine_hour,
         "utilisation": declared.utilisation,
+        "machines": declared.machines,
+        "deferred_share": case.deferred_share,
         "cheaper_than_teacher": with_cache,
         "cheaper_than_teacher_no_prefix_cache": without,
-        "labelling_usd": labelling,
-        "training_usd": training,
+        "labelling_usd": case.labelling_usd,
+        "human_answers_usd": money.human_answers(facts) * declared.usd_per_human_answer,
+        "training_usd": case.training_usd,
         "sentence": cost_sentence(student["usd_per_million_requests"], teacher["usd_per_million_requests"], without),
         "break_even": [one.as_dict() for one in found],
+        **money.weighed(recipe, facts, case, difference),
     }
 
 
@@ -152,6 +161,7 @@ def _size_and_speed(recipe: Recipe, evaluated: Plain, speeds: Plain, model: str)
         "parameters_active": parameters,
         "requests_per_s": cached and cached["requests_per_s"],
         "requests_per_s_no_prefix_cache": uncached and uncached["requests_per_s"],
+        "requests_per_s_repetitions": list(cached.get("repetitions", ())) if cached else [],
         "tokens_per_request": cached and cached["tokens_per_request"],
         "tokens_per_request_computed": cached and cached["computed_per_request"],
         "usd_per_million_requests": cached
@@ -207,6 +217,11 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
             "logits": artefacts["logits"].facts if "logits" in artefacts else None,
         }
     )
+
+
+def _judged(judge: Artefact | None) -> Plain | None:
+    """What judges said of the student's answers, and what asking them took."""
+    return None if judge is None else {**judge.facts["judged"], "ledger": judge.facts["calls"]}
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:

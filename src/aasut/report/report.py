@@ -1,6 +1,8 @@
 """A run's results as report.json, the truth, and report.html, its picture.
 
-The facts are plain data with the keys of KEYS; what stands under them is told in docs/lifecycle.md.
+The facts are plain data with the keys of KEYS; what stands under them is told in docs/lifecycle.md. Others are
+optional (certificate, risk_coverage, learning_curve, metrics, margin_recorded, judged): where one is
+missing the page says how to get it, or leaves its part out.
 The page is one file that works offline: no scripts, nothing fetched, charts inline.
 """
 
@@ -15,11 +17,11 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import charts, loss_curves, table
+from aasut.report import certificate_charts, charts, curves, headline, judged_charts, loss_curves, table, tornado, words
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
-VERSION = 1
+VERSION = 2
 KEYS = (
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
     "economics", "training", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "seconds",
@@ -28,14 +30,16 @@ CHARTS = {
     "accuracy": charts.accuracy,
     "difference": charts.difference,
     "reliability": charts.reliability,
+    "risk_coverage": certificate_charts.risk_coverage,
+    "learning_curve": curves.learning_curve,
+    "preference": judged_charts.preference,
+    "corrected": judged_charts.corrected,
     "losses": loss_curves.losses,
     "costs": charts.costs,
     "break_even": charts.break_even,
+    "tornado": tornado.tornado,
 }
 CONFUSIONS_LISTED = 10
-
-
-VERSION = 1
 
 
 def write(facts: Facts, folder: Path) -> None:
@@ -74,7 +78,15 @@ def html(facts: Facts) -> str:
         "number": table.number,
         "money": table.money,
         "usd": usd,
+        "signed_usd": tornado.signed,
         "points": lambda value: points(value, signed=True),
+        "points_plain": points,
+        "signed": words.signed,
+        "said": words.said,
+        "moment": words.moment,
+        "chance": words.chance,
+        "often": words.often,
+        "measure": words.measure,
         "duration": duration,
         "reasons": reasons,
         "initial": lambda text: text[:1].upper() + text[1:],
@@ -87,7 +99,9 @@ def html(facts: Facts) -> str:
         scores=table.score_names(facts),
         finer=table.finer,
         result_name=table.RESULTS[facts["verdict"]["result"]],
-        linear_first=table.linear_first(facts),
+        linear_first=headline.linear_first(facts),
+        headline=headline.lines(facts),
+        headline_certificate=headline.certificate(facts),
         economics_sentences=table.economics_sentences(facts),
         confusions={side: charts.confusion(facts, side) for side in ("teacher", "student")},
         mistakes=mistakes(facts),

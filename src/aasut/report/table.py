@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aasut.economics.cost import cost_sentence, times, usd
+from aasut.report import headline
 
 Facts = Mapping[str, Any]
 NONE = "\N{EN DASH}"
@@ -85,19 +86,17 @@ def cheaper(result: Facts, teacher: Facts) -> str:
 
 
 def economics_sentences(facts: Facts) -> list[str]:
-    """What it costs, then the break-even against each alternative, in words."""
+    """What it costs, the break-even against each alternative, the return and what it hangs on, in words."""
     economics = facts["economics"]
     own, other = (facts[side]["usd_per_million_requests"] for side in ("student", "teacher"))
     said = [str(b["sentence"]) for b in economics["break_even"]]
+    if economics.get("return"):
+        said.append(str(economics["return"]["sentence"]))
+    if economics.get("hangs_on"):
+        said.append(str(economics["hangs_on"]))
     if own is None or other is None:
         return said
     return [cost_sentence(own, other, economics["cheaper_than_teacher_no_prefix_cache"]), *said]
-
-
-def linear_first(facts: Facts) -> bool:
-    """Is the linear model as good as the student? Then the report says so before anything else."""
-    against = facts["against_linear"]
-    return facts["recommendation"]["use"] == "linear" or (against is not None and not against["better"])
 
 
 def render(facts: Facts, folder: Path | None = None) -> Group:
@@ -109,11 +108,16 @@ def render(facts: Facts, folder: Path | None = None) -> Group:
     tag = Text(f"{RESULTS[verdict['result']]}  ", style=STYLES[verdict["result"]])
     parts: list[RenderableType] = []
     recommendation = str(facts["recommendation"]["sentence"])
-    if linear_first(facts):
+    if headline.linear_first(facts):
         parts.append(Padding(Text(recommendation, style="bold"), (0, 0, 1, 0)))
     parts += [_results(facts), tag + Text(str(verdict["sentence"]))]
-    if not linear_first(facts):
+    if not headline.linear_first(facts):
         parts.append(Text(recommendation))
+    if facts.get("certificate"):
+        line = headline.certificate(facts)
+        parts.append(
+            Text(f"{line.heading}  ", style="bold green" if line.tone == "good" else "bold yellow") + Text(line.said)
+        )
     parts += [Text(sentence) for sentence in economics_sentences(facts)]
     if facts["scale"] != "full":
         parts.append(
