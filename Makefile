@@ -7,6 +7,9 @@ PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check --no-compi
 
 .PHONY: demo test check bench docs clean
 
+# Byte code is kept: without it, every process that imports PyTorch compiles it anew, which takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 demo: .venv/installed
 	$(BIN)/aasut run examples/reviews/recipe.yaml --scale $(SCALE)
 

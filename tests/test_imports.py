@@ -28,13 +28,16 @@ LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("
           ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
-    "report": {"pipeline", "cli", "runs"},
+    "commands": {"cli"},
+    "report": {"pipeline", "cli", "runs", "commands"},
     "publish": {"pipeline"},
-    "workshop": {"pipeline"},
-    "pipeline": {"cli", "forecast", "doctor"},
-    "runs": {"cli", "doctor"},
+    "workshop": {"pipeline", "proof", "commands"},
+    "proof": {"pipeline"},
+    "pipeline": {"cli", "forecast", "doctor", "finished", "commands"},
+    "finished": {"commands"},
+    "runs": {"cli", "doctor", "commands"},
     "doctor": {"cli"},
-    "forecast": {"cli"},
+    "forecast": {"cli", "commands"},
     "init": {"cli"},
     "cli": {"__main__"},
 }  # and who may import them

@@ -130,7 +130,7 @@ def test_a_change_redoes_what_depends_on_it_alone(tmp_path: Path) -> None:
 
 
 def test_the_margin_stands_fast_once_test_was_opened(tmp_path: Path) -> None:
-    path = small_run.write_recipe(tmp_path, rows=80)
+    path = small_run.write_recipe(tmp_path, rows=160)
     before = time.time()
     first = run(path, tmp_path / "runs")
     recorded = first.facts["margin_recorded"]
@@ -149,9 +149,9 @@ def test_the_margin_stands_fast_once_test_was_opened(tmp_path: Path) -> None:
         assert "was recorded for this `test` split on 20" in caught.value.message
         assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in first.folder.rglob("*") if p.is_file()} == kept
-    small = run(path, tmp_path / "runs", "evaluate.margin=0.2", scale="ci")  # another test split
+    small = run(path, tmp_path / "runs", "evaluate.margin=0.2", scale="ci")  # at most 48 rows of it: another split
     assert (small.facts["margin_recorded"]["margin"], small.facts["verdict"]["margin"]) == (0.2, 0.2)
-    small_run.write_table(tmp_path / "table.csv", small_run.sentences(100))  # so do new human answers give
+    small_run.write_table(tmp_path / "table.csv", small_run.sentences(180))  # so do new human answers give
     assert run(path, tmp_path / "runs", "evaluate.margin=0.2").facts["margin_recorded"]["margin"] == 0.2
 
 
@@ -244,7 +244,7 @@ def test_ci_scale_is_small_and_named_otherwise(finished: tuple[Path, Run], tmp_p
     found = run(finished[0], tmp_path, scale="ci")
     assert found.folder == tmp_path / "words-ci"
     assert found.facts["scale"] == "ci"
-    assert max(found.facts["data"]["counts"].values()) <= 48
+    assert max(found.facts["data"]["counts"].values()) <= 24
 
 
 def test_two_runs_in_one_folder_do_not_mix(finished: tuple[Path, Run]) -> None:
@@ -324,3 +324,37 @@ def test_a_schema_that_decoding_cannot_follow_is_refused_before_anything_is_done
             pipeline.run(recipe.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True))
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "runs").exists()
+
+
+def test_judges_look_at_answers_that_the_student_was_not_trained_on(tmp_path: Path) -> None:
+    """A noun makes the human answer the other one, so that both models err; the judge knows it most of the time."""
+    rules = {"Which answer": "A", "camera": "wrong", "lens": "wrong", "": "right"}
+    plain = small_run.recipe(judges=[{"scripted": rules, "rubric": "Be right.", "unlabelled": 100}])
+    path = small_run.write_recipe(tmp_path, plain)
+    rows = small_run.sentences(500)
+    other = {"positive": "negative", "negative": "positive"}
+    for row in rows:
+        row["sentiment"] = other[row["sentiment"]] if "camera" in row["text"] else row["sentiment"]
+    small_run.write_table(tmp_path / "table.csv", rows)
+    facts = run(path, tmp_path / "runs").facts
+    judged, rows_of = facts["judged"], facts["conservation"]
+    assert rows_of["label"]["dropped"] == {"kept aside for judges": 100}
+    assert rows_of["judge 1, correctness"]["in"] == facts["data"]["counts"]["test"] + 100
+    correct = judged["correctness"]
+    assert correct["sensitivity"][0] < 1
+    assert correct["specificity"][0] == 1
+    assert correct["corrected"][1] < facts["student"]["accuracy"] < correct["corrected"][2]
+    assert correct["corrected"][1] > correct["raw"]
+    assert (
+        judged["ppi"]["ci"][1] - judged["ppi"]["ci"][0] < judged["ppi"]["classical"][2] - judged["ppi"]["classical"][1]
+    )
+    assert judged["preference"]["student_wins"] == judged["preference"]["teacher_wins"] == 0  # it always says A
+    assert facts["ledger"]["calls_made"] == rows_of["label"]["kept"] + facts["data"]["counts"]["test"]
+    assert judged["ledger"]["calls_made"] >= rows_of["judge 1, correctness"]["in"]
+    assert facts["test_opened"] == 1
+    page = (tmp_path / "runs" / "words" / "report.html").read_text(encoding="utf-8")
+    assert 'id="judged"' in page
+    assert "after correction for these errors" in page
+    again = run(path, tmp_path / "runs", "judges=[]")
+    assert again.facts["judged"] is None
+    assert run(path, tmp_path / "runs").calls_made == 0

@@ -58,6 +58,19 @@ def test_an_unknown_field_is_named(place: str) -> None:
     assert f"{place}: there is no such field (given: 'red')" in message(changed(place, "red"))
 
 
+def test_the_verdicts_own_score_is_always_among_the_metrics() -> None:
+    def named(task: dict[str, Any], **evaluate: Any) -> tuple[str, ...]:
+        student = {} if task["kind"] == "classify" else {"student": PRETRAINED}
+        return parse(small() | {"task": task, "evaluate": evaluate} | student, "recipe").metrics()
+
+    classify = {"kind": "classify", **small()["task"]}
+    assert named(classify) == ("accuracy", "macro_f1")
+    assert named(classify, metrics=[]) == ("accuracy",)
+    assert named(GENERATE) == ("exact", "token_f1")
+    assert named(GENERATE, metrics=["tool_names", "tool_calls"]) == ("exact", "tool_calls", "tool_names")
+    assert named(EXTRACT) == named(EXTRACT, metrics=["fields", "exact"]) == ("exact", "fields")
+
+
 @pytest.mark.parametrize(
     "place", ["task", "data", "teacher", "student", "name", "task.labels", "task.prompt", "data.tables"]
 )
@@ -72,6 +85,10 @@ def test_a_missing_field_is_named(place: str) -> None:
 
 
 REFUSED: list[tuple[str, Any, str]] = [
+    ("judges", [{"rubric": "Be right."}], "give exactly one of model, endpoint, scripted"),
+    ("judges", [{"rubric": "", "scripted": {"": "A"}}], "judges.0.rubric"),
+    ("judges", [{"rubric": "x", "scripted": {"": "A"}, "unlabelled": -1}], "judges.0.unlabelled"),
+    ("evaluate.strata", "text", "evaluate.strata is for judges with unlabelled inputs"),
     ("name", "../escape", "name: "),
     ("name", "a/b", "name: "),
     ("name", "", "name: "),
@@ -161,6 +178,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("export", {"engine": "openvino", "serve": "safetensors"}, "engine: openvino reads GGUF: set serve: gguf"),
     ("evaluate.margin", 0, "evaluate.margin: "),
     ("evaluate.confidence", 0.5, "evaluate.confidence: "),
+    ("evaluate.metrics", ["bleu"], "evaluate.metrics.0: "),
+    (
+        "evaluate.metrics",
+        ["macro_f1", "fields"],
+        "fields is not for a task of kind classify: choose from accuracy, macro",
+    ),
     ("economics.utilisation", 0, "economics.utilisation: "),
     ("economics.usd_per_correct_answer", 0.1, "is weighed at a volume: give requests_per_month"),
     ("economics", {"requests_per_month": 9, "ranges": {"months": [2, 1]}}, "the low value comes first, and is lower"),
@@ -244,6 +267,15 @@ def test_a_slot_that_the_application_does_not_send_is_refused() -> None:
     plain = changed("data.tables.0.slots", {"text": "text", "title": "title"})
     plain["teacher"] = {"scripted": {"": "negative"}, "prompt": "{title} {text}"}
     assert "teacher.prompt uses a slot that task.prompt does not have" in message(plain)
+
+
+def test_strata_are_a_slot_of_every_table() -> None:
+    judges = [{"rubric": "x", "scripted": {"": "A"}, "unlabelled": 5}]
+    plain = changed("judges", judges)
+    plain["evaluate"]["strata"] = "kind"
+    assert "evaluate.strata names 'kind', which data.tables[0].slots does not fill" in message(plain)
+    plain["data"]["tables"][0]["slots"]["kind"] = "kind"
+    assert parse(plain, "recipe").evaluate.strata == "kind"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
+from aasut.commands import certify, label, plan
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -30,6 +31,9 @@ app = typer.Typer(
 )
 
 app.add_typer(runs.app, name="runs")
+app.command("label")(label.label)
+app.command("certify")(certify.certify)
+app.command("plan")(plan.plan)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]

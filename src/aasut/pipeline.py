@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aasut.errors import RecipeError
 from aasut.progress import Progress
+from aasut.proof import Proof
 from aasut.publish import publish
 from aasut.recipe import Recipe, text_at
 from aasut.recipe.scale import scaled
 from aasut.store import Artefact, Store
-from aasut.workshop import Workshop
+
+STORE = ".store"  # folder of the run store, below the folder of runs
+LATER = ("certificate.json",)  # what stages after the run leave; gone with the student that they were about
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,23 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
     """
     recipe = scaled(recipe, scale)
     check(recipe)
-    with Store(root / ".store") as store:
+    with Store(root / STORE) as store:
         stages = Stages(recipe, base, store, progress)
         try:
-            done = stages.all(scale)
-            store.finished(recipe.name, done["report"])
-            publish([done["export"], done["report"]], root / recipe.name, text_at(recipe, base, root / recipe.name))
-            facts = json.loads((done["report"].path / "report.json").read_text(encoding="utf-8"))
-            return Run(root / recipe.name, facts, stages.calls_made)
+            return finish(stages, stages.all(), scale, root / recipe.name)
         finally:
             stages.close()
+
+
+def finish(stages: Stages, done: dict[str, Artefact], scale: str, folder: Path) -> Run:
+    """Gather the report from all that was made, and publish it with the student in `folder`."""
+    done = done | stages.made_since(done)
+    report = stages.report(done, scale)
+    stages.store.finished(stages.recipe.name, report)
+    shown = [done[name] for name in ("export", "certify") if name in done]
+    publish([*shown, report], folder, text_at(stages.recipe, stages.base, folder), stale=LATER)
+    facts = json.loads((report.path / "report.json").read_text(encoding="utf-8"))
+    return Run(folder, facts, stages.calls_made)
 
 
 def check(recipe: Recipe) -> None:
@@ -53,11 +61,11 @@ def check(recipe: Recipe) -> None:
         grammar.check(schema)
 
 
-class Stages(Workshop):
+class Stages(Proof):
     """The stages of one run."""
 
-    def all(self, scale: str) -> dict[str, Artefact]:
-        """Every stage, by name, parents before children."""
+    def all(self) -> dict[str, Artefact]:
+        """Every stage but the report, by name, parents before children."""
         recipe, linear = self.recipe, self.recipe.student.initialise == "linear"
         done: dict[str, Artefact] = {}
         data = done["data"] = self.data()
@@ -76,7 +84,8 @@ class Stages(Workshop):
             done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
         evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
-        done["report"] = self.report(done, evaluate, scale, recipe)
+        if recipe.judges:
+            done["judge"] = self.judge(data, export, evaluate)
         return done
 
     def data(self) -> Artefact:
@@ -86,31 +95,6 @@ class Stages(Workshop):
             return split.build(self.recipe, self.base, folder, self.progress)
 
         return self._stage("data", split.VERSION, split.settings(self.recipe, self.base), [], build)
-
-    def declare(self, data: Artefact) -> None:
-        """Record what the verdict will be judged by, before `test` is opened and anything is paid for.
-
-        Raises RecipeError where `test` was opened already for another margin, confidence or choice of metrics,
-        DataError where its human answers cannot be scored by these.
-        """
-        from aasut.data import split
-        from aasut.evaluate import scores
-
-        wanted, metrics = self.recipe.evaluate, self.recipe.metrics()
-        scores.check(metrics, [str(example.answer) for example in split.load(data.path, "test")])
-        found = self.store.declare(data.facts["split_hash"]["test"], wanted.margin, wanted.confidence, metrics)
-        for name, now, then in (
-            ("margin", wanted.margin, found.margin),
-            ("confidence", wanted.confidence, found.confidence),
-            ("metrics", f"[{', '.join(metrics)}]", f"[{', '.join(found.metrics)}]"),
-        ):
-            if now != then:
-                at = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.at))
-                raise RecipeError(
-                    f"evaluate.{name} is {now}, but {then} was recorded for this `test` split on {at}, and the split "
-                    "has been opened since.",
-                    f"Set evaluate.{name} to {then}, or collect new human answers, so that `test` is another one.",
-                )
 
     def method(self) -> Artefact:
         """How text will be learned; before the teacher is asked, so that a vain wish costs nothing."""
@@ -143,15 +127,19 @@ class Stages(Workshop):
         return self._stage("choose", choose.VERSION, settings, [data], self._counted(build))
 
     def label(self, data: Artefact, choose: Artefact) -> Artefact:
-        from aasut.data import label, split
+        from aasut.data import aside, label, split
         from aasut.data.panel import Panel
 
         def build(folder: Path) -> dict[str, Any]:
-            pool, tune = split.load(data.path, "pool"), split.load(data.path, "tune")
+            pool, kept = aside.part(self.recipe, split.load(data.path, "pool"))
+            tune = split.load(data.path, "tune")
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
-            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress)
+            weights = split.load_weights(data.path)
+            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, len(kept), weights)
 
-        settings = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
+        settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
+        if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):
+            settings += [wanted, self.recipe.seed]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
     def initialise(self, data: Artefact) -> Artefact:
@@ -235,34 +223,11 @@ class Stages(Workshop):
         settings = [self.recipe.name, self.recipe.export, self.recipe.task, self.recipe.student.prompt]
         return self._stage("export", export.VERSION, settings, [data, trained], build)
 
-    def evaluate(
-        self, data: Artefact, label: Artefact, export: Artefact, linear: Artefact | None, start: Artefact | None
-    ) -> Artefact:
-        from aasut.data import split
-        from aasut.data.panel import Panel
-        from aasut.evaluate import candidates, evaluate
-
-        def build(folder: Path) -> dict[str, Any]:
-            self.store.open_split(data.facts["split_hash"]["test"], "evaluate")
-            panel = Panel.from_json((label.path / "panel.json").read_text(encoding="utf-8"))
-            q8_0 = export.path / "student-q8_0.gguf"
-            models = candidates.Models(
-                student=export.path / export.facts["served"],
-                linear=linear.path if linear else None,
-                untrained=start.path if start else None,
-                student_q8_0=q8_0 if q8_0.exists() else None,
-            )
-            test = split.load(data.path, "test")
-            return evaluate.build(self.recipe, panel, self.ledger, models, test, label.facts, folder, self.progress)
-
-        settings = [self.recipe.evaluate.timing_requests, self.recipe.export.engine, self.recipe.export.precision]
-        parents = [data, label, export, *(one for one in (linear, start) if one is not None)]
-        return self._stage("evaluate", evaluate.VERSION, settings, parents, self._counted(build))
-
-    def report(self, done: dict[str, Artefact], evaluated: Artefact, scale: str, recipe: Recipe) -> Artefact:
+    def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
         from aasut.data import split
         from aasut.report import facts, report
 
+        evaluated, recipe = done["evaluate"], self.recipe
         test_split = done["data"].facts["split_hash"]["test"]
 
         def build(folder: Path) -> dict[str, Any]:

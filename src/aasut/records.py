@@ -138,6 +138,13 @@ class Records:
         rows = self.database.execute("SELECT fingerprint, stage, version, content, created, seconds FROM artefact")
         return {row[0]: Entry(row[0], tuple(parents.get(row[0], ())), *row[1:]) for row in rows}
 
+    def newest(self, stage: str, parents: Sequence[Artefact]) -> Artefact | None:
+        """The artefact of a stage that was made last from exactly these parents; None where there is none."""
+        wanted = tuple(parent.fingerprint for parent in parents)
+        made = [one for one in self.entries().values() if one.stage == stage and one.parents == wanted]
+        made.sort(key=lambda one: one.created)
+        return self.recorded(made[-1].fingerprint) if made else None
+
     def settings(self, fingerprint: str) -> Any:
         """The settings, as plain data, that a finished artefact was made with."""
         row = self.database.execute("SELECT settings FROM artefact WHERE fingerprint = ?", (fingerprint,)).fetchone()

@@ -169,6 +169,11 @@ class Store(Records):
             self.record(made, version, settings, parents)
         return made
 
+    def made(self, name: str, version: int, settings: Any, parents: Sequence[Artefact]) -> bool:
+        """Is the artefact of these settings and parents there?"""
+        settings = json.loads(json.dumps(settings, default=plain))
+        return self.find(fingerprint_of(name, version, settings, parents)) is not None
+
     def find(self, fingerprint: str) -> Artefact | None:
         """A finished artefact, None where there is none or its folder is gone."""
         found = self.recorded(fingerprint)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aasut.errors import RecipeError
+from aasut.errors import RecipeError, StoreError
 from aasut.progress import Progress
-from aasut.recipe import ModelAddress, Recipe
+from aasut.recipe import Asked, ModelAddress, Recipe
 from aasut.store import Artefact, Store
 
 
 class Workshop:
-    """Models and the teacher are fetched and loaded when a stage first needs them."""
+    """Models and the teacher are fetched and loaded when a stage first needs them.
 
-    def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress) -> None:
-        self.recipe, self.base, self.store, self.progress = recipe, base, store, progress
+    `makes` names the stages that may be made where the store lacks them; None for all of them.
+    """
+
+    def __init__(
+        self, recipe: Recipe, base: Path, store: Store, progress: Progress, makes: Collection[str] | None = None
+    ) -> None:
+        self.recipe, self.base, self.store, self.progress, self.makes = recipe, base, store, progress, makes
         self.calls_made = 0
 
     def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
@@ -51,24 +56,36 @@ class Workshop:
     @cached_property
     def ledger(self) -> Any:
         """The teacher behind its ledger."""
+        self.progress.say("loading the teacher")
+        return self._asked(self.recipe.teacher)
+
+    def open_judge(self, number: int) -> Any:
+        """A judge behind the same ledger; the teacher, which is not asked any more, gives its memory back first."""
+        self.close()
+        self.progress.say(f"loading judge {number + 1}")
+        return self._asked(self.recipe.judges[number])
+
+    def _asked(self, wanted: Asked) -> Any:
         from aasut.teacher import base
         from aasut.teacher.ledger import Ledger
 
-        wanted = self.recipe.teacher
-        kind = "model" if wanted.model else "endpoint" if wanted.endpoint else "scripted"
         model = self._model(wanted.model) if wanted.model else None
-        self.progress.say("loading the teacher")
-        teacher = base.create(kind, wanted, model.path if model else None, model.sha256 if model else "")
-        return Ledger(teacher, self.store.root / "ledger.db")
+        asked = base.create(wanted.kind, wanted, model.path if model else None, model.sha256 if model else "")
+        return Ledger(asked, self.store.root / "ledger.db")
 
     def close(self) -> None:
         """Give the teacher's memory back."""
-        if "ledger" in self.__dict__:
-            self.ledger.close()
+        if ledger := self.__dict__.pop("ledger", None):
+            ledger.close()
 
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
     ) -> Artefact:
+        if self.makes is not None and name not in self.makes and not self.store.made(name, version, settings, parents):
+            raise StoreError(
+                f"The run {self.recipe.name} is not as it was made: its stage {name} would have to be made again.",
+                "Run its recipe again: what did not change is reused.",
+            )
         artefact = self.store.stage(name, version, settings, parents, build)
         how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
         self.progress.say(f"{name:<11}{how}{_rows(artefact)}")

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 import small_run
 from aasut import recipe as recipes
 from aasut.data import label
+from aasut.data.asked import Weights
 from aasut.data.panel import Panel, Shot, softmax
 from aasut.errors import DataError, TeacherError
 from aasut.progress import Progress
@@ -81,11 +83,12 @@ def labelled(
     pool: list[Example],
     tune: Sequence[Example] = (),
     panel: Panel | None = None,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     ledger = Ledger(teacher, folder / "ledger.db")
     try:
-        return label.build(wanted, panel or Panel.plain([()], 2), pool, tune, ledger, folder, QUIET)
+        return label.build(wanted, panel or Panel.plain([()], 2), pool, tune, ledger, folder, QUIET, weights)
     finally:
         ledger.close()
 
@@ -372,3 +375,28 @@ def test_one_text_for_all_inputs_is_refused(tmp_path: Path) -> None:
     said = ['{"a": 1}|{"a":1}|{"a": 1.0}'] * 4
     with pytest.raises(TeacherError, match=r"the same answer, '\{\"a\": 1\}', to all 4 inputs"):
         labelled(Drawing(), text_recipe(), tmp_path, words(said), panel=Panel.plain([()] * 3, 0))
+
+
+def test_what_was_chosen_stands_for_the_pool_by_its_weights(tmp_path: Path) -> None:
+    """Positive rows were drawn three times as often: bare shares say .75, weighted ones .5, and `prior` heeds that."""
+    pool = [e for e in examples(1200, "pool") if abs(float(e.slots["text"].split()[-1])) > 0.2]
+    positive = [e for e in pool if "score -" not in e.slots["text"]][:300]
+    negative = [e for e in pool if "score -" in e.slots["text"]][:100]
+    mass = {e.id: 1.0 for e in positive} | {e.id: 3.0 for e in negative}
+    weights = Weights(mass, 1 / 300)
+    facts = labelled(Planted(), recipe(**LOCAL), tmp_path / "a", [*positive, *negative], weights=weights)
+    assert facts["answers"] == {"negative": 100, "positive": 300}
+    found = facts["whole_pool"]
+    assert found["rows"] == 600
+    low, high = binomtest(150, 300).proportion_ci(method="wilson")
+    expected = {"share": 0.5, "low": low, "high": high}
+    assert found["shares"]["negative"] == pytest.approx(expected, abs=1e-6)
+    tune = examples(600, "tune")
+    wanted = recipe(**LOCAL, calibration="prior")
+    shares = [
+        labelled(Planted(4.0), wanted, tmp_path / name, [*positive, *negative], tune, weights=given)
+        for name, given in (("b", weights), ("c", None))
+    ]
+    assert shares[0]["whole_pool"]["shares"]["positive"]["share"] == pytest.approx(0.5, abs=0.05)
+    assert shares[1]["answers"]["positive"] == pytest.approx(200, abs=20)  # which would turn 100 answers over
+    assert shares[0]["answers"]["positive"] == pytest.approx(300, abs=20)

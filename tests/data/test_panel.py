@@ -290,3 +290,18 @@ def test_shots_of_free_text_are_drawn_from_all_answers_alike() -> None:
     counted = Counter(shot.answer for shots in drawn for shot in shots)
     assert counted["three"] > 120
     assert set(counted) == {"one", "two", "three"}
+
+
+def test_the_prior_bias_weighs_rows_by_what_they_stand_for() -> None:
+    """Half of the rows were asked nine times as often as the rest: with the others' weight nine, shares are right."""
+    draw = np.random.default_rng(5)
+    scores = np.concatenate([draw.normal(1.5, 1, 900), draw.normal(-1.5, 1, 100)])
+    given = np.log(softmax(np.stack([np.zeros(1000), scores], axis=1)))
+    mass = np.repeat([1.0, 9.0], [900, 100])
+    right = (mass @ (given.argmax(axis=1) == 1)) / mass.sum()
+    shares = np.array([1 - right, right])
+    moved = (given + prior_bias(given, shares, mass=mass)).argmax(axis=1)
+    assert mass @ (moved == 1) / mass.sum() == pytest.approx(right, abs=0.01)
+    bare = (given + prior_bias(given, shares)).argmax(axis=1)
+    assert abs(mass @ (bare == 1) / mass.sum() - right) > 0.1
+    assert prior_bias(given, shares, mass=np.full(1000, 3.0)) == pytest.approx(prior_bias(given, shares))

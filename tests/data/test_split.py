@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aasut.data import dedupe, gold, split
+from aasut.data import asked, dedupe, gold, split
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe import Recipe, parse
@@ -392,10 +392,10 @@ def test_more_answers_never_move_earlier_ones(tmp_path: Path) -> None:
     write(tmp_path / "pool.csv", rows_of(150, 2))
     write(tmp_path / "both.csv", rows_of(30, 2, "b", unlabelled=1))
     made = recipe([POOL, BOTH], gold="gold.jsonl")
-    asked = [row.id for row in split.unanswered(made, tmp_path, QUIET).rows]
+    order = [row.id for row in split.unanswered(made, tmp_path, QUIET).rows]
     before: dict[str, str] = {}
     for start in range(0, 240, 60):
-        batch = asked[start : start + 60]
+        batch = order[start : start + 60]
         by_hand(tmp_path, {row_id: ("negative", "positive")[int(row_id[-1]) % 2] for row_id in batch}, made)
         _, parts = build(tmp_path, made, f"out{start}")
         now = {example.id: name for name in split.GOLD for example in parts[name]}
@@ -404,9 +404,9 @@ def test_more_answers_never_move_earlier_ones(tmp_path: Path) -> None:
         before = now
     # Nor do they have a say in what may be asked, and where a row would fall is told beforehand.
     after = split.unanswered(made, tmp_path, QUIET)
-    assert [row.id for row in after.rows] == asked
+    assert [row.id for row in after.rows] == order
     group_of = {row.id: row.group for row in after.rows}
-    assert all(after.split_of[group_of[row_id]] == before[row_id] for row_id in asked[:240])
+    assert all(after.split_of[group_of[row_id]] == before[row_id] for row_id in order[:240])
 
 
 def test_answers_by_hand_leave_the_tables_own_where_they_are(tmp_path: Path) -> None:
@@ -476,3 +476,96 @@ def test_without_any_human_answer_the_way_to_some_is_named(tmp_path: Path) -> No
     fails(tmp_path, made, r"There are no answers in .*gold\.jsonl, which data\.gold names\. Give some with: aasut gold")
     (tmp_path / "gold.jsonl").write_text("")
     fails(tmp_path, made, r"no human answers in test: 60 rows .*aasut gold RECIPE")
+
+
+def ask(folder: Path, made: Recipe, rows: Sequence[Example], arm: Any = "chosen", number: int = 1) -> None:
+    """Write rows to asked.jsonl, as `aasut label` would."""
+    path = folder / "asked.jsonl"
+    hashed = gold.hashes(rows, made.task.build())
+    asked.add(path, asked.read(path), [asked.Line(row.id, hashed[row.id], number, arm, 0.5, 7) for row in rows])
+
+
+def test_only_rows_that_were_asked_are_the_pool(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(60, 3))
+    facts, whole = build(tmp_path, recipe([BOTH]))
+    made = recipe([BOTH], asked="asked.jsonl")
+    ask(tmp_path, made, whole["pool"][:10], "random")
+    ask(tmp_path, made, whole["pool"][10:25])
+    told, parts = build(tmp_path, made, "asked")
+    assert parts["pool"] == whole["pool"][:25]
+    assert split.load(tmp_path / "asked", split.UNASKED) == whole["pool"][25:]
+    assert {name: parts[name] for name in split.GOLD} == {name: whole[name] for name in split.GOLD}
+    left = len(whole["pool"]) - 25
+    assert told["conservation"]["data"].dropped == facts["conservation"]["data"].dropped | {split.NOT_ASKED: left}
+    assert told["conservation"]["asked"] == Conservation(25, 25)
+    weights = split.load_weights(tmp_path / "asked")
+    assert weights is not None
+    assert set(weights.rows) == {row.id for row in parts["pool"]}
+    assert sum(weights.rows.values()) == pytest.approx(len(whole["pool"]))
+    assert split.load_weights(tmp_path / "out") is None
+    assert "asked" not in facts["conservation"]
+    settings = [split.settings(one, tmp_path) for one in (recipe([BOTH]), made)]
+    assert settings[0] != settings[1]
+    assert settings[0] == split.settings(asked.whole(made), tmp_path)
+
+
+def test_a_run_before_anything_was_asked_says_how_to_ask(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(20, 3))
+    fails(tmp_path, recipe([BOTH], asked="asked.jsonl"), r"asked.jsonl.*not asked yet. Ask it .*aasut label RECIPE")
+
+
+def test_rows_that_were_asked_go_before_others_where_there_is_a_limit(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(60, 3))
+    whole = build(tmp_path, recipe([BOTH]))[1]["pool"]
+    made = recipe([BOTH], asked="asked.jsonl", limit=20)
+    limited = build(tmp_path, asked.whole(made), "limited")[1]["pool"]
+    outside = [row for row in whole if row not in limited][:15]
+    ask(tmp_path, made, [*outside, *limited[:2]])
+    facts, parts = build(tmp_path, made, "asked")
+    assert {row.id for row in parts["pool"]} == {row.id for row in (*outside, *limited[:2])}
+    assert split.load(tmp_path / "asked", split.UNASKED) == limited[2:]
+    dropped = facts["conservation"]["data"].dropped
+    assert dropped[split.NOT_ASKED] == 18
+    ask(tmp_path, made, limited[2:12], number=2)
+    facts, parts = build(tmp_path, made, "over")
+    assert len(parts["pool"]) == 20
+    assert facts["conservation"]["asked"].dropped == {asked.NOT_IN_POOL: 7}
+
+
+def test_a_row_that_was_chosen_is_never_evaluated_on(tmp_path: Path) -> None:
+    """Neither where the split is dealt anew, nor where somebody answers it by hand all the same."""
+    write(tmp_path / "both.csv", rows_of(80, 2))
+    made = recipe([BOTH], asked="asked.jsonl")
+    pool = build(tmp_path, recipe([BOTH]))[1]["pool"]
+    ask(tmp_path, made, pool[:40])
+    ask(tmp_path, made, pool[40:60], "random")
+    chosen, random = {row.id for row in pool[:40]}, {row.id for row in pool[40:60]}
+    facts, parts = build(tmp_path, recipe([BOTH], seed=8, asked="asked.jsonl"), "again")
+    held_out = {row.id for name in split.HELD_OUT for row in parts[name]}
+    free = build(tmp_path, recipe([BOTH], seed=8), "free")[1]
+    fallen = {row.id for name in split.HELD_OUT for row in free[name]}
+    assert len(fallen & chosen) > 5
+    assert held_out == fallen - chosen  # a random one may be
+    assert held_out & random
+    assert facts["conservation"]["data"].dropped[split.CHOSEN] == len(fallen & chosen)
+
+
+def test_people_are_not_asked_for_what_was_chosen(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(40, 3, "b"))
+    write(tmp_path / "pool.csv", rows_of(60, 1))
+    (tmp_path / "gold.jsonl").write_text("")
+    made = recipe([BOTH, POOL], gold="gold.jsonl", asked="asked.jsonl")
+    before = split.unanswered(made, tmp_path, QUIET)
+    assert (len(before.rows), before.chosen) == (60, 0)
+    ask(tmp_path, made, before.rows[:12])
+    ask(tmp_path, made, before.rows[12:20], "random")
+    by_hand(tmp_path, {row.id: "positive" for row in before.rows[10:20]}, asked.whole(made))
+    after = split.unanswered(made, tmp_path, QUIET)
+    assert [row.id for row in after.rows] == [row.id for row in before.rows[12:]]
+    assert after.chosen == 12
+    facts, parts = build(tmp_path, made)
+    # Two of the answers are of rows that were chosen: they count for nothing, and the teacher's are kept.
+    assert facts["conservation"]["gold"].dropped == {gold.CHOSEN: 2}
+    assert {row.id for row in before.rows[:12]} == {row.id for row in parts["pool"]}
+    assert {row.id for row in before.rows[12:20]} <= {row.id for name in split.GOLD for row in parts[name]}
+    assert facts["conservation"]["asked"].dropped == {asked.NOT_IN_POOL: 8}

@@ -93,13 +93,8 @@ def test_a_micro_batch_that_is_not_accumulated_is_found(text: Subject, monkeypat
     check(text)
 
 
-def test_two_processes_have_the_gradient_of_one(text: Subject) -> None:
-    (found,) = gradients.processes(text)
-    assert (found.name, found.level) == ("processes", "ok")
-
-
 def test_processes_that_differ_are_found(labels: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it is this process that is wrong, for the others do not know of the change."""
+    """Here it is this process that is wrong, for the others do not know of the change. test_training: they agree."""
     real = gradients.plain
     monkeypatch.setattr(gradients, "plain", lambda subject: real(subject) * 1.0001)
     (found,) = gradients.processes(labels)

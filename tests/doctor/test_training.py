@@ -13,7 +13,7 @@ import pytest
 import small_run
 import test_text_tasks as texts
 from aasut import recipe
-from aasut.doctor import gradients, training
+from aasut.doctor import gradients, numbers, training, view
 from aasut.doctor.subject import Subject
 from aasut.errors import RecipeError
 from aasut.student import objective
@@ -34,6 +34,8 @@ def test_a_recipe_is_examined_and_told_as_json(tiny_llama: Path, tmp_path: Path)
     found = json.loads(ran.stdout)
     assert (ran.returncode, found["works"], found["faults"]) == (0, True, [])
     assert list(found["sections"]) == ["Looked at", "Example", "Losses", "Teacher", "Gradients"]
+    levels = {finding["name"]: finding["level"] for finding in found["sections"]["Gradients"]}
+    assert levels == {"gradient": "ok", "processes": "ok"}
     assert {token["part"] for token in found["example"]["tokens"]} == {"prompt", "answer", "end"}
     assert all(token["learned"] == (token["part"] != "prompt") for token in found["example"]["tokens"])
     assert not (tmp_path / "runs").exists()  # looking leaves nothing behind
@@ -83,7 +85,9 @@ def test_inputs_without_any_answer_are_examined_too(tiny_llama: Path, tmp_path: 
     loaded = recipe.load(path, ["data.split={pool: 1, tune: 0, calibrate: 0, test: 1}"])
     subject = Subject.of_recipe(loaded, tmp_path, tmp_path / "runs")
     assert subject.answers.startswith("made-up answers")
-    assert training.examine(loaded, tmp_path, tmp_path / "runs").as_dict()["works"]
+    shown = view.view(subject)
+    checks = (view.examine(subject, shown), numbers.examine(training.sample(subject)), gradients.examine(subject))
+    assert {finding.level for found in checks for finding in found} == {"ok"}
 
 
 def test_a_linear_student_has_no_training(tmp_path: Path) -> None:

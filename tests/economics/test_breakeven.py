@@ -127,6 +127,19 @@ def test_steps_against_a_count_of_every_volume(standing: float, capacity: float,
                 assert (found.requests_per_month, found.first) == counted(found, 1200)
 
 
+@pytest.mark.parametrize("standing", [0.0005, 0.001])
+def test_the_deferred_have_steps_of_their_own(standing: float) -> None:
+    """More than half goes on to the teacher's machines, of 20 requests each; the student's have 60."""
+    own = owning(
+        fixed_usd_per_month=standing, one_off_usd=0.0, machine_requests_per_month=60.0, deferred_share=0.6,
+        dedicated=True,
+    )  # fmt: skip
+    found = break_even("an API", 30, own, 20.0)
+    assert found.requests_per_month is not None
+    assert found.requests_per_month < 1100
+    assert (found.requests_per_month, found.first) == counted(found, 1200)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_the_closed_form_against_a_count_of_every_volume(share: float) -> None:
     for price in (18.0, 35.0):

@@ -105,6 +105,18 @@ def test_accuracy_and_speed_together_against_integration() -> None:
         assert integrate.quad(below, -60, 60, limit=200)[0] == pytest.approx(wanted, abs=1.5e-3)
 
 
+def test_whole_machines_are_counted_in_every_draw() -> None:
+    """2 % more requests than a machine takes: two machines, but one in a third of the draws, as it may be faster."""
+    capacity = 100 * 0.5 * 3600 * 730
+    whole = case(
+        requests_per_month=1.02 * capacity, dedicated=True, fixed_usd_per_month=0.0, labels_usd=0.0,
+        labelling_hours=0.0, training_hours=0.0,
+    )  # fmt: skip
+    found = returns(whole, EXACT, Noise(0.05, 1_000))
+    assert found.gives_back == pytest.approx(4 * 1.02 / 2)
+    assert found.interval == (pytest.approx(4 * 1.02 / 2), pytest.approx(4 * 1.02))
+
+
 def test_draws_are_the_same_each_time() -> None:
     once, again = (returns(case(), SEEN, Noise(0.05, 2)).as_dict() for _ in range(2))
     assert once == again == json.loads(json.dumps(once))
@@ -135,6 +147,10 @@ def undecided() -> Case:
             case(requests_per_month=1e5, usd_per_correct_answer=5e-5), SEEN, "does_not_pay",
             "It pays from a difference in accuracy of +54.0 points on, and what is seen is −2.0 points (95 %: −3.8 to "
             "−0.4); as it is, from about 1,500,000 requests a month.",
+        ),
+        (
+            case(requests_per_month=1e5, usd_per_correct_answer=5e-4), SEEN, "does_not_pay",
+            "Owning does not pay: every dollar put in gives back −$0.19",
         ),
         (
             case(usd_per_machine_hour=0.0, labels_usd=0.0, fixed_usd_per_month=0.0), SEEN, "pays",

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from aasut.engine.base import Piece, Prompt
-from aasut.engine.decode import decode, draw
+from aasut.engine.decode import decode, draw, logprob
 from aasut.errors import ModelError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
 
@@ -222,3 +223,31 @@ def test_top_p_keeps_the_fewest_likeliest_that_reach_it(top_p: float, allowed: s
     logits = np.log(np.array([0.3, 0.1, 0.6], np.float32))
     random = np.random.default_rng(1)
     assert {draw(logits, 1.0, top_p, random) for _ in range(300)} == allowed
+
+
+def test_logprobs_of_the_tokens_chosen(tokenizer: Tokenizer) -> None:
+    asked = Prompt("x", 8, logprobs=True)
+    *others, last = decode(Scripted(tokenizer, "ab"), tokenizer, [asked], "", reuse=True, context=64)
+    tokens = len(tokenizer.encode("ab"))
+    # Nine for the token of the text, zero for all others; the end token counts too.
+    chance = np.exp(9) / (np.exp(9) + tokenizer.size - 1)
+    assert last.logprobs == pytest.approx([np.log(chance)] * (tokens + 1), abs=1e-6)
+    assert all(piece.logprobs == () for piece in others)
+    pieces = list(decode(Scripted(tokenizer, "ab"), tokenizer, [Prompt("x", 8)], "", reuse=True, context=64))
+    assert pieces[-1].logprobs == ()
+
+
+def test_logprobs_are_those_of_a_softmax() -> None:
+    logits = np.random.default_rng(0).normal(0, 3, 500).astype(np.float32)
+    assert [logprob(logits, t) for t in range(500)] == pytest.approx(log_softmax(logits.astype(np.float64)), abs=1e-6)
+    masked = np.where(np.arange(500) % 2, -np.inf, logits)
+    assert logprob(masked, 4) == pytest.approx(log_softmax(masked[::2].astype(np.float64))[2], abs=1e-6)
+
+
+def test_what_a_schema_forces_is_certain(tokenizer: Tokenizer) -> None:
+    even = Fixed(np.zeros(tokenizer.size, np.float32))
+    asked = Prompt("x", 64, schema=SCHEMA, logprobs=True)
+    last = list(decode(even, tokenizer, [asked], "", reuse=True, context=256))[-1]
+    assert len(last.logprobs) >= last.tokens > 0
+    assert max(last.logprobs) == pytest.approx(0.0, abs=1e-6)
+    assert min(last.logprobs) < -0.1

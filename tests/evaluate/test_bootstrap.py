@@ -67,7 +67,9 @@ def test_the_acceleration_of_a_mean_is_the_skewness_over_six_roots_of_n() -> Non
 
 
 def test_the_bias_is_the_share_of_replicates_below_the_estimate() -> None:
-    found = bootstrap.bca(bootstrap.of_mean(skewed(40), np.arange(40)), seed=5, resamples=2001)
+    few = np.array([0.0] * 30 + [1.0] * 10)  # many replicates equal the estimate
+    found = bootstrap.bca(bootstrap.of_mean(few, np.arange(40)), seed=5, resamples=2001)
+    assert np.mean(found.replicates == found.estimate) > 0.1
     share = stats.percentileofscore(found.replicates, found.estimate, kind="mean") / 100
     assert found.bias == pytest.approx(stats.norm.ppf(share), abs=1e-8)
     assert found.bias != 0
@@ -111,11 +113,23 @@ def test_macro_f1_is_that_of_the_confusion_matrix_where_an_answer_is_never_held(
 def test_whole_groups_are_drawn() -> None:
     """Each item ten times over, in one group: what ten times fewer items say."""
     x = skewed(80)
-    once = bootstrap.bca(bootstrap.of_mean(x, np.arange(80)), seed=8)
-    tenfold = bootstrap.bca(bootstrap.of_mean(np.repeat(x, 10), np.repeat(np.arange(80), 10)), seed=8)
-    assert tenfold.interval(0.95) == pytest.approx(once.interval(0.95), abs=1e-12)
-    apart = bootstrap.bca(bootstrap.of_mean(np.repeat(x, 10), np.arange(800)), seed=8)
-    assert np.ptp(apart.interval(0.95)) < 0.5 * np.ptp(once.interval(0.95))
+
+    def interval(values: Any, index: Any) -> tuple[float, float]:
+        return bootstrap.bca(bootstrap.of_mean(values, index, lowest=-0.1), seed=8).interval(0.95)
+
+    once = interval(x, np.arange(80))
+    assert interval(np.repeat(x, 10), np.repeat(np.arange(80), 10)) == pytest.approx(once, abs=1e-12)
+    assert np.ptp(interval(np.repeat(x, 10), np.arange(800))) < 0.5 * np.ptp(once)
+
+
+def test_what_is_never_seen_counts_by_items_where_these_are_independent() -> None:
+    """Groups of eight whose items have nothing in common: the bound is not as wide as for so few groups alike."""
+    x = np.random.default_rng(3).normal(0, 0.02, 400)
+    found = bootstrap.bca(bootstrap.of_mean(x, np.arange(400) // 8), seed=8)
+    assert 300 < found.units <= 400
+    assert found.lower(0.95) == pytest.approx(-(1 - 0.05 ** (1 / found.units)), abs=3e-3)
+    alike = bootstrap.of_mean(np.repeat(x[:50], 8), np.arange(400) // 8)
+    assert alike.units == pytest.approx(50, rel=0.03)
 
 
 @pytest.mark.parametrize("confidence", [0.6, 0.9, 0.95, 0.99])
@@ -147,6 +161,14 @@ def test_few_groups_are_given_wider_levels() -> None:
     plain = [found.endpoint(stats.norm.ppf(level)) for level in (0.05, 0.95)]
     assert np.ptp(plain) < 0.8 * np.ptp(student)
     assert np.ptp(found.interval(0.9)) == pytest.approx(np.ptp(student), rel=0.12)
+
+
+def test_bounds_are_endpoints_at_students_quantiles() -> None:
+    x = np.sqrt(skewed(12) + 0.1)
+    found = bootstrap.bca(bootstrap.of_mean(x, np.arange(12), lowest=0, highest=0.8), seed=10)
+    assert abs(found.bias) > 0.01
+    z = np.sqrt(12 / 11) * stats.t.ppf(0.95, 11)
+    assert (found.lower(0.95), found.upper(0.95)) == pytest.approx((found.endpoint(-z), found.endpoint(z)), abs=1e-12)
 
 
 def test_where_nothing_varies_the_bound_is_the_exact_one() -> None:

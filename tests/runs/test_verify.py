@@ -122,7 +122,7 @@ def test_a_store_of_an_older_aasut_gets_its_runs(root: Path, plain: Plain) -> No
     """Runs that were made before runs were recorded are found by their reports."""
     before = plain("runs", "list", "--root", root, "--all")
     with closing(sqlite3.connect(root / ".store" / "store.db")) as database, database:
-        database.executescript("DROP TABLE run; DROP TABLE attempt; PRAGMA user_version = 1;")
+        database.executescript("DROP TABLE run; DROP TABLE attempt; DROP TABLE declaration; PRAGMA user_version = 1;")
     after = plain("runs", "list", "--root", root, "--all")
     assert [run["name"] for run in after["runs"]] == [run["name"] for run in before["runs"]]
     assert after["unfinished"][0]["stage"] is None

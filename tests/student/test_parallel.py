@@ -48,10 +48,14 @@ def report(folder: Path, processes: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trained(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one for each case, trained by two processes."""
+    """A folder with one for each case, trained by two processes, and `killed`: one that was, and then went on."""
     folder = tmp_path_factory.mktemp("two")
+    killed = {"folder": str(folder / "killed"), **CASES["bfloat16"]}
+    assert train_by_two(tiny_llama, [{**killed, "stop": 4}]) != 0
+    assert (folder / "killed" / "checkpoint.safetensors").exists()
+    assert not (folder / "killed" / "out.safetensors").exists()
     trainings = [{"folder": str(folder / name), **case} for name, case in CASES.items()]
-    assert train_by_two(tiny_llama, trainings) == 0
+    assert train_by_two(tiny_llama, [killed, *trainings]) == 0
     return folder
 
 
@@ -76,13 +80,9 @@ def test_two_processes_train_as_one_does(tiny_llama: Path, tmp_path: Path, train
     assert apart(trained / case, tmp_path) < 5e-4
 
 
-def test_a_training_of_two_goes_on_after_a_kill(tiny_llama: Path, tmp_path: Path, trained: Path) -> None:
-    training = {"folder": str(tmp_path), **CASES["bfloat16"]}
-    assert train_by_two(tiny_llama, [{**training, "stop": 4}]) != 0
-    assert (tmp_path / "checkpoint.safetensors").exists()
-    assert train_by_two(tiny_llama, [training]) == 0
-    assert report(tmp_path, 2) == report(trained / "bfloat16", 2)
-    assert apart(tmp_path, trained / "bfloat16") == 0
+def test_a_training_of_two_goes_on_after_a_kill(trained: Path) -> None:
+    assert report(trained / "killed", 2) == report(trained / "bfloat16", 2)
+    assert apart(trained / "killed", trained / "bfloat16") == 0
 
 
 def test_rows_are_shared_out_whole() -> None:

@@ -1,39 +1,27 @@
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import write_logits
+from write_logits import BINDING, VOCABULARY, texts_of
 
 from aasut.engine.torch import load_model
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.student import score_logits
-from aasut.student.logit_cache import Binding, Cache, shard_path
+from aasut.student.logit_cache import Cache, shard_path
 from aasut.student.score_logits import THRESHOLDS, Asked, Plan, Teacher, cut, settings, write
 
-VOCABULARY = 290  # of the model's 300 columns, the last stand for no token
-BINDING = Binding("tok", "prompt", "weights", VOCABULARY, settings=settings(1))
 QUIET = Progress(quiet=True)
-
-
-def texts_of(count: int, seed: int = 1, longest: int = 30, shared: int = 5) -> list[Asked]:
-    """Random prompts that begin alike, with answers of 0 to `longest` tokens."""
-    draw = np.random.default_rng(seed)
-    begin = draw.integers(0, 260, shared).tolist()
-
-    def some(least: int) -> list[int]:
-        return draw.integers(0, 260, draw.integers(least, longest + 1)).tolist()  # type: ignore[no-any-return]
-
-    return [Asked(f"e{number}#0", [*begin, *some(1)], some(0)) for number in range(count)]
 
 
 def dense(sparse: Any) -> torch.Tensor:
@@ -149,35 +137,20 @@ def test_what_the_teacher_cannot_read_is_refused(model: Any, tmp_path: Path) -> 
         write(model, [Asked("none#0", [], [2])], tmp_path, BINDING, QUIET)
 
 
-WRITE = """
-import sys
-from pathlib import Path
-import torch
-sys.path.insert(0, sys.argv[3])
-import test_score_logits as here
-from aasut.engine.torch import load_model
-from aasut.progress import Progress
-from aasut.student import score_logits
-score_logits.SHARD_ANSWERS = 300
-torch.set_num_threads(1)
-model = load_model(Path(sys.argv[1]), torch.bfloat16)
-score_logits.write(model, here.texts_of(300), Path(sys.argv[2]), here.BINDING, Progress(every_s=0))
-"""
+PROCESSES = multiprocessing.get_context("forkserver")  # one that has the libraries loaded begets all
+PROCESSES.set_forkserver_preload(["aasut.student.score_logits", "transformers.models.llama.modeling_llama"])
 
 
-def start(teacher: Path, folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(teacher), str(folder), str(Path(__file__).parent)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+def start(teacher: Path, folder: Path, said: Path) -> BaseProcess:
+    process = PROCESSES.Process(target=write_logits.write, args=(teacher, folder, said))
+    process.start()
+    return process
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return err
+def finish(process: BaseProcess, said: Path) -> str:
+    process.join(120)
+    assert process.exitcode == 0, said.read_text()
+    return said.read_text()
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -186,23 +159,23 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_a_killed_writing_ends_in_the_same_bytes(tiny_llama: Path, tmp_path: Path) -> None:
     """Killed once a shard stands, and again later; then a shard is damaged, and half of another is left lying."""
-    finish(start(tiny_llama, tmp_path / "clean"))
+    said = tmp_path / "said.txt"
+    finish(start(tiny_llama, tmp_path / "clean", said), said)
     whole = content(tmp_path / "clean")
     assert len(whole) > 10
     folder = tmp_path / "killed"
     for until in (0, 3):
-        process = start(tiny_llama, folder)
+        process = start(tiny_llama, folder, said)
         while not shard_path(folder, until).exists():
-            assert process.poll() is None
+            assert process.is_alive(), said.read_text()
             time.sleep(0.001)
         process.kill()
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
         assert until < len(list(folder.glob("*.safetensors"))) < len(whole) - 1
     shard_path(folder, 1).write_bytes(whole["00001.safetensors"][:-1])
     (folder / "00009.safetensors.partial").write_bytes(b"x")
-    said = finish(start(tiny_llama, folder))
-    assert "damaged shards are written anew: 1" in said
+    assert "damaged shards are written anew: 1" in finish(start(tiny_llama, folder, said), said)
     assert content(folder) == whole
 
 

@@ -45,7 +45,7 @@ def ask(
     with progress.steps(what, len(examples) * len(panel.members)) as step:
         # Of several drawn texts one must be usable; of a committee's answers all.
         spare = 0 if task.answers else len(examples) * (len(panel.members) - 1)
-        tally = _Tally(step, spare + recipe.teacher.max_failed * (step.total - spare))
+        tally = Tally(step, spare + recipe.teacher.max_failed * (step.total - spare), "teacher.max_failed")
         for (_, i), completion in completions(teacher, turns, request, tally.count):
             answers[i].append(completion)
     for note, times in teacher.notes():
@@ -71,11 +71,11 @@ def in_batches(items: Sequence[Item]) -> list[Sequence[Item]]:
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
-class _Tally:
-    """Counts answers as they come, and stops where too many are unusable."""
+class Tally:
+    """Counts answers as they come, and stops where too many are unusable; `option` sets how many."""
 
-    def __init__(self, step: Step, limit: float) -> None:
-        self.step, self.limit = step, max(limit, FEW)
+    def __init__(self, step: Step, limit: float, option: str) -> None:
+        self.step, self.limit, self.option = step, max(limit, FEW), option
         self.failed: Counter[str] = Counter()
 
     def count(self, completions: Sequence[Completion], resumed: bool) -> None:
@@ -85,5 +85,5 @@ class _Tally:
             reasons = ", ".join(f"{count} × {reason}" for reason, count in self.failed.most_common())
             raise TeacherError(
                 f"{self.failed.total()} of the first {self.step.done} answers are unusable ({reasons}).",
-                "Mend the prompt or the endpoint's settings, or raise teacher.max_failed; the usable answers are kept.",
+                f"Mend the prompt or the endpoint's settings, or raise {self.option}; the usable answers are kept.",
             )

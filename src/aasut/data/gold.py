@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
@@ -33,6 +33,7 @@ Round = Literal["first", "second", "adjudicated"]
 
 DISAGREE, NOT_USABLE = "gold: raters disagree, not adjudicated", "gold: not usable"
 SKIPPED, TAKEN_BACK = "gold: skipped", "gold: taken back"
+CHOSEN = "gold: chosen for labelling, never evaluated on"
 NO_ROW, CHANGED = "no such row without an answer in its table", "the row's text is another one now"
 NO_ANSWER = "not an answer of the task"
 
@@ -85,8 +86,8 @@ def hashes(rows: Iterable[Example], task: Task) -> dict[str, str]:
     return {row.id: slots_hash(row.slots, task.prompt.slots) for row in rows}
 
 
-def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example]) -> Gold:
-    """What the recipe's file says of the rows that have no answer in their table.
+def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example], chosen: Collection[str] = ()) -> Gold:
+    """What the recipe's file says of the rows that have no answer in their table; of those `chosen`, nothing counts.
 
     Raises DataError where the file is not there or cannot be read, and where more than
     data.max_failed of its rows cannot be used.
@@ -102,7 +103,9 @@ def settled(recipe: Recipe, base: Path, open_rows: Iterable[Example]) -> Gold:
     left_out: dict[str, str] = {}
     for row_id, lines in by_row.items():
         answer, reason = settle(lines)
-        if answer is None:
+        if row_id in chosen:
+            left_out[row_id] = CHOSEN
+        elif answer is None:
             left_out[row_id] = reason
         else:
             answers[row_id] = answer

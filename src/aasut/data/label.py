@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aasut.data.ask import ask
+from aasut.data.asked import Weights
 from aasut.data.choose import shares, shot_key
 from aasut.data.panel import Floats, Panel, best_temperature, prior_bias
 from aasut.errors import DataError, TeacherError
@@ -33,9 +34,13 @@ def build(
     teacher: Ledger,
     folder: Path,
     progress: Progress,
+    kept_aside: int = 0,
+    weights: Weights | None = None,
 ) -> dict[str, Any]:
     """Write labels.jsonl (ids with probabilities, or with texts) and panel.json (calibrated).
 
+    `kept_aside`: how many rows of the pool are not in `pool`, as they are kept for judges (see aside.py).
+    `weights`: what each row counts for, where the pool is no fair sample of the inputs.
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
@@ -47,7 +52,8 @@ def build(
             f"{sum(failed.values())} of {len(pool)} answers are unusable ({reasons}).",
             "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
         )
-    panel = calibrate(recipe, panel, completions, tune, teacher, progress)
+    mass = None if weights is None else np.array([weights.rows[example.id] for example in pool])
+    panel = calibrate(recipe, panel, completions, tune, teacher, progress, mass)
     found = [_label(panel, task, example.id, answers) for example, answers in zip(pool, completions, strict=True)]
     labels = [label for label in found if label is not None]
     given = _given(task, labels)
@@ -60,14 +66,17 @@ def build(
     lines = [json.dumps({"id": label.id} | _plain(label)) for label in labels]
     write_atomically(folder / "labels.jsonl", "\n".join(lines) + "\n")
     write_atomically(folder / "panel.json", panel.to_json())
+    aside = {"kept aside for judges": kept_aside} if kept_aside else {}
     facts: dict[str, Any] = {
-        "conservation": {"label": Conservation(len(pool), len(labels), failed=dict(failed))},
+        "conservation": {"label": Conservation(len(pool) + kept_aside, len(labels), aside, dict(failed))},
         "temperature": panel.temperature,
     }
     if task.answers:
         likeliest = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
         facts["answers"] = {answer: likeliest[answer] for answer in task.answers}
         facts["mean_confidence"] = float(np.mean([label.confidence for label in labels]))
+        if weights is not None:
+            facts["whole_pool"] = _whole_pool(task, labels, weights)
     else:
         facts["texts"] = sum(len(label.texts) for label in labels)
         facts["texts_unusable"] = len(labels) * len(panel.members) - facts["texts"]  # of rows that have another
@@ -95,6 +104,25 @@ def _given(task: Task, labels: Sequence[Label]) -> Counter[str]:
     return Counter({answer: int(times) for answer, times in zip(task.answers, mass, strict=True) if times})
 
 
+def _whole_pool(task: Task, labels: Sequence[Label], weights: Weights) -> dict[str, Any]:
+    """Estimated shares of the likeliest answers over the whole pool, with Wilson's intervals at 95 % (1927)."""
+    mass = np.array([weights.rows[label.id] for label in labels])
+    likeliest = [int(np.argmax(label.probabilities)) for label in labels]
+    shares = np.bincount(likeliest, mass, len(task.answers)) / mass.sum()
+    v = 1.959964**2 * weights.variance
+    middle = (shares + v / 2) / (1 + v)
+    reach = np.sqrt(shares * (1 - shares) * v + v**2 / 4) / (1 + v)
+    found = np.stack([shares, middle - reach, middle + reach], axis=1)
+    keys = ("share", "low", "high")
+    return {
+        "rows": round(sum(weights.rows.values())),
+        "shares": {
+            answer: dict(zip(keys, map(float, row), strict=True))
+            for answer, row in zip(task.answers, found, strict=True)
+        },
+    }
+
+
 def _plain(label: Label) -> dict[str, Any]:
     return {"texts": label.texts} if label.texts else {"probabilities": label.probabilities}
 
@@ -113,11 +141,13 @@ def calibrate(
     tune: Sequence[Example],
     teacher: Ledger,
     progress: Progress,
+    mass: Floats | None = None,
 ) -> Panel:
     """The panel with its bias, reference and temperature; as it is where the recipe wants none.
 
-    `prior`: argmax shares over the pool become the labels' shares in `tune`. `contextual`: divide by the
-    answer to an empty input (Zhao et al. 2021). Both: one temperature by likelihood on `tune`.
+    mass: what each row of the pool counts for. `prior`: shares of likeliest answers over the pool become the
+    labels' shares in `tune`. `contextual`: divide by the answer to an empty input (Zhao et al. 2021). Both:
+    one temperature by likelihood on `tune`.
     """
     method = recipe.teacher.calibration
     if method == "none":
@@ -149,7 +179,9 @@ def calibrate(
     if method == "prior":
         gold = np.array([task.answers.index(str(e.answer)) for e in tune])
         mean = _stack(pool).mean(axis=1)
-        panel = replace(panel, bias=tuple(float(b) for b in prior_bias(mean, shares(gold, len(task.answers)))))
+        counts = None if mass is None else mass[[_whole(answers) for answers in pool]]
+        bias = prior_bias(mean, shares(gold, len(task.answers)), mass=counts)
+        panel = replace(panel, bias=tuple(float(b) for b in bias))
     usable = [(e, c) for e, c in zip(judges, judged, strict=True) if _whole(c)]
     gold = np.array([task.answers.index(str(e.answer)) for e, _ in usable])
     if not usable:

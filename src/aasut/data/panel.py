@@ -172,17 +172,20 @@ def softmax(z: Floats) -> Floats:
     return result
 
 
-def prior_bias(logprobs: Floats, shares: Floats, sharpness: float = 0.02) -> Floats:
+def prior_bias(logprobs: Floats, shares: Floats, sharpness: float = 0.02, mass: Floats | None = None) -> Floats:
     """The bias [answers] under which the likeliest answers to `logprobs` [rows, answers] have the given shares.
 
-    Sinkhorn's fixed point (Cuturi 2013) on rows of equal mass and columns of mass `shares`, with a
-    temperature small enough that assignments are all but hard.
+    mass: what each row counts for, [rows]; all the same where it is not given. Sinkhorn's fixed point
+    (Cuturi 2013) on rows of that mass and columns of mass `shares`, with a temperature small enough that
+    assignments are all but hard.
     """
     scale = max(float(np.ptp(logprobs, axis=1).mean()), 1e-9) * sharpness
     wanted = np.log(np.maximum(shares, 1e-9))
     bias = np.zeros(logprobs.shape[1])
+    each = None if mass is None else mass / mass.sum()
     for _ in range(2000):
-        have = softmax((logprobs + bias) / scale).mean(axis=0)
+        soft = softmax((logprobs + bias) / scale)
+        have = soft.mean(axis=0) if each is None else each @ soft
         bias += np.clip(scale * (wanted - np.log(np.maximum(have, 1e-12))), -20 * scale, 20 * scale)
         if np.abs(have - shares).max() < 1e-4:
             break

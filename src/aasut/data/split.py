@@ -2,7 +2,9 @@
 
 Human answers fall by group. The pool never shares a group or a text with calibrate or test, nor a
 text with tune; its human answers are withheld. Answers given by hand (see gold.py) make their rows
-gold, with the whole group. Every row that came in is kept, or counted as dropped or failed by reason.
+gold, with the whole group. Where data.asked names the rows that the teacher is asked (see asked.py), the
+pool is those; a row that was chosen for it is in no held-out split. Every row that came in is kept, or
+counted as dropped or failed by reason.
 """
 
 from __future__ import annotations
@@ -10,19 +12,20 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from aasut.data import dedupe, gold
+from aasut.data import asked, dedupe, gold
+from aasut.data.asked import Asked, Weights
 from aasut.data.deal import by_hash, part
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe import Recipe, Table
 from aasut.sources import tables
 from aasut.sources.collect import TableRows
-from aasut.store import disk_errors, file_hash
+from aasut.store import disk_errors, file_hash, write_atomically
 from aasut.types import Conservation, Example
 
 VERSION = 2  # of what `build` writes: raised when the same settings would give other files
@@ -31,11 +34,18 @@ POOL, TUNE, CALIBRATE, TEST = "pool", "tune", "calibrate", "test"
 SPLITS = (TEST, CALIBRATE, TUNE, POOL)  # of two rows that are the same, the one in the earlier split stays
 GOLD = (TEST, CALIBRATE, TUNE)
 HELD_OUT = (TEST, CALIBRATE)
+WEIGHTS = "weights.json"
+UNASKED = "unasked"  # rows of the pool that data.asked does not name
+CHOSEN, NOT_ASKED = "chosen for labelling, never evaluated on", "not asked"
+OVER = "over the limit"
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row. `text` is its normalised text; `left_out` tells why an answer given `by_hand` does not count."""
+    """A row. `text` is its normalised text; `left_out` tells why an answer given `by_hand` does not count.
+
+    Whether the teacher was asked because the row was `chosen` matters only where it is human.
+    """
 
     example: Example
     table: int
@@ -43,6 +53,7 @@ class _Row:
     text: str
     by_hand: bool = False
     left_out: str = ""
+    chosen: bool = False
 
     @property
     def human(self) -> bool:
@@ -56,7 +67,8 @@ Parts = dict[str, list[_Row]]
 def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     """All that `build` depends on, the content of all files included: what identifies its result."""
     task, by_hand = recipe.task.build(), gold.path_of(recipe, base)
-    data = recipe.data.model_dump(mode="json", exclude={"gold"})
+    listed = asked.path_of(recipe, base)
+    data = recipe.data.model_dump(mode="json", exclude={"gold", "asked"})
     for table in data["tables"]:
         if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
             table["source"] = PurePath(table["source"]).name
@@ -67,11 +79,13 @@ def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
         "seed": recipe.seed,
         "content": [tables.content(table, base=base) for table in recipe.data.tables],
         "gold": file_hash(by_hand) if by_hand is not None and by_hand.is_file() else None,
-    }
+    } | ({"asked": file_hash(listed)} if listed is not None and listed.is_file() else {})
 
 
 def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: Path | None = None) -> dict[str, Any]:
     """Read the recipe's tables, part their rows and write pool.jsonl, tune.jsonl, calibrate.jsonl, test.jsonl.
+
+    Where data.asked is given, unasked.jsonl and weights.json too: the rest of the pool, and see `asked.weigh`.
 
     Ids become `<number of the table>:<id>`. Returns facts: `conservation`; `counts`, `groups` (by
     split); `answers` (by gold split and label, for tasks that have labels); `split_hash` (SHA-256 by
@@ -80,19 +94,37 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
     """
     dropped: Counter[str] = Counter()
     rows, rows_in, failed, failed_first = _read(recipe, base, progress, cache, dropped)
-    by_hand = gold.settled(recipe, base, (row.example for row in rows if not row.human))
-    rows = [_with_hand(row, by_hand) for row in rows]
+    listed = _listed(recipe, base, rows)
+    if recipe.data.asked is not None and not listed.lines:
+        raise DataError(
+            f"No row stands in {asked.path_of(recipe, base)}, which data.asked names: the teacher was not asked yet.",
+            "Ask it for some with: aasut label RECIPE --budget ROWS.",
+        )
+    by_hand = gold.settled(recipe, base, (row.example for row in rows if not row.human), listed.chosen)
+    rows = [_with_hand(row, by_hand, listed.chosen) for row in rows]
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
+    everything = parts[POOL]
     parts = _limited(parts, recipe, dropped)
+    rows_of_asked: dict[str, Conservation] = {}
+    if recipe.data.asked is not None:
+        unasked = _only_asked(parts, everything, listed, recipe, dropped)
+        rows_of_asked["asked"] = listed.conservation({row.example.id for row in parts[POOL]})
     labels = recipe.task.build().answers
     _check(parts, rows_in, dropped, told_apart=bool(labels))
     for split in SPLITS:
         _write(folder / f"{split}.jsonl", parts[split], answers=split != POOL)
+    if recipe.data.asked is not None:
+        _write(folder / f"{UNASKED}.jsonl", unasked, answers=False)
+        ids = [row.example.id for row in parts[POOL]]
+        weights = asked.weigh([listed.lines[row_id] for row_id in ids], len(unasked))
+        write_atomically(folder / WEIGHTS, json.dumps(asdict(weights)))
     kept = sum(len(part) for part in parts.values())
     rows_of_tables = Conservation(rows_in, kept, dict(sorted(dropped.items())), failed)
     return {
-        "conservation": {"data": rows_of_tables} | ({"gold": by_hand.conservation()} if recipe.data.gold else {}),
+        "conservation": {"data": rows_of_tables}
+        | ({"gold": by_hand.conservation()} if recipe.data.gold else {})
+        | rows_of_asked,
         "counts": {split: len(parts[split]) for split in SPLITS},
         "answers": {split: _counted(parts[split], bool(labels)) for split in GOLD},
         "groups": {split: len({row.example.group for row in parts[split]}) for split in SPLITS},
@@ -109,28 +141,39 @@ class Open:
     rows: list[Example]
     split_of: dict[str, str]
     counts: dict[str, int]
+    chosen: int = 0  # left out, as the teacher was asked for them by choice
 
 
 def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
     """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
 
-    No two repeat each other. The same whatever was answered so far. Raises what `build` raises for the tables.
+    No two repeat each other. The same whatever was answered so far; but rows that were chosen to be labelled, which may
+    not be evaluated on, are left out and counted. Raises what `build` raises for the tables and data.asked.
     """
     dropped: Counter[str] = Counter()
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
+    chosen = _listed(recipe, base, rows).chosen
     parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
-    asked = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
-    examples = [replace(row.example, answer=None) for row in asked]
-    return Open(examples, _splits_of_groups([*rows, *asked], recipe), {split: len(parts[split]) for split in GOLD})
+    free = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
+    left = [row for row in free if row.example.id not in chosen]
+    examples = [replace(row.example, answer=None) for row in left]
+    counts = {split: len(parts[split]) for split in GOLD}
+    return Open(examples, _splits_of_groups([*rows, *left], recipe), counts, len(free) - len(left))
 
 
 def load(folder: Path, split: str) -> list[Example]:
-    """The examples of one split, in the order of their ids; pool rows have no answer."""
-    if split not in SPLITS:
+    """The examples of one split, or of UNASKED, in the order of their ids; pool rows have no answer."""
+    if split not in (*SPLITS, UNASKED):
         raise ValueError(f"there is no split {split!r}")
     with (folder / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as file:
         rows = [json.loads(line) for line in file]
     return [Example(row["id"], row["slots"], row["group"], row.get("answer")) for row in rows]
+
+
+def load_weights(folder: Path) -> Weights | None:
+    """What each row of the pool counts for where data.asked names them, else None."""
+    path = folder / WEIGHTS
+    return Weights(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _read(
@@ -175,11 +218,20 @@ def _check_failed(table: Table, read: TableRows, most: float) -> None:
         )
 
 
-def _with_hand(row: _Row, by_hand: gold.Gold) -> _Row:
-    answer = by_hand.answers.get(row.example.id)
+def _listed(recipe: Recipe, base: Path, rows: Sequence[_Row]) -> Asked:
+    if recipe.data.asked is None:
+        return Asked()
+    return asked.settled(recipe, base, gold.hashes((row.example for row in rows), recipe.task.build()))
+
+
+def _with_hand(row: _Row, by_hand: gold.Gold, chosen: Collection[str]) -> _Row:
+    name = row.example.id
+    if name in chosen:
+        return replace(row, chosen=True)  # whatever people said of it
+    answer = by_hand.answers.get(name)
     if answer is not None:
         return replace(row, example=replace(row.example, answer=answer), by_hand=True)
-    return replace(row, left_out=by_hand.left_out.get(row.example.id, ""))
+    return replace(row, left_out=by_hand.left_out.get(name, ""))
 
 
 def _splits_of_groups(rows: Sequence[_Row], recipe: Recipe) -> dict[str, str]:
@@ -206,7 +258,9 @@ def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[s
     parts: Parts = {split: [] for split in SPLITS}
     for row in rows:
         split = split_of.get(row.example.group, POOL)
-        if row.human:
+        if row.human and row.chosen and split in HELD_OUT:
+            dropped[CHOSEN] += 1
+        elif row.human:
             parts[split].append(row)
         elif row.left_out:
             dropped[row.left_out] += 1
@@ -254,11 +308,28 @@ def _limited(parts: Parts, recipe: Recipe, dropped: Counter[str]) -> Parts:
         rows = sorted(rows, key=lambda row: (row.table, row.example.id))
         limit = recipe.data.limit
         if limit is not None and len(rows) > limit:
-            dropped["over the limit"] += len(rows) - limit
+            dropped[OVER] += len(rows) - limit
             chosen = random.Random(f"{recipe.seed} {split}").sample(range(len(rows)), limit)
             rows = [rows[place] for place in sorted(chosen)]
         result[split] = rows
     return result
+
+
+def _only_asked(
+    parts: Parts, everything: Sequence[_Row], listed: Asked, recipe: Recipe, dropped: Counter[str]
+) -> list[_Row]:
+    """Leave the rows that were asked in the pool, and return the others that may be.
+
+    everything: the pool without a limit. Rows that were asked go before others where data.limit is less than the pool.
+    """
+    limited = parts[POOL]
+    others = [row for row in parts[POOL] if row.example.id not in listed.lines]
+    named = [row for row in everything if row.example.id in listed.lines]
+    parts[POOL] = _limited({POOL: named}, recipe, Counter())[POOL]
+    for reason, count in ((NOT_ASKED, len(others)), (OVER, len(limited) - len(others) - len(parts[POOL]))):
+        if count:
+            dropped[reason] += count
+    return others
 
 
 def _check(parts: Parts, rows_in: int, dropped: Mapping[str, int], *, told_apart: bool) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from aasut.data import asked, split
 from aasut.data import label as labelling
-from aasut.data import split
 from aasut.engine.torch import load_model
 from aasut.engine.tree import TokenTree
 from aasut.errors import AasutError, DataError, RecipeError
@@ -19,7 +19,7 @@ from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.runs.catalogue import STORE
 from aasut.sources import models
-from aasut.store import Artefact, Store, fingerprint_of
+from aasut.store import Store
 from aasut.student import train
 from aasut.student.objective import Objective, Row
 from aasut.types import Example, Label
@@ -103,7 +103,7 @@ def _examples(recipe: Recipe, base: Path, root: Path) -> tuple[list[Example], li
     if found is not None:
         return *found, "the teacher's answers, from an earlier run"
     with tempfile.TemporaryDirectory() as scratch:
-        split.build(recipe, base, Path(scratch), Progress(quiet=True))
+        split.build(asked.whole(recipe), base, Path(scratch), Progress(quiet=True))
         tune, pool = split.load(Path(scratch), "tune"), split.load(Path(scratch), "pool")
     answered = [example for example in tune if example.answer is not None]
     if answered:
@@ -115,26 +115,14 @@ def _labelled(recipe: Recipe, base: Path, root: Path) -> tuple[list[Example], li
     """The pool and the teacher's answers as a run of this recipe left them in the store."""
     try:
         with Store(root / STORE, read_only=True) as store:
-            stages = _Done(recipe, base, store, Progress(quiet=True))
+            stages = Stages(recipe, base, store, Progress(quiet=True), makes=())
             data = stages.data()
             label = stages.label(data, stages.choose(data))
             labels = labelling.load(label.path)
             there = {one.id for one in labels}
             return [example for example in split.load(data.path, "pool") if example.id in there], labels
-    except (AasutError, LookupError):
+    except AasutError:
         return None
-
-
-class _Done(Stages):
-    """A run's stages where they are done; LookupError where one is not."""
-
-    def _stage(
-        self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
-    ) -> Artefact:
-        found = self.store.find(fingerprint_of(name, version, settings, parents))
-        if found is None:
-            raise LookupError(name)
-        return found
 
 
 def _label(recipe: Recipe, name: str, answer: str) -> Label:

@@ -36,7 +36,8 @@ class Prompt:
     """A text to go on from. The answer ends at the model's end, before the first of `stop`, or at max_tokens.
 
     Greedy at temperature 0; else drawn, with `seed`, from the fewest likeliest tokens whose mass reaches
-    `top_p`. `schema`, a JSON Schema as text, binds the answer to JSON of that shape.
+    `top_p`. `schema`, a JSON Schema as text, binds the answer to JSON of that shape. `logprobs`: say how
+    likely the answer's tokens were.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Prompt:
     seed: int = 0
     stop: tuple[str, ...] = ()
     schema: str = ""
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +55,28 @@ class Piece:
     """Text that the answer to prompt number `row` goes on with.
 
     `finish` is "" until the row's last piece, which says "stop" or "length"; `tokens` were made so far.
+    `logprobs`, where the prompt asks for them, stand in the last piece: the natural log-probability of
+    each token chosen, one that ends the answer included, among those allowed there and at temperature 1.
     """
 
     row: int
     text: str
     tokens: int
     finish: str = ""
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A whole answer: its text, its tokens, and whether it came to its end ("stop") or was cut ("length")."""
+    """A whole answer: its text, its tokens, and whether it came to its end ("stop") or was cut ("length").
+
+    `logprobs` as in the last `Piece`.
+    """
 
     text: str
     tokens: int
     finish: str
+    logprobs: tuple[float, ...] = ()
 
 
 class Engine(Protocol):
@@ -101,11 +110,11 @@ class Engine(Protocol):
 def write(engine: Engine, prompts: Sequence[Prompt], *, prefix: str = "") -> list[Written]:
     """The whole answers to all prompts, in order."""
     texts = [""] * len(prompts)
-    ends: dict[int, tuple[int, str]] = {}
+    ends: dict[int, tuple[int, str, tuple[float, ...]]] = {}
     for piece in engine.generate(prompts, prefix=prefix):
         texts[piece.row] += piece.text
         if piece.finish:
-            ends[piece.row] = piece.tokens, piece.finish
+            ends[piece.row] = piece.tokens, piece.finish, piece.logprobs
     return [Written(text, *ends[row]) for row, text in enumerate(texts)]
 
 

@@ -62,6 +62,7 @@ class _Row:
         self.grammar = Grammar(tokenizer, prompt.schema) if prompt.schema else None
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
+        self.logprobs: list[float] = []
         self.shown = 0
 
     def take(self, logits: Logits) -> Piece:
@@ -69,6 +70,8 @@ class _Row:
         if self.grammar is not None:
             logits = self.grammar.mask(logits)
         token = draw(logits, self.prompt.temperature, self.prompt.top_p, self.random)
+        if self.prompt.logprobs:
+            self.logprobs.append(logprob(logits, token))
         if token in self.tokenizer.end_ids:
             return self._piece(self.tokenizer.decode(self.answer), "stop")
         self.answer.append(token)
@@ -85,7 +88,7 @@ class _Row:
         return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
 
     def _piece(self, text: str, finish: str) -> Piece:
-        piece = Piece(self.number, text[self.shown :], len(self.answer), finish)
+        piece = Piece(self.number, text[self.shown :], len(self.answer), finish, tuple(self.logprobs) if finish else ())
         self.shown = max(self.shown, len(text))
         return piece
 
@@ -106,3 +109,9 @@ def draw(logits: Logits, temperature: float, top_p: float, random: np.random.Gen
         mass = np.cumsum(weights[order]) - weights[order]
         weights[order[mass >= top_p * weights.sum()]] = 0.0
     return int(random.choice(len(weights), p=weights / weights.sum()))
+
+
+def logprob(logits: Logits, token: int) -> float:
+    """Natural log of softmax(logits) [V] at `token`, summed in float64."""
+    top = float(logits.max())
+    return float(logits[token]) - top - float(np.log(np.exp(logits - top).sum(dtype=np.float64)))

@@ -69,7 +69,8 @@ class ScriptedEngine:
             made = words[: prompt.max_tokens]
             for number, word in enumerate(made):
                 yield Piece(row, word if number == 0 else " " + word, number + 1)
-            yield Piece(row, "", len(made), "stop" if len(made) == len(words) else "length")
+            sure = (0.0,) * len(made) if prompt.logprobs else ()
+            yield Piece(row, "", len(made), "stop" if len(made) == len(words) else "length", sure)
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())

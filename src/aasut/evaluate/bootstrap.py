@@ -6,12 +6,13 @@ Science 11, 189-228), with the acceleration from the jackknife over groups. As a
 narrow where groups are few, its levels are taken at sqrt(G / (G - 1)) * t_{G-1} in place of normal
 quantiles (Hesterberg 2015, The American Statistician 69, 371-386).
 
-No bootstrap knows of what was never seen: where nothing varies among the groups it has no width at
-all, and hardly any where one group differs. So a bound is never nearer to the estimate than what a
-sample without any variation allows. If a share s of the groups were of a kind not seen, m groups
-would all miss it with probability (1 - s)^m; so at confidence 1 - alpha s is at most 1 - alpha^(1/m)
-(Clopper & Pearson 1934; Hanley & Lippman-Hand 1983, JAMA 249, 1743-1745), and these groups may have
-the lowest score there is. For scores from -1 to 1 this takes over below about three groups that differ.
+No bootstrap knows of what was never seen: where nothing varies it has no width at all, and hardly
+any where one item differs. So a bound is never nearer to the estimate than what a sample without any
+variation allows. If a share s of the items were of a kind not seen, m independent items would all
+miss it with probability (1 - s)^m; so at confidence 1 - alpha s is at most 1 - alpha^(1/m) (Clopper &
+Pearson 1934; Hanley & Lippman-Hand 1983, JAMA 249, 1743-1745), and these items may have the lowest
+score there is. m is the effective sample size (see metrics.py): items over design effect, and where
+nothing varies as if a group's items were all alike. It takes over where about three items differ or fewer.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from functools import cached_property
 import numpy as np
 
 from aasut.errors import DataError
-from aasut.evaluate.metrics import Counts, Floats
+from aasut.evaluate.metrics import Counts, Floats, design_effect
 
 RESAMPLES = 10_000
-BLOCK = 2**20  # group numbers drawn at once
+BLOCK = 2**16  # group numbers drawn at once: few enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sample:
 
     totals: [groups, columns]; statistic: [k, columns] -> [k], of k sums. The statistic lies between
     `lowest` and `highest`, and is the mean over `parts` (the classes of a macro mean, else one), of
-    which the least known is seen in `units` independent groups.
+    which the least known is seen in `units` independent items.
     """
 
     totals: Floats
@@ -63,9 +64,9 @@ class Bootstrap:
 
     def lower(self, confidence: float) -> float:
         """One-sided lower bound at `confidence`."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        found = self.endpoint(self._widening * float(t.ppf(1 - confidence, self.groups - 1)))
+        found = self.endpoint(self._widening * float(stdtrit(self.groups - 1, 1 - confidence)))
         unseen = (1.0 - float((1 - confidence) ** (1 / self.units))) / self.parts
         return min(found, self.estimate - (self.estimate - self.lowest) * unseen)
 
@@ -83,15 +84,15 @@ class Bootstrap:
 
         It is under alpha where `lower(1 - alpha)` is above `value`. At least 1 / (resamples + 1).
         """
-        from scipy.stats import norm, t
+        from scipy.special import ndtri, stdtr
 
         share = self._share_up_to(value)
         found = share
         if 0 < share < 1:
-            away = float(norm.ppf(share)) - self.bias
+            away = float(ndtri(share)) - self.bias
             turn = 1 + self.acceleration * away
             z = away / turn - self.bias if turn > 0 else math.copysign(math.inf, away)
-            found = float(t.cdf(z / self._widening, self.groups - 1))
+            found = float(stdtr(self.groups - 1, z / self._widening))
         room = self.estimate - self.lowest
         unseen = self.parts * (self.estimate - value) / room if room > 0 else 0.0
         floor = float((1 - min(max(unseen, 0.0), 1.0)) ** self.units)
@@ -107,12 +108,12 @@ class Bootstrap:
 
     def endpoint(self, z: float) -> float:
         """BCa's endpoint for a normal quantile: the replicates' quantile at Phi(z0 + (z0 + z) / (1 - a (z0 + z)))."""
-        from scipy.stats import norm
+        from scipy.special import ndtr
 
         shifted = self.bias + z
         turn = 1 - self.acceleration * shifted
         place = self.bias + shifted / turn if turn > 0 else math.copysign(math.inf, shifted)
-        return float(np.quantile(self.replicates, norm.cdf(place)))
+        return float(np.quantile(self.replicates, ndtr(place)))
 
     @property
     def _widening(self) -> float:
@@ -139,7 +140,7 @@ class Bootstrap:
 
 def bca(sample: Sample, *, seed: int, resamples: int = RESAMPLES) -> Bootstrap:
     """Draw as many groups as there are, with replacement, `resamples` times. Raises DataError under two groups."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     totals = sample.totals
     if len(totals) < 2:
@@ -152,7 +153,7 @@ def bca(sample: Sample, *, seed: int, resamples: int = RESAMPLES) -> Bootstrap:
     below, above = float(np.mean(replicates < estimate)), float(np.mean(replicates > estimate))
     share = float(np.clip((1 + below - above) / 2, 0.5 / resamples, 1 - 0.5 / resamples))
     return Bootstrap(
-        estimate, replicates, float(norm.ppf(share)), acceleration(sample.statistic(whole - totals)), len(totals),
+        estimate, replicates, float(ndtri(share)), acceleration(sample.statistic(whole - totals)), len(totals),
         sample.units, sample.parts, sample.lowest, sample.highest,
     )  # fmt: skip
 
@@ -182,7 +183,7 @@ def of_mean(values: Floats, index: Counts, *, lowest: float = -1.0, highest: flo
     """The mean of n items' values, all from `lowest` to `highest`; values: [n]; index: [n], group numbers from 0."""
     sizes = np.bincount(index).astype(np.float64)
     totals = np.column_stack([np.bincount(index, weights=values), sizes])
-    return Sample(totals, lambda sums: sums[:, 0] / sums[:, 1], _units(sizes), 1, lowest, highest)
+    return Sample(totals, lambda sums: sums[:, 0] / sums[:, 1], _units(values, index), 1, lowest, highest)
 
 
 def of_macro_f1(gold: Counts, a: Counts, b: Counts, index: Counts) -> Sample:
@@ -202,10 +203,10 @@ def of_macro_f1(gold: Counts, a: Counts, b: Counts, index: Counts) -> Sample:
     held = counted(every, gold)
     columns = [part for said in (a, b) for part in (counted(np.flatnonzero(said == gold), gold), counted(every, said))]
 
-    known = held[:, held.any(axis=0)]
     totals = np.hstack([held, *columns])
-    units = min(map(_units, known.T))
-    return Sample(totals, lambda sums: macro_f1_of(sums, 0) - macro_f1_of(sums, 1), units, known.shape[1])
+    won = (a == gold).astype(np.float64) - (b == gold)
+    units = [_units(won[gold == answer], index[gold == answer]) for answer in np.unique(gold)]
+    return Sample(totals, lambda sums: macro_f1_of(sums, 0) - macro_f1_of(sums, 1), min(units), len(units))
 
 
 def macro_f1_of(sums: Floats, side: int) -> Floats:
@@ -217,6 +218,7 @@ def macro_f1_of(sums: Floats, side: int) -> Floats:
     return mean
 
 
-def _units(sizes: Floats) -> float:
-    """As many groups of one size as weigh like these: (sum of sizes)^2 / sum of squares (Kish 1965)."""
-    return float(sizes.sum() ** 2 / (sizes @ sizes))
+def _units(values: Floats, index: Counts) -> float:
+    """Effective sample size of these items: their number over the design effect, 1 for a single group."""
+    _, index = np.unique(index, return_inverse=True)
+    return len(values) / design_effect(values, index) if index.max() else 1.0

@@ -27,7 +27,7 @@ from aasut.teacher.ledger import Ledger
 from aasut.teacher.local import LocalTeacher
 from aasut.types import Completion, Conservation, Example, Usage
 
-VERSION = 2
+VERSION = 3
 BATCH = 256
 
 
@@ -62,7 +62,7 @@ def build(
             found[name] = Answered()
             for start in range(0, len(answered), BATCH):
                 part = answered[start : start + BATCH]
-                found[name].add(candidate.answer(part))
+                found[name].add(candidate.answer(part, features=name == "student"))
                 step.advance(len(part))
     found["majority"] = _commonest(task, labelled, len(answered))
     write_atomically(folder / "predictions.json", _predictions(task, answered, found))
@@ -129,7 +129,8 @@ def _predictions(task: Task, examples: Sequence[Example], found: dict[str, Answe
     if task.answers:
         body: dict[str, Any] = {"probabilities": {name: answered.probabilities for name, answered in found.items()}}
     else:
-        body = {"texts": {name: answered.texts for name, answered in found.items()}}
+        sure = {name: answered.quantiles for name, answered in found.items() if answered.quantiles}
+        body = {"texts": {name: answered.texts for name, answered in found.items()}, "logprob_quantiles": sure}
     return json.dumps({"ids": [example.id for example in examples]} | body, ensure_ascii=False)
 
 

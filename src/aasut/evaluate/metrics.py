@@ -129,16 +129,16 @@ def quantile(probability: float, n: int, groups: int) -> float:
     z * t_{G-1} / t_{n-1}, the same as Korn & Graubard's (1998) reduction of the effective size by
     (t_{n-1} / t_{G-1})^2; plain z where every item is a group of its own.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    return float(norm.ppf(probability) * t.ppf(probability, groups - 1) / t.ppf(probability, n - 1))
+    return float(ndtri(probability) * stdtrit(groups - 1, probability) / stdtrit(n - 1, probability))
 
 
 def wilson(proportion: float, n: float, z: float) -> tuple[float, float]:
     """Wilson's (1927) score interval of a proportion over n items; n need not be whole."""
     centre = (proportion + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(proportion * (1 - proportion) / n + z**2 / (4 * n**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return min(max(0.0, centre - half), proportion), max(min(1.0, centre + half), proportion)  # rounding aside
 
 
 def confusion(gold: Sequence[str], predicted: Sequence[str], answers: Sequence[str]) -> Counts:

@@ -6,7 +6,6 @@ differences, so that items of one group do not count as independent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,9 +15,9 @@ import numpy as np
 from aasut.errors import DataError
 from aasut.evaluate import tango
 from aasut.evaluate.metrics import design_effect, group_index, quantile
+from aasut.evaluate.power import examples_needed
 
 Result = Literal["non_inferior", "inferior", "undecided"]
-POWER = 0.8  # chance that the suggested number of examples decides, if the true difference is the observed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,23 +180,14 @@ def p_equal(pair: Comparison) -> float:
 
 
 def more_examples(pair: Comparison, margin: float) -> int | None:
-    """Further items that an undecided verdict wants, at the observed difference and discordance.
+    """Further items that an undecided verdict wants, at the observed difference and discordance (see power.py).
 
-    (z_confidence + z_.8)^2 * variance * design effect / (margin + difference)^2, less the items at
-    hand; the variance is that of a per-item difference. At least what Tango's bound asks with no
-    discordance at all, design effect * z^2 (1 - margin) / margin. None where the observed
-    difference is at or beyond the margin.
+    None where the observed difference is at or beyond the margin.
     """
-    from scipy.stats import norm
-
-    room = margin + pair.difference
-    if room <= 1e-12:
+    if margin + pair.difference <= 1e-12:
         return None
-    z = float(norm.ppf(pair.confidence))
-    variance = pair.discordance - pair.difference**2
-    wanted = (z + float(norm.ppf(POWER))) ** 2 * variance * pair.design_effect / room**2
-    least = pair.design_effect * z**2 * (1 - margin) / margin
-    return max(1, math.ceil(max(wanted, least)) - pair.n)
+    wanted = examples_needed(margin, pair.confidence, pair.discordance, pair.design_effect, pair.difference)
+    return max(1, wanted - pair.n)
 
 
 def points(value: float, *, signed: bool = False) -> str:

@@ -20,7 +20,7 @@ def lower(a: float, b: float, n: float, z: float) -> float:
         gap = math.sqrt(n) * (estimate - difference)
         if gap <= 0:
             return -target
-        return gap / math.hypot(gap, math.sqrt(_null_variance(a, b, n, difference))) - target
+        return gap / math.hypot(gap, math.sqrt(null_variance(a, b, n, difference))) - target
 
     if estimate <= -1:
         return -1.0
@@ -30,11 +30,11 @@ def lower(a: float, b: float, n: float, z: float) -> float:
 def score(a: float, b: float, n: float, difference: float) -> float:
     """Tango's score, standard normal where the true difference is `difference`: (estimate - it) / standard error."""
     gap = math.sqrt(n) * ((a - b) / n - difference)
-    spread = math.sqrt(_null_variance(a, b, n, difference))
+    spread = math.sqrt(null_variance(a, b, n, difference))
     return gap / spread if spread > 0 else math.copysign(math.inf, gap) if gap else 0.0
 
 
-def _null_variance(a: float, b: float, n: float, difference: float) -> float:
+def null_variance(a: float, b: float, n: float, difference: float) -> float:
     """Variance of one item's difference, with p_b at its likeliest value given the true difference."""
     first = 2 * n
     second = -a - b + (2 * n - a + b) * difference

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from aasut.errors import AasutError, EngineError, StoreError, TeacherError
+from aasut.forecast import judging, space
 from aasut.forecast import pace as paces
-from aasut.forecast import space
 from aasut.forecast import work as works
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Pieces
@@ -54,6 +54,7 @@ class Forecast:
     paid_usd: float
     stops_after: int | None
     probe_s: float
+    judges: list[judging.Bill] = field(default_factory=list)
     how: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +106,13 @@ class Forecast:
                 f"{self.calls} calls; it needs about ${self.paid_usd + self.usd:.4f}.",
                 "Raise teacher.max_usd, or take fewer inputs with data.limit.",
             )
+        for number, bill in enumerate(self.judges):
+            if bill.too_dear:
+                return TeacherError(
+                    f"judges[{number}].max_usd (${bill.max_usd:.4f}) may stop the run: {bill.judge} needs up to about "
+                    f"${bill.paid_usd + bill.usd:.4f}.",
+                    "Raise it, or judge fewer inputs with judges[].unlabelled or data.limit.",
+                )
         return None
 
 
@@ -136,6 +144,7 @@ def forecast(
             paid_usd=rehearsal.stand_in.paid,
             stops_after=_stops_after(rehearsal, work) if budget is not None else None,
             probe_s=pace.probe_s,
+            judges=work.judges,
             how=_how(rehearsal, work) | _method(done) | pace.how,
         )
 
@@ -164,7 +173,7 @@ def _stops_after(rehearsal: Rehearsal, work: works.Work) -> int | None:
         return None
     spent, made = rehearsal.stand_in.paid, 0
     for stage in work.stages:
-        if not stage.calls:
+        if not stage.calls or stage.name == "judge":  # it has caps of its own
             continue
         each, worst = stage.usd / stage.calls, stage.worst_usd / stage.calls
         if spent + stage.usd - each + worst > most:
@@ -187,7 +196,10 @@ def _how(rehearsal: Rehearsal, work: works.Work) -> dict[str, str]:
         tokens += "; answers as long as the human ones in tune"
     if kind == "scripted":
         tokens = "exact: the scripted teacher was asked"
-    return {"calls": "exact, by a rehearsal of the stages", "tokens": tokens}
+    calls = "exact, by a rehearsal of the stages"
+    if work.judges:
+        calls += "; the judges' at most, as answers that are the same are not compared"
+    return {"calls": calls, "tokens": tokens}
 
 
 def _method(done: dict[str, Artefact]) -> dict[str, str]:

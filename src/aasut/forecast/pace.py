@@ -71,6 +71,8 @@ def find(
         _teacher(rehearsal, work, pace, probing, progress)
     if work.total("endpoint.calls"):
         _endpoint(rehearsal, pace, latency_s)
+    if work.judges:
+        _judges(work, pace, latency_s)
     if any(work.total(unit) for unit in ("train.positions", "student.load", "export.student", "copy.source_gb")):
         _student(rehearsal, done, work, pace, probing, progress)
     pace.probe_s = time.perf_counter() - began
@@ -127,6 +129,15 @@ def _endpoint(rehearsal: Rehearsal, pace: Pace, latency_s: float | None) -> None
     pace.seconds["endpoint.calls"] = max(latency / endpoint.concurrency, CALL_S)
     given = "declared" if latency_s is not None else "assumed"
     pace.how["endpoint"] = f"{given} latency of {latency:g} s a call, {endpoint.concurrency} at a time"
+
+
+def _judges(work: Work, pace: Pace, latency_s: float | None) -> None:
+    """Calls to endpoints by their latency; a local judge by its number of parameters."""
+    pace.seconds["judge.calls"] = LATENCY_S if latency_s is None else latency_s
+    pace.seconds["judge.load"] = IMPORT_S
+    if work.total("judge.products"):
+        pace.seconds["judge.products"] = FLOPS_TOKEN / (EFFICIENCY * flops())
+    pace.how["judges"] = "guess from the latency of a call, or the number of parameters"
 
 
 def seconds_a_call(ledger: Path, identity: str) -> float | None:

@@ -167,7 +167,7 @@ def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) ->
     answers = [tokenizer.encode(text) for text in job["answers"]]
     rows = [Row(**row) for row in job["rows"]]
     objective = objective_of(build_tree(answers, tokenizer.eos_id) if answers else None)
-    clock = _Clock()
+    clock = Clock()
     began = time.perf_counter()
     trainer = Trainer(model, objective, short, 1)
     set_up = time.perf_counter() - began
@@ -192,7 +192,7 @@ def _train(model: Any, tokenizer: Any, settings: Any, job: Mapping[str, Any]) ->
     }
 
 
-class _Clock(Progress):
+class Clock(Progress):
     """Notes the seconds of every step."""
 
     def __init__(self) -> None:

@@ -42,7 +42,8 @@ class Rehearsal(Stages):
 
     def rehearse(self, scale: str) -> dict[str, Artefact]:
         """Every stage by name: as it lies in the store, or with the fingerprint that it will have."""
-        done = self.all(scale)
+        done = self.all()
+        done["report"] = self.report(done | self.made_since(done), scale)
         if not done["evaluate"].reused:
             task, template = self.recipe.task.build(), self.recipe.teacher_template()
             panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
@@ -127,8 +128,8 @@ class Rehearsal(Stages):
         return [str(e.answer) for e in split.load(data.path, "tune") if e.answer is not None]
 
     @cached_property
-    def ledger(self) -> Any:
-        """The stand-in behind a copy of the ledger."""
+    def books(self) -> Path:
+        """A copy of the ledger's file."""
         copy, original = self.scratch / "ledger.db", self.store.root / "ledger.db"
         if original.exists():
             source, target = sqlite3.connect(original), sqlite3.connect(copy)
@@ -136,7 +137,12 @@ class Rehearsal(Stages):
             source.close()
             target.close()
         connect(copy, MIGRATIONS).close()
-        return Ledger(self.stand_in, copy)
+        return copy
+
+    @cached_property
+    def ledger(self) -> Any:
+        """The stand-in behind a copy of the ledger."""
+        return Ledger(self.stand_in, self.books)
 
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]

@@ -16,6 +16,7 @@ from aasut.data import split
 from aasut.data.panel import Panel
 from aasut.engine.common import begin
 from aasut.evaluate.timing import fewer, measure
+from aasut.forecast import judging
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Asked, tokenizer_of
 from aasut.formats.tokenizer import read_json
@@ -27,7 +28,7 @@ from aasut.types import Example, Usage
 if TYPE_CHECKING:
     from aasut.student.objective import Row
 
-STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "report")
+STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "judge", "report")
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Work:
     steps: int = 0
     rows: list[Row] = field(default_factory=list)  # that the student is trained on
     validation: list[Row] = field(default_factory=list)
+    judges: list[judging.Bill] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -84,6 +86,8 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
         _taught(rehearsal, done, pool, work)
     if not work["evaluate"].reused:
         _evaluate(rehearsal, done, work)
+    if "judge" in done and not work["judge"].reused:
+        work.judges = [judging.count(rehearsal, done, work["judge"], n) for n in range(len(recipe.judges))]
     return work
 
 

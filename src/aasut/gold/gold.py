@@ -81,6 +81,7 @@ def run(
             found.split_of,
             session.doubles,
             planned,
+            chosen=found.chosen,
             confidence=recipe.evaluate.confidence,
             again=f"aasut gold {shlex.quote(target)}{flags}",
             use=f"aasut run {shlex.quote(str(place))}{flags}",

@@ -54,6 +54,7 @@ def gather(
     doubles: set[str],
     plan: Plan,
     *,
+    chosen: int = 0,
     confidence: float,
     again: str,
     use: str,
@@ -61,7 +62,8 @@ def gather(
     """The state as plain data.
 
     rows: all that may be asked, in order, of which the plan's number is asked; split_of: by group;
-    doubles: ids that a second person is asked; again, use: the commands that ask more and that use the answers.
+    doubles: ids that a second person is asked; chosen: rows that are left out because `aasut label`
+    chose them; again, use: the commands that ask more and that use the answers.
     """
     standing, _, refused_lines = gold.standing(lines, gold.hashes(rows, task), task)
     outcome = {row.id: gold.settle(standing[row.id]) for row in rows if row.id in standing}
@@ -83,6 +85,7 @@ def gather(
         "answers": len(settled),
         "splits": dict(sorted(Counter(split_of[row.group] for row in settled).items())),
         "labels": dict(sorted(Counter(str(outcome[row.id][0]) for row in settled).items())) if task.answers else {},
+        "left_out": chosen,
         "untouched": sum(not standing.get(row.id) for row in asked),
         "disagree": reasons[gold.DISAGREE],
         "not_usable": reasons[gold.NOT_USABLE],
@@ -104,6 +107,10 @@ def gather(
 def describe(state: dict[str, Any]) -> list[str]:
     """The state in lines for a reader."""
     lines = [state["plan"], f"{state['answers']:,} rows answered; {_left(state)}."]
+    if state["left_out"]:
+        lines.append(
+            f"{state['left_out']:,} rows are not asked: they were chosen for labelling, no fair sample to test on."
+        )
     if state["splits"]:
         lines.append("Of them in " + ", ".join(f"{split} {count:,}" for split, count in state["splits"].items()) + ".")
     if state["labels"]:

@@ -134,6 +134,9 @@ class Data(Section):
     """The tables."""
     gold: str | None = None
     """File of answers given by hand, JSON lines that `aasut gold` appends to; a path, relative to the recipe."""
+    asked: str | None = Field(default=None, min_length=1)
+    """File of the pool's rows that the teacher is asked, JSON lines that `aasut label` adds to; a path, relative to the
+    recipe. Where it is not given, the whole pool is asked."""
     split: Split = Split()
     """How the groups are parted."""
     near_duplicates: float = Field(default=0.8, gt=0, le=1)

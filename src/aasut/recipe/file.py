@@ -74,8 +74,9 @@ def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
     for table in plain["data"]["tables"]:
         if not table["source"].startswith("pypi-sdist:"):
             table["source"] = moved(table["source"])
-    if plain["data"].get("gold"):
-        plain["data"]["gold"] = moved(plain["data"]["gold"])
+    for kept in ("gold", "asked"):
+        if plain["data"].get(kept):
+            plain["data"][kept] = moved(plain["data"][kept])
     for section in ("teacher", "student"):
         model = plain[section].get("model")
         if model and model["address"].startswith("file:"):

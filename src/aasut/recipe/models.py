@@ -1,9 +1,9 @@
-"""The recipe's sections `teacher` and `student`, and where models come from."""
+"""The recipe's sections `teacher`, `student` and `judges`, and where models come from."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -66,8 +66,8 @@ class Endpoint(Section):
     """Price of answer tokens."""
 
 
-class Teacher(Section):
-    """The model whose answers are learned."""
+class Asked(Section):
+    """A model that is asked: local, behind an API, or scripted."""
 
     model: ModelAddress | None = None
     """A local model; or give `endpoint`, or `scripted`."""
@@ -79,6 +79,49 @@ class Teacher(Section):
     """Engine of a local model."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of a local model; `auto` is bfloat16 where the processor has it."""
+    max_usd: NonNegative | None = None
+    """Spending cap in dollars, for all that was ever asked of this endpoint from this folder of runs."""
+    max_failed: Share = 0.05
+    """Share of unusable answers from which the run stops."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("model", "endpoint", "scripted") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of model, endpoint, scripted (given: {', '.join(given) or 'none'})")
+        if self.model is None and (self.engine != "auto" or self.precision != "auto"):
+            raise ValueError("engine and precision are for a local model")
+        if self.endpoint is None and self.max_usd is not None:
+            raise ValueError("max_usd is for an endpoint: a local model costs nothing a call")
+        return self
+
+    @property
+    def kind(self) -> Literal["model", "endpoint", "scripted"]:
+        """Where the answers come from."""
+        return "model" if self.model else "endpoint" if self.endpoint else "scripted"
+
+    @property
+    def source(self) -> str:
+        """The model's name: an address, what an API calls it, or scripted."""
+        return self.model.address if self.model else self.endpoint.model if self.endpoint else "scripted"
+
+
+class Judge(Asked):
+    """A model that judges the student's answers by a rubric. It never sees a human answer."""
+
+    rubric: str = Field(min_length=1)
+    """What makes an answer right, and one better than another, in words."""
+    family: str | None = Field(default=None, min_length=1)
+    """Family of models that the judge is of, where its name does not say (gemma, llama, qwen, gpt, claude ...): judges
+    of one family have one vote together, and one of the teacher's or the student's family is warned of."""
+    unlabelled: Annotated[int, Field(ge=0)] = 0
+    """Inputs of the pool to judge the student's answers to, beside `test`: about so many, by whole groups, are taken
+    out of the pool before the teacher labels it, so that the student was not trained on them."""
+
+
+class Teacher(Asked):
+    """The model whose answers are learned."""
+
     prompt: Prompt | None = None
     """Prompt for the teacher; the task's prompt where it is not given."""
     shots: Annotated[int, Field(ge=0)] = 0
@@ -94,24 +137,13 @@ class Teacher(Section):
     calibration: Literal["none", "contextual", "prior"] = "none"
     """`contextual` divides by the answer to an empty input; `prior` shifts the answers so that their shares over the
     pool are the labels' shares in `tune`."""
-    max_usd: NonNegative | None = None
-    """Spending cap in dollars, for all that was ever asked of this endpoint from this folder of runs."""
-    max_failed: Share = 0.05
-    """Share of unusable answers from which the run stops."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> Teacher:
-        given = [name for name in ("model", "endpoint", "scripted") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of model, endpoint, scripted (given: {', '.join(given) or 'none'})")
+    def _can_be_asked_so(self) -> Teacher:
         if self.committee > self.candidates:
             raise ValueError(f"committee ({self.committee}) cannot be larger than candidates ({self.candidates})")
         if self.candidates > 1 and self.shots == 0:
             raise ValueError("candidates differ by their shots: set shots, or candidates: 1")
-        if self.model is None and (self.engine != "auto" or self.precision != "auto"):
-            raise ValueError("engine and precision are for a local model")
-        if self.endpoint is None and self.max_usd is not None:
-            raise ValueError("max_usd is for an endpoint: a local teacher costs nothing a call")
         if self.calibration != "none" and self.scripted is not None:
             raise ValueError("a scripted teacher gives no probabilities: set calibration: none")
         if self.calibration != "none" and self.endpoint is not None and not self.endpoint.logprobs:

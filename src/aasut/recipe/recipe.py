@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
 from aasut.recipe.economics import Economics
-from aasut.recipe.models import Student, Teacher
+from aasut.recipe.models import Judge, Student, Teacher
 from aasut.recipe.section import Positive, Section
 from aasut.recipe.task import AnyTask
 
@@ -61,6 +61,9 @@ class Evaluate(Section):
     opened."""
     timing_requests: Positive = 128
     """Test inputs used for measuring speed; fewer are used without the prefix cache."""
+    strata: str | None = None
+    """Slot whose values part the inputs into strata, each with 20 human answers in `test`, for the estimate that
+    judges' verdicts on unlabelled inputs help (`judges[].unlabelled`)."""
 
 
 class Recipe(Section):
@@ -84,6 +87,8 @@ class Recipe(Section):
     """The verdict."""
     economics: Economics = Economics()
     """What things cost."""
+    judges: list[Judge] = Field(default_factory=list)
+    """Models that judge the student's answers after `evaluate`; from three families on they vote."""
 
     @model_validator(mode="after")
     def _prompts_and_labels(self) -> Recipe:
@@ -141,6 +146,27 @@ class Recipe(Section):
         own, *others = METRICS[self.task.kind]
         wanted = others[:1] if self.evaluate.metrics is None else self.evaluate.metrics
         return (own, *(name for name in others if name in wanted))
+
+    @model_validator(mode="after")
+    def _kept_aside_fairly(self) -> Recipe:
+        if self.data.asked is not None and any(judge.unlabelled for judge in self.judges):
+            raise ValueError(
+                "judges[].unlabelled wants a fair sample of the inputs, and data.asked chooses them: leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strata_are_used(self) -> Recipe:
+        """Refuse strata that no estimate would have, or that a table does not fill."""
+        strata = self.evaluate.strata
+        if strata is None:
+            return self
+        if not any(judge.unlabelled for judge in self.judges):
+            raise ValueError("evaluate.strata is for judges with unlabelled inputs: set judges[].unlabelled")
+        for number, table in enumerate(self.data.tables):
+            if strata not in (self.task.build().prompt.slots if table.format == "chat" else table.slots):
+                raise ValueError(f"evaluate.strata names {strata!r}, which data.tables[{number}].slots does not fill")
+        return self
 
     def student_template(self) -> PromptTemplate:
         """The student's own prompt; a linear student sees the slots alone."""

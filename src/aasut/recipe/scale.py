@@ -5,8 +5,8 @@ from __future__ import annotations
 from aasut.errors import RecipeError
 from aasut.recipe.recipe import Recipe
 
-CI = {"limit": 48, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 16, "round_trip": 4}
-CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 4}  # texts are slow to write
+CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
+CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
 
 
 def scaled(recipe: Recipe, scale: str) -> Recipe:
@@ -24,6 +24,10 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
             plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
     if recipe.student.initialise != "linear":
         plain["student"] |= {"epochs": small["epochs"], "checks": 1, "patience": 0}
+    for judge in plain.get("judges", []):
+        judge["unlabelled"] = min(judge.get("unlabelled", 0), small["round_trip"])
+    if not any(judge.get("unlabelled") for judge in plain.get("judges", [])):
+        plain.get("evaluate", {}).pop("strata", None)
     plain.setdefault("evaluate", {})["timing_requests"] = small["timing_requests"]
     plain.setdefault("export", {})["round_trip"] = small["round_trip"]
     return Recipe.model_validate(plain)

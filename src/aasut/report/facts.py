@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from aasut.economics import worth
 from aasut.economics.breakeven import break_even
 from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, usd_per_million_requests
 from aasut.economics.returns import Difference
-from aasut.evaluate import comparisons, verdict
+from aasut.evaluate import certificate, comparisons, verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.report import money
@@ -27,9 +28,8 @@ def gather(
     """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, margin_recorded, licences."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
-    answers = verdict.Answers.of(
-        task, test, json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
-    )
+    predicted = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
+    answers = verdict.Answers.of(task, test, predicted)
     confidence = recipe.evaluate.confidence
     speeds = json.loads((evaluated.path / TIMINGS).read_text(encoding="utf-8"))
     names = _names(recipe)
@@ -69,7 +69,8 @@ def gather(
             for artefact in artefacts.values()
             for what, rows in artefact.facts.get("conservation", {}).items()
         },
-        "ledger": _ledger(artefacts),
+        "ledger": _ledger({name: one for name, one in artefacts.items() if name != "judge"}),  # the teacher's
+        "judged": _judged(artefacts.get("judge")),
         "test_opened": more["test_opened"],
         "margin_recorded": more["margin_recorded"] and asdict(more["margin_recorded"]),
         "licences": licences,
@@ -77,8 +78,15 @@ def gather(
         "disagreements": verdict.disagreements(answers),
         "round_trip": exported.get("round_trip"),
         "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
-    }
-    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"])
+    } | certificate.shown(answers, predicted, artefacts.get("certify"))
+    plan = artefacts.get("plan")
+    facts["learning_curve"] = None if plan is None else worth.facts_of(plan, confidence)
+    deferring = certificate.deferring(answers, predicted, facts["certificate"])
+    certified = None
+    if deferring is not None:
+        share, pair = deferring
+        certified = share, Difference(pair.difference, pair.lower, pair.upper, pair.confidence)
+    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"], certified)
     return facts
 
 
@@ -209,6 +217,11 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
             "logits": artefacts["logits"].facts if "logits" in artefacts else None,
         }
     )
+
+
+def _judged(judge: Artefact | None) -> Plain | None:
+    """What judges said of the student's answers, and what asking them took."""
+    return None if judge is None else {**judge.facts["judged"], "ledger": judge.facts["calls"]}
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:

@@ -39,7 +39,8 @@ def corrected(facts: Facts) -> Markup:
     judged = facts.get("judged") or {}
     rows: list[tuple[str, list[float]]] = []
     if right := judged.get("correctness"):
-        rows += [("as judged", [right["raw"]]), ("corrected", right["corrected"])]
+        rows.append(("as judged", [right["raw"]]))
+        rows += [("corrected", right["corrected"])] if right["corrected"] else []
     if both := judged.get("ppi"):
         rows += [("human + judged", [both["value"], *both["ci"]]), ("human alone", both["classical"])]
     if not rows:
