@@ -47,7 +47,7 @@ RANGES = {
 }
 STUDIES, FULL = 2_000, 20_000
 CONFIDENCE, MARGIN = 0.95, 0.03
-RESAMPLES = 2000
+RESAMPLES = 1000
 Rates = dict[str, list[bool]]
 
 

@@ -129,9 +129,9 @@ def quantile(probability: float, n: int, groups: int) -> float:
     z * t_{G-1} / t_{n-1}, the same as Korn & Graubard's (1998) reduction of the effective size by
     (t_{n-1} / t_{G-1})^2; plain z where every item is a group of its own.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    return float(norm.ppf(probability) * t.ppf(probability, groups - 1) / t.ppf(probability, n - 1))
+    return float(ndtri(probability) * stdtrit(groups - 1, probability) / stdtrit(n - 1, probability))
 
 
 def wilson(proportion: float, n: float, z: float) -> tuple[float, float]:
