@@ -161,3 +161,5 @@ def test_how_many_more_answers_would_do() -> None:
     assert max(share(t) for t in thresholds[::3]) == pytest.approx(0.8, abs=0.1)
     assert certify.more_gold(scores[few], np.ones(100, bool), thresholds, SELECTIVE, have=100) is None
     assert certify.more_gold(np.ones(2000), np.zeros(2000, bool), np.array([0.5]), SELECTIVE, have=20) == 39
+    strict = Target("selective", 0.001, 0.95)  # none of 20 bad says nothing against it: at least 2,995 are wanted
+    assert certify.more_gold(np.ones(20), np.zeros(20, bool), np.array([0.5]), strict, have=20) == 2995 - 20

@@ -162,8 +162,8 @@ def more_gold(scores: Floats, bad: Bools, thresholds: Floats, target: Target, ha
     """About how many independent items beyond `have` would give a certificate, with a chance of 80 %.
 
     scores, bad [n]: items with human answers. At each threshold the share accepted is taken as seen, and
-    the risk as (bad + 1/2) / (trials + 1); the fewest items over all thresholds are given. None where the
-    risk seen is nowhere under the target, so that nothing can be told.
+    the risk as (bad + 1/2) / (trials + 1), or as 0 where none was bad and even that is too much; the fewest
+    items over all thresholds are given. None where the risk seen is nowhere under the target.
     """
     fewest: int | None = None
     for threshold in thresholds.tolist():
@@ -173,6 +173,7 @@ def more_gold(scores: Floats, bad: Bools, thresholds: Floats, target: Target, ha
         if count < LEAST_SEEN:
             continue
         trials = _trials_wanted((wrong + 0.5) / ((count if selective else len(scores)) + 1), target)
+        trials = target.least if trials is None and not wrong else trials
         if trials is not None:
             wanted = math.ceil(trials * len(scores) / count) if selective else trials
             fewest = wanted if fewest is None else min(fewest, wanted)
