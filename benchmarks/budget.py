@@ -5,11 +5,11 @@ Human answers stand for the teacher's. In each draw the texts are parted into a 
 each; the pool is asked in five rounds of 60, and a linear model of the answers so far (words and word pairs, C = 10) is
 judged on the test after three rounds and after five. Ways:
 
-    aasut       `acquire.pick` with a fifth at random: what the command does
-    diversity   the same without a score: rows alike are seldom asked both
-    entropy     the same with the squared entropy as the score
-    tail        the same with what the likeliest answer leaves, cubed, and a twentieth at random
-    first       the most uncertain rows first, which has no probabilities and so no estimate of the pool
+    aasut         `acquire.pick` with a fifth at random: what the command does
+    diversity     the same without a score: rows alike are seldom asked both
+    lean          the same with a twentieth at random
+    proportional  probabilities in proportion to the uncertainty, a fifth at random
+    first         the most uncertain rows first, which has no probabilities and so no estimate of the pool
 
 Differences of accuracy to simple random sampling are paired by draw; intervals are Student's t at 95 % over draws. Also
 the share of draws in which the interval of `aasut label` for the commonest answer's share in the pool holds it.
@@ -42,7 +42,7 @@ RECIPE = Path(__file__).parents[1] / "examples" / "reviews" / "recipe.yaml"
 REVIEWS, TWEETS, HOME = "reviews", "tweets", "home commands"
 POOL, ROUND, ROUNDS, JUDGED = 2000, 60, 5, (3, 5)
 DRAWS, FULL = 20, 100
-WAYS = ("aasut", "diversity", "entropy", "tail", "first")
+WAYS = ("aasut", "diversity", "lean", "proportional", "first")
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ def score(way: str, given: Texts, done: Any, rest: Any) -> Any:
     """What a way makes of the model's probabilities; None where there is no model."""
     if way == "diversity" or not len(done) or len(set(given.answers[done].tolist())) < 2:
         return None
-    probabilities = fitted(given, done).predict_proba(given.features[rest])
-    if way == "entropy":
-        return (probabilities * -np.log(np.maximum(probabilities, 1e-12))).sum(axis=1) ** 2
-    return acquire.uncertainty(probabilities) ** (3 if way == "tail" else 1)
+    return acquire.uncertainty(fitted(given, done).predict_proba(given.features[rest]))
 
 
 def drawn(way: str, given: Texts, pool: Any, seed: int) -> list[list[Line]]:
@@ -104,12 +101,25 @@ def drawn(way: str, given: Texts, pool: Any, seed: int) -> list[list[Line]]:
         scores = score(way, given, places, rest)
         if way == "first" and scores is not None:
             lines = [Line(str(rest[i]), "h", number, "chosen", 1.0, 0) for i in np.argsort(-scores)[:ROUND]]
+        elif way == "proportional" and scores is not None:
+            lines = proportional(rest, scores, number, seed)
         else:
-            picked = acquire.pick(given.vectors[rest], scores, ROUND, 0.05 if way == "tail" else 0.2, (seed, number))
+            picked = acquire.pick(given.vectors[rest], scores, ROUND, 0.05 if way == "lean" else 0.2, (seed, number))
             lines = [Line(str(rest[one.row]), "h", number, one.arm, one.probability, 0) for one in picked]
         rounds.append(lines)
         done += lines
     return rounds
+
+
+def proportional(rest: Any, scores: Any, number: int, seed: int) -> list[Line]:
+    """A fifth at random, the others by systematic sampling in proportion to their scores."""
+    random = np.random.default_rng((seed, number))
+    plain = random.choice(len(rest), ROUND // 5, replace=False)
+    others = random.permutation(np.setdiff1d(np.arange(len(rest)), plain))
+    count = ROUND - len(plain)
+    pi = np.minimum(count * scores[others] / scores[others].sum(), 1.0)
+    taken = others[acquire.systematic(pi, float(random.random()))]
+    return [Line(str(rest[i]), "h", number, "chosen", 1.0, 0) for i in (*plain, *taken)]
 
 
 def holds(given: Texts, pool: Any, lines: list[Line]) -> bool:

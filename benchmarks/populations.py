@@ -26,6 +26,7 @@ FOLDER = "hutto_ICWSM_2014"
 TABLES = {"amazon": "amazonReviewSnippets", "tweets": "tweets", "news": "nytEditorialSnippets"}
 LABELS = ("negative", "positive")
 SHOTS = 8
+MOST = 1500  # sentences that a language model is asked
 VERSION = 1
 
 
@@ -93,7 +94,7 @@ def _few_shot(rows: list[Example], model: str) -> dict[str, list[object]]:
     shots = [row for label in LABELS for row in [r for r in rows if r.answer == label][: SHOTS // 2]]
     shots = [shot for pair in zip(shots[: SHOTS // 2], shots[SHOTS // 2 :], strict=True) for shot in pair]
     prefix = "".join(f"Review: {shot.slots['text']}\nSentiment: {shot.answer}\n\n" for shot in shots)
-    asked = [row for row in rows if row not in shots]
+    asked = [row for row in rows if row not in shots][:MOST]
     prompts = [f"{prefix}Review: {row.slots['text']}\nSentiment:" for row in asked]
     answers = [f" {label}" for label in LABELS]
     chance = np.exp(engine.score(prompts, answers, prefix=prefix).logprobs)[:, 1]

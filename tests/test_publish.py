@@ -59,3 +59,12 @@ def test_a_file_that_another_process_reads_is_never_half_written(made: list[Arte
         publish(made, folder, "name: x")
         assert old.read() == "what report made"
     assert (folder / "report.json").read_text() == "a longer answer than before"
+
+
+def test_what_is_stale_goes_unless_an_artefact_has_it(made: list[Artefact], tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    for name in ("certificate.json", "report.json", "mine.txt"):
+        (folder / name).write_text("of another student")
+    publish(made, folder, "name: x", stale=["certificate.json", "report.json", "none.json"])
+    assert contents(folder) == WHOLE | {"mine.txt": "of another student"}

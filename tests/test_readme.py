@@ -27,7 +27,7 @@ TRIED = ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor", "l
 
 def aasut(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "aasut", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=600)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=1800)
 
 
 @pytest.fixture(scope="module")

@@ -146,3 +146,20 @@ def test_the_migrations_shipped_so_far_stand_as_they_are() -> None:
         "c298aae5b345aec7",
         "1b1a5addadb0464b",
     ]
+
+
+def test_the_newest_of_a_stage_from_exactly_these_parents(store: Store) -> None:
+    data, other = store.stage("data", 1, 1, [], nothing), store.stage("data", 1, 2, [], nothing)
+    assert store.newest("certify", [data]) is None
+    first = store.stage("certify", 1, 0.05, [data], nothing)
+    store.stage("certify", 1, 0.05, [data, other], nothing)
+    store.stage("certify", 1, 0.05, [other], nothing)
+    found = store.newest("certify", [data])
+    assert found is not None
+    assert found.fingerprint == first.fingerprint
+    second = store.stage("certify", 1, 0.10, [data], nothing)
+    found = store.newest("certify", [data])
+    assert found is not None
+    assert found.fingerprint == second.fingerprint
+    assert store.made("certify", 1, 0.10, [data])
+    assert not store.made("certify", 2, 0.10, [data])

@@ -10,10 +10,13 @@ import pytest
 
 import small_run
 from aasut import pipeline, recipe
-from aasut.data import label
+from aasut.data import label, split
 from aasut.engine.base import Prompt, load, write
 from aasut.errors import DataError, TeacherError
+from aasut.evaluate.certificate import Wish
+from aasut.evaluate.certify import Target
 from aasut.export.manifest import StudentCard
+from aasut.finished import taken_up
 from aasut.pipeline import Run
 from aasut.progress import Progress
 from aasut.tasks import Extract, Generate
@@ -172,3 +175,20 @@ def test_a_human_answer_that_does_not_fit_the_schema_is_told(tiny_llama: Path, t
     small_run.write_table(tmp_path / "table.csv", rows)
     with pytest.raises(DataError, match=r"table\.csv"):
         run(path)
+
+
+def test_texts_are_certified_by_how_likely_their_tokens_were(finished: Any) -> None:
+    _, _, found = finished
+    with taken_up("words", found.folder.parent, Progress(quiet=True), makes=("certify",)) as taken:
+        made = taken.stages.certify(taken.done, Wish(Target("selective", 0.5, 0.6), "human")).facts
+        predicted = json.loads((taken.done["evaluate"].path / "predictions.json").read_text(encoding="utf-8"))
+        long = sum("too long" in row.slots["text"] for row in split.load(taken.done["data"].path, "calibrate"))
+    assert made["certified"]
+    assert made["scorer"]["kind"] in ("token_quantiles", "least_token")
+    rows = made["conservation"]["certify"]
+    assert rows["failed"] == ({"longer than the student's context": long} if long else {})
+    features = predicted["logprob_quantiles"]
+    assert list(features) == ["student"]
+    assert [len(row) for row in features["student"]] == [len(made["scorer"]["quantiles"])] * len(predicted["ids"])
+    assert max(max(row) for row in features["student"]) <= 0
+    assert found.facts["risk_coverage"]["risk"][-1] == pytest.approx(1 - found.facts["student"]["accuracy"])

@@ -74,6 +74,9 @@ def test_a_table_of_ones_own_runs_gives_a_scaling_law(tmp_path: Path, aasut: Any
     ("words", "code", "why"),
     [
         ((), 2, "give a RUN"),
+        (("words", "--screen"), 2, "--screen goes alone"),
+        (("words", "--answers", "x.yaml"), 2, "goes with --screen"),
+        (("--screen", "--answers", "none.yaml"), 1, "none.yaml cannot be read"),
         (("--target", "0.9", "--runs", "x.csv"), 2, "need a RUN"),
         (("words", "--target", "1.5"), 2, "target"),
         (("nothing",), 1, "There is no finished run nothing"),
@@ -88,26 +91,10 @@ def test_mistakes_are_one_line(root: Path, aasut: Any, words: tuple[str, ...], c
     assert len(err.splitlines()) == 1
 
 
-def test_too_few_runs_for_a_law_are_refused(tmp_path: Path, aasut: Any) -> None:
-    code, _, err = aasut("plan", "--runs", table(tmp_path / "runs.csv", rows=2))
-    assert code == 1
-    assert "3 different numbers of parameters are needed, and there are 2" in err
-
-
-def test_a_first_meeting_is_screened(tmp_path: Path, aasut: Any, plain: Any) -> None:
-    answers = tmp_path / "answers.yaml"
-    answers.write_text("{}", encoding="utf-8")
-    found = plain("plan", "--screen", "--answers", answers)
-    assert found["use"] == "api"
-    code, out, _ = aasut("plan", "--screen", "--answers", answers)
-    assert code == 0
-    assert out.startswith("Keep paying the API: ")
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["words", "--screen"], "goes with --answers alone"),
+        (["words", "--screen"], "--screen goes alone"),
         (["--answers", "x.yaml"], "goes with --screen"),
         ([], "a RUN"),
     ],

@@ -20,7 +20,8 @@ def test_probabilities_add_up_and_go_by_score(rows: int, count: int) -> None:
     assert pi.sum() == pytest.approx(count, abs=1e-9)
     assert pi.max() <= 1
     free = pi < 1
-    size = acquire.MIX / rows + (1 - acquire.MIX) * scores / scores.sum()
+    soft = np.exp(-np.argsort(np.argsort(-scores)) / count)
+    size = acquire.MIX / rows + (1 - acquire.MIX) * soft / soft.sum()
     assert np.allclose(np.ptp(pi[free] / size[free]) if free.any() else 0.0, 0.0, atol=1e-9 * count * rows)
     assert set(np.flatnonzero(~free)) <= set(np.argsort(-scores)[: (~free).sum()])  # the highest scores alone are sure
     assert pi.min() >= acquire.MIX * count / rows - 1e-12  # so that no weight is over 1 / MIX times the mean
@@ -71,10 +72,13 @@ def test_every_draw_falls_into_another_region() -> None:
         assert all(one.probability == pytest.approx(8 / 200) for one in picked)
 
 
-def test_rows_that_a_model_is_unsure_of_are_asked_more() -> None:
-    vectors, scores = RNG.normal(size=(1000, 4)), np.repeat([0.05, 0.5], 500)
-    picked = [one.row >= 500 for one in acquire.pick(vectors, scores, 200, 0.2, (3,)) if one.arm == "chosen"]
-    assert np.mean(picked) == pytest.approx(acquire.MIX / 2 + (1 - acquire.MIX) / 1.1, abs=0.05)
+def test_the_rows_that_a_model_is_most_unsure_of_are_asked_and_now_and_then_another() -> None:
+    vectors, scores = RNG.normal(size=(1000, 4)), np.arange(1000.0) ** 3
+    picked = [one.row for one in acquire.pick(vectors, scores, 100, 0.0, (3,))]
+    pi = acquire.inclusion(scores, 100)
+    assert np.mean(np.array(picked) >= 800) == pytest.approx(pi[800:].sum() / 100, abs=0.11)
+    assert pi[800:].sum() > 80
+    assert 0 < pi[0] == pytest.approx(acquire.MIX * 100 / 1000, rel=0.3)
 
 
 def test_the_same_seed_draws_the_same_and_a_budget_over_the_pool_takes_it_all() -> None:

@@ -88,7 +88,7 @@ def labelled(
     folder.mkdir(exist_ok=True)
     ledger = Ledger(teacher, folder / "ledger.db")
     try:
-        return label.build(wanted, panel or Panel.plain([()], 2), pool, tune, ledger, folder, QUIET, weights)
+        return label.build(wanted, panel or Panel.plain([()], 2), pool, tune, ledger, folder, QUIET, weights=weights)
     finally:
         ledger.close()
 

@@ -53,6 +53,17 @@ def test_noise_is_pooled_from_repeats() -> None:
     assert noise == pytest.approx(pooled, rel=0.1)
 
 
+def test_noise_is_drawn_at_its_size_and_as_uncertain_as_its_degrees_of_freedom() -> None:
+    """A scaled inverse chi-square has the mean noise * f / (f - 2)."""
+    found, trials = fitted(1, draws=2000)
+    right = np.array([trial.correct for trial in trials], dtype=float)
+    place = np.array([list(found.sizes).index(trial.examples) for trial in trials])
+    noise, freedom = learning_curve._noise(right, place, np.array(list(found.sizes)) / found.middle)
+    assert np.mean(found.noise**2) == pytest.approx(noise * freedom / (freedom - 2), rel=0.1)
+    at = found._seen(found.middle) - found.drawn.accuracy(found.middle)
+    assert np.std(at) == pytest.approx(np.sqrt(np.mean(found.noise**2)), rel=0.1)
+
+
 def test_accuracy_never_falls_and_is_at_most_one() -> None:
     for seed in range(6):
         found, _ = fitted(seed, draws=100)

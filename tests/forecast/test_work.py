@@ -83,7 +83,6 @@ def test_a_run_of_the_same_models_tells_the_pace_of_the_next(local: Any, tmp_pat
     loaded = recipe.load(folder / "recipe.yaml")
     found = forecast(loaded, folder, path.parent / "runs", QUIET)
     assert found.how["teacher"] == found.how["student"] == EARLIER
-    assert found.probe_s < 1
     trained = next(line for line in found.lines if line.stage == "train")
     assert trained.seconds > 0
     other = loaded.model_copy(update={"student": loaded.student.model_copy(update={"batch_examples": 4})})

@@ -30,23 +30,23 @@ def plan(
         typer.Option(metavar="TABLE", help="CSV of your own training runs (parameters,tokens,loss): a scaling law."),
     ] = None,
     screen: Annotated[
-        bool, typer.Option("--screen", help="No run yet: a first meeting's questions, and what is the right thing.")
+        bool, typer.Option("--screen", help="Ask a first meeting's questions: is a model the right thing at all?")
     ] = False,
     answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --screen: the answers as YAML; nothing is asked.")
+        Path | None, typer.Option(metavar="FILE", help="With --screen: YAML with the answers, so that none is asked.")
     ] = None,
     root: Annotated[Path, typer.Option("--root", help="Folder that holds the runs.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
-    """Say what more answers are worth, which size of student reaches a target, and what more devices would bring."""
+    """Say what more answers are worth, what reaches a target at what cost, and whether a model is worth it at all."""
+    if answers is not None and not screen:
+        raise typer.BadParameter("--answers goes with --screen.")
     if screen:
         if run or runs is not None or target is not None or linear or processes:
-            raise typer.BadParameter("--screen is for before there is a run: it goes with --answers alone.")
+            raise typer.BadParameter("--screen goes alone: leave RUN and the rest out.")
         _screen(answers, as_json)
         return
-    if answers is not None:
-        raise typer.BadParameter("--answers goes with --screen.")
     if not run and runs is None:
         raise typer.BadParameter("give a RUN, --runs TABLE, or --screen.")
     if not run and (target is not None or linear or processes):
@@ -63,8 +63,8 @@ def plan(
 def _screen(answers: Path | None, as_json: bool) -> None:
     from aasut.economics import screen
 
-    shown = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
-    found = screen.run(sys.stdin, shown, None if answers is None else screen.read(answers))
+    told = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
+    found = screen.run(sys.stdin, told, None if answers is None else screen.read(answers))
     print(json.dumps(found, ensure_ascii=False) if as_json else "\n".join(screen.describe(found)))
 
 

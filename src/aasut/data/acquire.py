@@ -1,18 +1,17 @@
 """Which rows to ask next: drawn with known probabilities, spread over the inputs, more often where a score is high.
 
-A round has two arms. `random` is a simple random sample of the rows not asked yet. `chosen` is a sample of fixed size
-from the others in which row i is drawn with probability
+A round has two arms. `random` is a simple random sample of the rows not asked yet. `chosen` is a sample of n of the M
+others in which row i is drawn with probability
 
-    π_i = min(1, c · q_i),   q_i = MIX / M + (1 − MIX) · s_i / Σ s,   Σ π_i = n
+    π_i = min(1, c · q_i),   q_i = MIX / M + (1 − MIX) · s_i / Σ s,   s_i = exp(−r_i / n),   Σ π_i = n
 
-for M rows and scores s (how uncertain a model is of them), by systematic sampling (Madow 1949, Ann. Math. Stat. 20):
-rows are laid end to end, each as long as its π and taken at u, u + 1, u + 2, … for one uniform u. That meets every π_i
-exactly. Rows lie in the order of a tree that halves their mass along the first principal direction of each part (Boley
-1998, PDDP), so that neighbours are alike and each draw falls into another region of the inputs; regions where the model
-is unsure are cut finer. So diversity comes from the order and uncertainty from the lengths, where k-means++ on gradient
-embeddings (Ash et al. 2020, BADGE) has both, but no probabilities that could be known.
-
-All probabilities are given what was drawn before. Weights made of them (`weights`) lead back to the whole pool.
+where r_i is the row's rank by score (how unsure a model is of it, 0 for the most): about the n most uncertain rows,
+with soft edges. Rows are drawn by systematic sampling (Madow 1949, Ann. Math. Stat. 20), which meets every π_i exactly:
+they are laid end to end, each as long as its π, and taken at u, u + 1, u + 2, … for one uniform u. They lie in the
+order of a tree that halves their mass along the first principal direction of each part (Boley 1998, PDDP), so that
+neighbours are alike and each draw falls into another region of the inputs; regions where the model is unsure are cut
+finer. So diversity comes from the order and uncertainty from the lengths, where k-means++ on gradient embeddings (Ash
+et al. 2020, BADGE) has both, but no probabilities that are known. All of them are given what was drawn before.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Arm = Literal["random", "chosen"]
 
-MIX = 0.2  # of the chosen arm's probability that is the same for all rows: no weight is over 1 / MIX times the mean
+MIX = 0.05  # of the chosen arm that goes to all rows alike, so that none is out of reach
 DIRECTIONS = 48  # of the space in which inputs are near one another
 LEAF = 0.5  # mass of a part, in draws, from which it is not halved further
 STEPS = 12  # of the power iteration, enough to halve well
@@ -71,11 +70,12 @@ def uncertainty(probabilities: Floats) -> Floats:
 
 
 def inclusion(scores: Floats, count: int) -> Floats:
-    """π [rows], which add up to `count`, in proportion to MIX over all rows and the rest by score; none is over 1."""
+    """π [rows], none over 1, which add up to `count`: see the module. Rows of one score have one rank, their mean."""
+    from scipy.stats import rankdata
+
     rows = len(scores)
-    total = float(scores.sum())
-    share = scores / total if total > 0 else np.full(rows, 1 / rows)
-    size = MIX / rows + (1 - MIX) * share
+    soft = np.exp(-(rankdata(-scores) - 1) / count)
+    size = MIX / rows + (1 - MIX) * soft / soft.sum()
     pi = np.zeros(rows)
     sure = np.zeros(rows, bool)
     while True:  # who would be over 1 is 1, and the others share what is left; ends, as `sure` only grows

@@ -140,34 +140,39 @@ def add(path: Path, before: Sequence[Line], more: Iterable[Line]) -> None:
 def weigh(lines: Sequence[Line], others: int) -> Weights:
     """What each row counts for, so that sums over the rows that were asked estimate sums over the whole pool.
 
-    others: rows of the pool that were not asked. Each arm of each round is a sample of the M rows that were left, with
-    known probabilities π: what was asked before, plus M times the sample's mean weighted by 1/π (Hájek 1971), estimates
-    the whole, whatever the choice hung on. The estimates of all samples, which are uncorrelated, are averaged by their
-    inverse variances: (M / pool)² · (1 − n/M) / n*, with the effective size n* = (Σ 1/π)² / Σ 1/π² (Kish 1965) and the
-    correction for finite populations. The weights add up to the pool.
+    others: rows of the pool that were not asked. A sample of n of the M rows that were left, all with one probability
+    (a random arm; or rows chosen before any score was there), gives an estimate: what was asked before, plus M times
+    its mean, whatever the choice hung on. These estimates are uncorrelated, and are averaged by their inverse variances
+    (M / pool)² · (1 − n/M) / n (Cochran 1977, Sampling Techniques, 2.6), known beforehand. Rows that were drawn by
+    score count as what was asked before: 1/π is so uneven over them that a few draws tell neither mean nor variance.
+    The weights add up to the pool.
     """
     samples: dict[tuple[int, bool], list[int]] = {}
     for place, line in enumerate(lines):
         samples.setdefault((line.round, line.arm == "chosen"), []).append(place)
+    probability = np.array([line.probability for line in lines])
+    fair = {
+        key for key, rows in samples.items() if not key[1] or (len(rows) > 1 and np.ptp(probability[rows]) < 1e-9)
+    } or set(samples)
     pool, before = len(lines) + others, 0
-    inverse = np.array([1 / line.probability for line in lines])
-    found: list[tuple[list[int], int, float]] = []
+    variances: dict[tuple[int, bool], float] = {}
     for key in sorted(samples):
-        rows, left = samples[key], pool - before
-        size = inverse[rows].sum() ** 2 / (inverse[rows] ** 2).sum()
-        found.append((rows, left, (left / pool) ** 2 * (1 - len(rows) / left) / size))
-        before += len(rows)
-    exact = [variance for _, _, variance in found if variance <= 0]
-    precision = np.array([float(variance <= 0) if exact else 1 / variance for _, _, variance in found])
-    shares = precision / precision.sum()
+        size, left = len(samples[key]), pool - before
+        if key in fair:
+            variances[key] = (left / pool) ** 2 * (1 - size / left) / size
+        before += size
+    exact = min(variances.values()) <= 0  # nothing was left out
+    precision = {key: float(variance <= 0) if exact else 1 / variance for key, variance in variances.items()}
+    total = sum(precision.values())
     result = np.zeros(len(lines))
     seen: list[int] = []
-    for share, (rows, left, _) in zip(shares, found, strict=True):
+    for key in sorted(samples):
+        share, rows = precision.get(key, 0.0) / total, samples[key]
         result[seen] += share
-        result[rows] += share * left * inverse[rows] / inverse[rows].sum()
+        result[rows] += share * (pool - len(seen)) / len(rows)
         seen += rows
     by_row = {line.id: float(weight) for line, weight in zip(lines, result, strict=True)}
-    return Weights(by_row, 0.0 if exact else 1 / float(precision.sum()))
+    return Weights(by_row, 0.0 if exact else 1 / total)
 
 
 def _parse(text: str) -> Line | None:

@@ -41,8 +41,8 @@ class Range:
 class LearningCurve:
     """A fitted curve. `best` is the likeliest one, `drawn` the refitted ones that intervals come from.
 
-    noise: deviation of one student's accuracy at `middle` answers, as drawn, [draws]; it falls with n (see FALL). sizes:
-    the sizes measured, each with its mean accuracy and interval. effect: design effect of the human answers.
+    noise: deviation of one student's accuracy at `middle` answers, as drawn, [draws]; it falls with n (see FALL).
+    sizes: those measured, each with its mean accuracy and interval. effect: design effect of the human answers.
     """
 
     best: Curves
