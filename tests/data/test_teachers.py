@@ -154,33 +154,13 @@ def test_the_others_see_the_first_members_shots_in_their_own_prompt(tmp_path: Pa
     assert any(one[-1][1] == "Main: row 000" for one in asked)  # without a prompt of its own, the teacher's
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"others": [{"scripted": {"": "positive"}}]}, "takes 3 model families, and the teachers are of 1 (scripted)"),
-        ({"others": [other({"": "positive"}, "b")]}, "the teachers are of 2 (b, scripted)"),
-        ({"others": [other(small_run.RULES, "b"), other({"": "x"}, "c")]}, "others[0] is the teacher itself again"),
-        ({"others": [other({"": "x"}, "b"), other({"": "x"}, "c")]}, "others[1] is others[0] again"),
-        ({"others": [other({"": "x"}, "b", prompt="{title}"), other({"": "y"}, "c")]}, "teacher.others[0].prompt uses"),
-        ({"others": [other({"": "x"}, "b", engine="torch"), other({"": "y"}, "c")]}, "are for a local model"),
-        ({"others": [other({"": "x"}, "b", shots=2), other({"": "y"}, "c")]}, "there is no such field"),
-    ],
-)
-def test_refuses_others_that_cannot_be_weighed_or_would_do_nothing(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(RecipeError) as caught:
-        recipe.parse(small_run.recipe(teacher={"scripted": small_run.RULES} | changes), "recipe")
-    assert said in caught.value.message
-    assert "\n" not in caught.value.message
-
-
-def test_others_are_refused_for_free_text() -> None:
-    plain = small_run.recipe(
-        task={"kind": "generate", "prompt": "Text: {text}"},
-        teacher={"scripted": {"": "a"}, "others": [other({"": "b"}, "b"), other({"": "c"}, "c")]},
-        student={"initialise": "pretrained", "model": {"address": "file:m"}},
-    )
-    with pytest.raises(RecipeError, match=r"teacher.others vote on labels: a task of kind generate has free text"):
-        recipe.parse(plain, "recipe")
+def test_a_teacher_given_twice_and_a_prompt_without_its_slot_are_refused() -> None:
+    """What else is refused stands in tests/test_recipe.py."""
+    with pytest.raises(RecipeError, match=r"others\[0\] is the teacher itself again: it would say the same"):
+        made(small_run.RULES, other(small_run.RULES, "b"), other({"": "x"}, "c"))
+    made(small_run.RULES, other(small_run.RULES, "b", prompt="Otherwise: {text}"), other({"": "x"}, "c"))
+    with pytest.raises(RecipeError, match=r"teacher.others\[0\].prompt uses \{title\}"):
+        made(small_run.RULES, other({"": "x"}, "b", prompt="{title}"), other({"": "y"}, "c"))
 
 
 def test_a_run_learns_what_they_agree_on_and_tells_of_each(tmp_path: Path) -> None:
