@@ -228,6 +228,7 @@ FREE: list[tuple[dict[str, Any], str]] = [
     (MODEL_TEACHER | {"samples": 2}, "teacher.samples draws the same answer each time at teacher.temperature 0"),
     (MODEL_TEACHER | {"samples": 2, "temperature": 0}, "teacher.samples draws the same answer each time"),
 ]
+UNFAIR = "judges[].unlabelled wants a fair sample of the inputs, and data.asked chooses them: leave one out"
 
 
 @pytest.mark.parametrize("task", [GENERATE, EXTRACT], ids=["generate", "extract"])
@@ -294,6 +295,14 @@ def test_all_mistakes_are_told_at_once() -> None:
         assert field in text
 
 
+def test_judges_get_no_chosen_inputs() -> None:
+    plain = small() | {"judges": [{"rubric": "x", "scripted": {"": "A"}, "unlabelled": 5}]}
+    plain["data"]["asked"] = "asked.jsonl"
+    assert UNFAIR in message(plain)
+    plain["judges"][0]["unlabelled"] = 0
+    assert parse(plain, "recipe").data.asked == "asked.jsonl"
+
+
 def test_every_validator_of_the_recipe_is_tested_above() -> None:
     """The sentences that validators raise, found in their source, each stand among REFUSED's words."""
     source = "".join(path.read_text(encoding="utf-8") for path in Path(recipes.__file__).parent.glob("*.py"))
@@ -301,6 +310,7 @@ def test_every_validator_of_the_recipe_is_tested_above() -> None:
     tested = [says for *_, says in [*REFUSED, *FREE]] + [
         "uses a slot that task.prompt does not have",
         "which data.tables",
+        UNFAIR,
     ]
     for sentence in raised:
         parts = [part.strip(" :(,'") for part in re.split(r"\{\{|\}\}|\{[^}]*\}", sentence)]

@@ -35,15 +35,12 @@ def test_known_parameters_are_recovered() -> None:
     assert said["held_out"]["parameters"] == pytest.approx(1e9)
 
 
-def test_intervals_hold_the_truth_and_the_largest_run_is_told_beforehand() -> None:
+def test_the_largest_run_is_told_beforehand() -> None:
     found = scaling_law.fit(runs(0.004), draws=60)
     said = found.as_dict()
-    held = 0
-    for name, value in TRUE.items():
+    for name in TRUE:
         low, high = said["intervals"][name]
         assert low < said[name] < high
-        held += low < value < high
-    assert held >= 4
     value, low, high = found.loss(3e8, 3e9)
     assert low < loss(3e8, 3e9) < high
     assert (high - low) / value < 0.02
@@ -53,6 +50,15 @@ def test_intervals_hold_the_truth_and_the_largest_run_is_told_beforehand() -> No
     assert predicted == pytest.approx(scaling_law.fit(others, draws=1).loss(1e9, 1e10)[0])
     assert abs(predicted / largest.loss - 1) < 0.01
     assert f"{100 * (predicted / largest.loss - 1):+.1f} %" in said["sentence"]
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """12 studies of 16 runs, five unknowns each, at 95 %: percentiles of the bootstrap would hold .87."""
+    held = []
+    for seed in range(100, 112):
+        said = scaling_law.fit(runs(0.004, seed), draws=30).as_dict()
+        held += [low <= TRUE[name] <= high for name, (low, high) in said["intervals"].items()]
+    assert np.mean(held) >= 0.88
 
 
 def test_how_many_tokens_a_loss_takes_and_what_is_beyond_the_runs() -> None:

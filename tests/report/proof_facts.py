@@ -51,10 +51,10 @@ def refused() -> dict[str, Any]:
     """A certificate that could not be given."""
     return {
         "kind": "selective", "against": "teacher", "risk": 0.01, "confidence": CONFIDENCE, "certified": False,
-        "threshold": None, "coverage": None, "accepted": 112, "wrong": 3, "n": CALIBRATE, "p_value": 0.97,
-        "more_gold": 260, "calibrate_opened": 2, "on_test": None, "hashes": {},
-        "sentence": "No threshold keeps disagreement with the teacher under 1.0 %: defer every request. "
-        "About 260 more human answers could change that.",
+        "threshold": None, "coverage": None, "accepted": 0, "wrong": 0, "n": CALIBRATE, "p_value": None,
+        "more_gold": 260, "calibrate_opened": 2, "hashes": {},
+        "sentence": "No certificate: 112 answers of the teacher do not show a risk of at most 1 % at any threshold. "
+        "Defer all. About 260 more answers of the teacher in `calibrate`, each of a group of its own, would give one.",
     }  # fmt: skip
 
 

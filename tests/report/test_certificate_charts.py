@@ -34,7 +34,8 @@ def test_the_curve_the_target_and_the_certified_point_lie_where_they_are() -> No
 def test_without_a_certificate_the_curve_stands_alone() -> None:
     found = facts()
     curve = found["risk_coverage"] | {"certified": None}
-    for certificate in (None, refused()):  # a target of agreement with the teacher is none for right answers
+    # Agreement with the teacher, and errors of student and teacher together, set no target for this curve.
+    for certificate in (None, refused(), refused() | {"against": "human", "kind": "system"}):
         svg = risk_coverage(found | {"certificate": certificate, "risk_coverage": curve})
         assert not [word for word in words(svg) if "target" in word or "certified" in word]
         assert "student" in words(svg)

@@ -21,8 +21,7 @@ Facts = dict[str, Any]
 TOP = {
     "name", "scale", "task", "data", "teacher", "student", "baselines", "verdict", "against_linear", "recommendation",
     "training", "panel", "conservation", "ledger", "test_opened", "licences", "lineage", "disagreements", "metrics",
-    "margin_recorded",
-    "round_trip", "seconds", "economics",
+    "margin_recorded", "certificate", "risk_coverage", "learning_curve", "judged", "round_trip", "seconds", "economics",
 }  # fmt: skip
 MODEL = {
     "name", "accuracy", "ci95", "design_effect", "macro_f1", "per_class", "confusion", "calibration_error",

@@ -23,8 +23,8 @@ def test_the_certificate_is_named_for_what_it_is() -> None:
     assert headline.certificate(found).heading == "Certified: agreement with the teacher"
     found["certificate"] = refused() | {"against": "human"}
     line = headline.certificate(found)
-    assert (line.heading, line.tone) == ("No certificate", "unsure")
-    assert "260 more human answers" in line.said
+    assert (line.heading, line.tone) == ("Certificate", "unsure")
+    assert "260 more answers" in line.said
     line = headline.certificate(without(found))
     assert (line.said, line.how, line.tone) == ("No certificate yet.", "aasut certify reviews", "missing")
 

@@ -162,7 +162,7 @@ def test_the_certificate_is_told_whole() -> None:
     assert all(value in text for value in found["certificate"]["hashes"].values())
     found["certificate"] = refused()
     text = flat(page(found).text)
-    assert text.count("No certificate: agreement with the teacher") == 2
+    assert text.count("Certificate: agreement with the teacher") == 2
     assert "agreement with the teacher, whether it is right or not" in text
     assert "More human answers about 260 in calibrate" in text
     assert "Calibrate was opened 2 times" in text
@@ -173,9 +173,11 @@ def test_measures_judges_and_the_margin_are_told() -> None:
     assert "Margin recorded 3.0 points at 95 %, on 2025-11-29 07:06 UTC" in text
     assert "Macro-F1 BCa bootstrap of 96 groups" in text.replace("Macro-F1BCa", "Macro-F1 BCa")
     assert "the student in 21.0 %, the teacher in 24.0 %, neither in 55.0 % of 400 pairs" in text
-    assert "90.8 % (87.1 to 94.1) corrected for its errors" in text
+    assert "90.8 % (87.1 to 94.1) corrected for these errors" in text
     assert "The judge is of the teacher's model family: it may favour the teacher." in text
     found = facts()
+    found["judged"]["correctness"]["corrected"] = None
+    assert "corrected for these errors" not in flat(page(found).text)
     found["judged"] |= {"preference": None, "ppi": None, "warnings": []}
     left = flat(page(found).text)
     assert "Judged right" in left

@@ -56,7 +56,7 @@ def test_no_certificate_is_told_only_where_one_was_asked_for() -> None:
     found = facts()
     assert "ertif" not in printed(without(found))
     text = " ".join(printed(found | {"certificate": refused()}).split())
-    assert f"No certificate: agreement with the teacher {refused()['sentence']}" in text
+    assert f"Certificate: agreement with the teacher {refused()['sentence']}" in text
 
 
 def test_the_linear_model_comes_first_where_it_is_enough() -> None:

@@ -3,7 +3,9 @@
 The form is that of Hoffmann et al. (2022, "Training Compute-Optimal Large Language Models", arXiv:2203.15556,
 equation 2), E, A, B >= 0. It is fitted by variable projection (see power_law.py) to the least sum of squares of
 (fitted - L) / L, so that losses count by their relative error. Intervals come from a bootstrap of the residuals
-(Davison & Hinkley 1997, Bootstrap Methods, 6.2.3), which are widened by sqrt(n / (n - 5)) for the five unknowns.
+(Davison & Hinkley 1997, Bootstrap Methods, 6.2.3), which are widened by sqrt(n / (n - 5)) for the five unknowns; they
+are as many of its deviations wide as Student's t with n - 5 degrees of freedom says, since its percentiles cover too
+little with so few runs.
 """
 
 from __future__ import annotations
@@ -59,8 +61,7 @@ class ScalingLaw:
     def loss(self, parameters: float, tokens: float) -> tuple[float, float, float]:
         """(expected loss, low, high): the interval is that of the fit."""
         value = self.law.at(parameters, tokens)
-        low, high = self._interval([law.at(parameters, tokens) for law in self.drawn])
-        return value, min(value, low), max(value, high)
+        return value, *self._interval(value, [law.at(parameters, tokens) for law in self.drawn])
 
     def tokens(self, parameters: float, loss: float) -> float:
         """Tokens from which a model of that size reaches the loss; infinite where none are enough."""
@@ -77,7 +78,7 @@ class ScalingLaw:
 
     def as_dict(self) -> dict[str, Any]:
         values, drawn = _unknowns(self.law), [_unknowns(law) for law in self.drawn]
-        intervals = {name: list(self._interval([one[name] for one in drawn])) for name in values}
+        intervals = {name: list(self._interval(values[name], [one[name] for one in drawn])) for name in values}
         held = self.held_out
         return {
             "runs": len(self.runs),
@@ -96,10 +97,16 @@ class ScalingLaw:
             "sentence": sentence(self),
         }
 
-    def _interval(self, values: Sequence[float]) -> tuple[float, float]:
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(values, [tail, 1 - tail])
-        return float(low), float(high)
+    def _interval(self, value: float, drawn: Sequence[float]) -> tuple[float, float]:
+        """value -+ t_{n-5} bootstrap deviations, of the logarithm where all are above 0; never below 0."""
+        from scipy.stats import t
+
+        far = float(t.ppf(1 - (1 - self.confidence) / 2, len(self.runs) - UNKNOWNS))
+        if value > 0 and min(drawn) > 0:
+            times = math.exp(far * float(np.log(drawn).std()))
+            return value / times, value * times
+        half = far * float(np.std(drawn))
+        return max(0.0, value - half), value + half
 
 
 def _unknowns(law: PowerLaw) -> dict[str, float]:

@@ -21,7 +21,9 @@ def risk_coverage(facts: Facts) -> Markup:
         return Markup("")
     certificate = facts.get("certificate") or {}
     coverage, risk = ([100 * value for value in found[name]] for name in ("coverage", "risk"))
-    target = 100 * certificate["risk"] if certificate.get("against") == "human" else None
+    # Only a certificate of right answers among those given sets a target for this curve.
+    alike = (certificate.get("against"), certificate.get("kind")) == ("human", "selective")
+    target = 100 * certificate["risk"] if alike else None
     mark = found.get("certified")
     with chart(2.6) as (figure, axes):
         top = _top(coverage, risk, target, certificate)

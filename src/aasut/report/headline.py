@@ -54,7 +54,7 @@ def certificate(facts: Mapping[str, Any]) -> Line:
     of_what = "" if found["against"] == "human" else ": agreement with the teacher"
     if found["certified"]:
         return Line(f"Certified{of_what}", str(found["sentence"]), "good")
-    return Line(f"No certificate{of_what}", str(found["sentence"]), "unsure")
+    return Line(f"Certificate{of_what}", str(found["sentence"]), "unsure")
 
 
 def saving(facts: Mapping[str, Any]) -> Line:
