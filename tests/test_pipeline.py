@@ -354,7 +354,7 @@ def test_judges_look_at_answers_that_the_student_was_not_trained_on(tmp_path: Pa
     assert facts["test_opened"] == 1
     page = (tmp_path / "runs" / "words" / "report.html").read_text(encoding="utf-8")
     assert 'id="judged"' in page
-    assert "after correction for these errors" in page
+    assert "corrected for these errors" in page
     again = run(path, tmp_path / "runs", "judges=[]")
     assert again.facts["judged"] is None
     assert run(path, tmp_path / "runs").calls_made == 0

@@ -19,6 +19,8 @@ from small_run import recipe as small
 
 HASH = "a" * 64
 MODEL = {"address": "pypi:some-model==1.0#*.gguf", "sha256": HASH}
+OTHER = {"scripted": {"": "positive"}, "family": "b"}
+OTHERS = [OTHER, {"scripted": {"": "negative"}, "family": "c"}]
 MODEL_TEACHER = {"model": MODEL}
 ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 PRETRAINED = {"initialise": "pretrained", "model": MODEL}
@@ -188,6 +190,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("economics.usd_per_correct_answer", 0.1, "is weighed at a volume: give requests_per_month"),
     ("economics", {"requests_per_month": 9, "ranges": {"months": [2, 1]}}, "the low value comes first, and is lower"),
     ("economics.api", {"name": "api"}, "economics.api.usd_per_million_input_tokens: is required"),
+    ("teacher.others", [OTHER], "weighing votes takes 3 model families, and the teachers are of 2 (b, scripted)"),
+    ("teacher.others", [{"scripted": {"": "x"}}], "and the teachers are of 1 (scripted)"),
+    ("teacher.others", [OTHER, OTHER | {"family": "c"}], "others[1] is others[0] again: it would say the same"),
+    ("teacher.others", [OTHER | {"shots": 2}], "teacher.others.0.shots: there is no such field"),
+    ("teacher.others", [OTHER | {"engine": "torch"}], "engine and precision are for a local model"),
     ("teacher.samples", 2, "teacher.samples is for free text: a classify task has a list of labels"),
     ("teacher.temperature", 0.5, "teacher.temperature is for free text"),
     ("teacher.temperature", 2.1, "teacher.temperature: "),
@@ -215,6 +222,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 ]
 
 FREE: list[tuple[dict[str, Any], str]] = [
+    (MODEL_TEACHER | {"others": OTHERS}, "teacher.others vote on labels: a task of kind"),
     (MODEL_TEACHER | {"shots": 2, "candidates": 2, "committee": 2}, "teacher.committee is for labels: a task of kind"),
     (MODEL_TEACHER | {"calibration": "contextual"}, "teacher.calibration is for labels: a task of kind"),
     (MODEL_TEACHER | {"samples": 2}, "teacher.samples draws the same answer each time at teacher.temperature 0"),
@@ -471,10 +479,14 @@ def test_a_recipe_for_another_folder_finds_the_same_files(tmp_path: Path) -> Non
         plain["data"]["tables"][0] | {"source": source} for source in ("a/t.csv", "/abs/t.csv", "pypi-sdist:a==1#t.csv")
     ]
     plain["data"]["gold"] = "gold.jsonl"
-    plain["teacher"] = {"model": {"address": "file:models/t.gguf"}}
+    others = [OTHER, {"model": {"address": "file:models/o"}, "family": "c"}]
+    plain["teacher"] = {"model": {"address": "file:models/t.gguf"}, "others": others}
+    plain["judges"] = [{"rubric": "x", "model": {"address": "file:models/j"}}]
     moved = yaml.safe_load(recipes.text_at(parse(plain, "t"), tmp_path / "in", tmp_path / "runs" / "x"))
     sources = [table["source"] for table in moved["data"]["tables"]]
     assert sources == ["../../in/a/t.csv", "/abs/t.csv", "pypi-sdist:a==1#t.csv"]
     assert moved["data"]["gold"] == "../../in/gold.jsonl"
     assert moved["teacher"]["model"]["address"] == "file:../../in/models/t.gguf"
+    assert moved["teacher"]["others"][1]["model"]["address"] == "file:../../in/models/o"
+    assert moved["judges"][0]["model"]["address"] == "file:../../in/models/j"
     assert moved["student"] == plain["student"]

@@ -122,7 +122,7 @@ class Stages(Proof):
         def build(folder: Path) -> dict[str, Any]:
             return choose.build(self.recipe, split.load(data.path, "tune"), self.ledger, folder, self.progress)
 
-        teacher = self.recipe.teacher.model_dump(exclude={"calibration", "max_usd", "max_failed"})
+        teacher = self.recipe.teacher.model_dump(exclude={"calibration", "max_usd", "max_failed", "others"})
         settings = [teacher, self._revision(self.recipe.teacher.model), self.recipe.task, self.recipe.seed]
         return self._stage("choose", choose.VERSION, settings, [data], self._counted(build))
 
@@ -135,11 +135,16 @@ class Stages(Proof):
             tune = split.load(data.path, "tune")
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
             weights = split.load_weights(data.path)
-            return label.build(self.recipe, panel, pool, tune, self.ledger, folder, self.progress, len(kept), weights)
+            teachers = self.ledger, folder, self.progress
+            return label.build(self.recipe, panel, pool, tune, *teachers, len(kept), weights, self.open_other)
 
         settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
         if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):
             settings += [wanted, self.recipe.seed]
+        if others := self.recipe.teacher.others:
+            settings += [
+                [one.model_dump(mode="json", exclude={"max_usd"}), self._revision(one.model)] for one in others
+            ]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
     def initialise(self, data: Artefact) -> Artefact:

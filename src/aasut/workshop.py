@@ -23,7 +23,7 @@ class Workshop:
         self, recipe: Recipe, base: Path, store: Store, progress: Progress, makes: Collection[str] | None = None
     ) -> None:
         self.recipe, self.base, self.store, self.progress, self.makes = recipe, base, store, progress, makes
-        self.calls_made = 0
+        self.calls_made, self.usd_spent = 0, 0.0
 
     def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
         """What teaching may need; the teacher itself is loaded when that is asked for."""
@@ -65,6 +65,13 @@ class Workshop:
         self.progress.say(f"loading judge {number + 1}")
         return self._asked(self.recipe.judges[number])
 
+    def open_other(self, number: int) -> Any:
+        """One of `teacher.others` behind the same ledger; two local models are not held at once."""
+        if self.recipe.teacher.others[number].model is not None:
+            self.close()
+        self.progress.say(f"loading other teacher {number + 1}")
+        return self._asked(self.recipe.teacher.others[number])
+
     def _asked(self, wanted: Asked) -> Any:
         from aasut.teacher import base
         from aasut.teacher.ledger import Ledger
@@ -92,15 +99,20 @@ class Workshop:
         return artefact
 
     def _counted(self, build: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
-        """`build`, with the calls that it made of the teacher among its facts."""
+        """`build`, with the calls that it made of the teacher, and those that it names itself, among its facts."""
 
         def counted(folder: Path) -> dict[str, Any]:
             ledger = self.ledger
             names = ("calls_made", "calls_reused", "usd_spent", "usd_reused")
             before = {name: getattr(ledger, name) for name in names}
-            facts = build(folder)
-            calls = {name: getattr(ledger, name) - before[name] for name in names}
-            self.calls_made += calls["calls_made"]
+            facts: dict[str, Any] = {}
+            try:
+                facts = build(folder)
+            finally:
+                others = facts.get("calls", {})
+                calls = {name: getattr(ledger, name) - before[name] + others.get(name, 0) for name in names}
+                self.calls_made += calls["calls_made"]
+                self.usd_spent += calls["usd_spent"]
             return {**facts, "calls": calls}
 
         return counted
@@ -122,10 +134,14 @@ class Workshop:
         from aasut.export import licences
 
         teacher, student = self.recipe.teacher, self.recipe.student
-        name = teacher.model.address if teacher.model else teacher.endpoint.model if teacher.endpoint else "scripted"
-        licence = self._model(teacher.model).licence if teacher.model else "own" if teacher.scripted else "unknown"
         start = student.model.address if student.model else None
-        return licences.ledger(name, licence, start, self._model(student.model).licence if student.model else None)
+        others = [(one.source, _licence(one, self._model)) for one in teacher.others]
+        own = self._model(student.model).licence if student.model else None
+        return licences.ledger(teacher.source, _licence(teacher, self._model), start, own, others)
+
+
+def _licence(asked: Asked, model: Callable[[ModelAddress], Any]) -> str:
+    return str(model(asked.model).licence) if asked.model else "own" if asked.scripted else "unknown"
 
 
 def _rows(artefact: Artefact) -> str:

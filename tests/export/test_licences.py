@@ -40,3 +40,12 @@ def test_a_linear_student_descends_from_its_teacher_alone() -> None:
     found = licences.ledger("scripted", "own", None, None)
     assert [e["what"] for e in found] == ["teacher: scripted"]
     assert licences.combined(found) == "own"
+
+
+def test_the_terms_of_every_teacher_count() -> None:
+    found = licences.ledger("scripted", "own", "hf:x/y@1", "MIT", [("gemma-3", "gemma"), ("other", "apache-2.0")])
+    assert [e["what"] for e in found][1:3] == ["other teacher: gemma-3", "other teacher: other"]
+    assert licences.combined(found) == "gemma"
+    assert licences.combined(licences.ledger("scripted", "own", None, None, [("house", "MIT")])) == "own"
+    assert licences.combined(licences.ledger("scripted", "own", None, None, [("house", "unknown")])) == "unknown"
+    assert licences.combined(licences.ledger("scripted", "own", "hf:x/y@1", "MIT", [("house", "unknown")])) == "MIT"

@@ -1,4 +1,4 @@
-"""What judges will ask is forecast: no less than they then do, and their caps are looked at before."""
+"""What judges and other teachers will ask is forecast: no less than they then do, and caps are looked at before."""
 
 from __future__ import annotations
 
@@ -50,4 +50,35 @@ def test_a_cap_that_would_stop_a_judge_is_said_before(tmp_path: Path) -> None:
     problem = found.problem()
     assert problem is not None
     assert problem.message.startswith("judges[0].max_usd ($0.5000) may stop the run: m needs up to about $")
+    assert found.stops_after is None
+
+
+def test_other_teachers_are_counted_beside_the_stage_that_asks_them(tmp_path: Path) -> None:
+    others = [{"scripted": small_run.RULES | {word: "negative"}, "family": word} for word in ("lovely", "solid")]
+    plain = small_run.recipe(teacher={"scripted": small_run.RULES, "others": others})
+    path = small_run.write_recipe(tmp_path, plain, rows=160)
+    found = dry(path)
+    made = pipeline.run(recipe.load(path, ()), tmp_path, tmp_path / "runs", Progress(quiet=True)).facts
+    calls = {line.stage: line.calls for line in found.lines}
+    pool, test = made["data"]["counts"]["pool"], made["data"]["counts"]["test"]
+    assert (calls["label"], calls["others"], calls["evaluate"]) == (pool, 2 * pool, test)
+    assert sum(calls.values()) == made["ledger"]["calls_made"]
+    assert [bill.calls for bill in found.others] == [pool, pool]
+    assert found.problem() is None
+    assert "others" not in {line.stage for line in dry(path).lines}  # the labels are made
+
+
+def test_a_cap_that_would_stop_another_teacher_is_said_before(tmp_path: Path) -> None:
+    with ScriptedServer({"": "positive"}) as server:
+        priced = {"base_url": server.url, "model": "gpt-x", "api_key_env": "", "usd_per_million_input_tokens": 1000.0}
+        others = [{"scripted": {"": "negative"}, "family": "b"}, {"endpoint": priced, "max_usd": 0.5}]
+        plain = small_run.recipe(teacher={"scripted": small_run.RULES, "others": others})
+        found = dry(small_run.write_recipe(tmp_path, plain, rows=160))
+        assert server.requests == 0
+    line = next(line for line in found.lines if line.stage == "others")
+    assert line.usd == pytest.approx(line.usd_worst, rel=20)
+    assert line.usd > 0.5
+    problem = found.problem()
+    assert problem is not None
+    assert problem.message.startswith("teacher.others[1].max_usd ($0.5000) may stop the run: gpt-x needs up to about $")
     assert found.stops_after is None

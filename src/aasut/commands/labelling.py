@@ -175,7 +175,6 @@ def _done(
 ) -> Round:  # fmt: skip
     number = max(line.round for line in lines)
     arms = [line.arm for line in lines if line.round == number]
-    ledger = stages.__dict__.get("ledger")  # not there where nothing had to be asked
     return Round(
         stages.recipe.name,
         str(path),
@@ -187,8 +186,8 @@ def _done(
         data.facts["counts"][split.POOL],
         len(split.load(data.path, split.UNASKED)),
         for_people,
-        ledger.calls_made if ledger else 0,
-        ledger.usd_spent if ledger else 0.0,
+        stages.calls_made,
+        stages.usd_spent,
         label.facts.get("whole_pool"),
         data.facts["conservation"] | label.facts["conservation"],
     )

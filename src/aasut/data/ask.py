@@ -10,7 +10,7 @@ from typing import TypeVar
 from aasut.data.panel import Panel
 from aasut.errors import TeacherError
 from aasut.progress import Progress, Step
-from aasut.recipe import Recipe
+from aasut.recipe import Asked, Recipe
 from aasut.teacher.ledger import Ledger, Told
 from aasut.types import Completion, Example, Request
 
@@ -22,9 +22,15 @@ Turn = tuple[int, int]  # a panel's member, or a panel, and an example, by numbe
 
 
 def ask(
-    recipe: Recipe, panel: Panel, examples: Sequence[Example], teacher: Ledger, progress: Progress, what: str
+    recipe: Recipe,
+    panel: Panel,
+    examples: Sequence[Example],
+    teacher: Ledger,
+    progress: Progress,
+    what: str,
+    other: int | None = None,
 ) -> list[list[Completion]]:
-    """Every member's completion for every example, [examples][members].
+    """Every member's completion for every example, [examples][members]; other: which of `teacher.others`.
 
     The batches are of like length and depend on the examples alone, so that an interrupted run repeats
     the broken one as it was; they come in mixed order, so that the time left is told truly from the
@@ -36,7 +42,9 @@ def ask(
     batches = in_batches(order)
     random.Random(len(batches)).shuffle(batches)
     turns = [[(member, i) for i in batch] for member in range(len(panel.members)) for batch in batches]
-    task, template = recipe.task.build(), recipe.teacher_template()
+    task, template = recipe.task.build(), recipe.teacher_template(other)
+    settings: Asked = recipe.teacher if other is None else recipe.teacher.others[other]
+    option = "teacher.max_failed" if other is None else f"teacher.others[{other}].max_failed"
 
     def request(member: int, i: int) -> Request:
         return panel.request(template, task, examples[i].slots, member)
@@ -45,7 +53,7 @@ def ask(
     with progress.steps(what, len(examples) * len(panel.members)) as step:
         # Of several drawn texts one must be usable; of a committee's answers all.
         spare = 0 if task.answers else len(examples) * (len(panel.members) - 1)
-        tally = Tally(step, spare + recipe.teacher.max_failed * (step.total - spare), "teacher.max_failed")
+        tally = Tally(step, spare + settings.max_failed * (step.total - spare), option)
         for (_, i), completion in completions(teacher, turns, request, tally.count):
             answers[i].append(completion)
     for note, times in teacher.notes():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aasut.data import teachers
 from aasut.data.ask import ask
 from aasut.data.asked import Weights
 from aasut.data.choose import shares, shot_key
@@ -36,11 +37,13 @@ def build(
     progress: Progress,
     kept_aside: int = 0,
     weights: Weights | None = None,
+    open_other: Callable[[int], Ledger] | None = None,
 ) -> dict[str, Any]:
     """Write labels.jsonl (ids with probabilities, or with texts) and panel.json (calibrated).
 
     `kept_aside`: how many rows of the pool are not in `pool`, as they are kept for judges (see aside.py).
     `weights`: what each row counts for, where the pool is no fair sample of the inputs.
+    `open_other`: one of `teacher.others` by number, behind a ledger; where the recipe has some (see teachers.py).
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
@@ -55,6 +58,12 @@ def build(
     mass = None if weights is None else np.array([weights.rows[example.id] for example in pool])
     panel = calibrate(recipe, panel, completions, tune, teacher, progress, mass)
     found = [_label(panel, task, example.id, answers) for example, answers in zip(pool, completions, strict=True)]
+    more: dict[str, Any] = {}
+    conservation: dict[str, Conservation] = {}
+    if open_other is not None and recipe.teacher.others:
+        agreed = teachers.agree(recipe, panel, pool, found, dict(failed), open_other, progress)
+        found, failed, conservation = agreed.labels, Counter(agreed.failed), agreed.conservation
+        more = {"teachers": agreed.teachers, "calls": agreed.calls}
     labels = [label for label in found if label is not None]
     given = _given(task, labels)
     if len(given) == 1:
@@ -68,9 +77,10 @@ def build(
     write_atomically(folder / "panel.json", panel.to_json())
     aside = {"kept aside for judges": kept_aside} if kept_aside else {}
     facts: dict[str, Any] = {
-        "conservation": {"label": Conservation(len(pool) + kept_aside, len(labels), aside, dict(failed))},
+        "conservation": {"label": Conservation(len(pool) + kept_aside, len(labels), aside, dict(failed))}
+        | conservation,
         "temperature": panel.temperature,
-    }
+    } | more
     if task.answers:
         likeliest = Counter(task.answers[int(np.argmax(label.probabilities))] for label in labels)
         facts["answers"] = {answer: likeliest[answer] for answer in task.answers}

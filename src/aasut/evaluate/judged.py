@@ -1,7 +1,7 @@
 """What judges' verdicts come to: whose answers they prefer, how often they err, and the share that is really right.
 
 Judges of one family have one vote. From three families on, Dawid & Skene's model weighs the votes
-(dawid_skene.py); with fewer, the first judge stands for itself. Verdicts of correctness are used twice: put
+(data/dawid_skene.py); with fewer, the first judge stands for itself. Verdicts of correctness are used twice: put
 right by the errors seen on `test` (rates.py), and as a help to the human answers there (ppi.py). What
 cannot be had is null, and `warnings` say why: judging is paid for by then.
 """
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aasut.data.dawid_skene import consensus, one_vote_a_family
 from aasut.errors import DataError
-from aasut.evaluate import families, ppi, rates
-from aasut.evaluate.dawid_skene import FEWEST, consensus, one_vote_a_family
+from aasut.evaluate import ppi, rates
 from aasut.evaluate.metrics import Floats
 from aasut.evaluate.paired import compare
 from aasut.evaluate.verdict import Answers
-from aasut.recipe import Recipe
+from aasut.recipe import Recipe, families
 
 if TYPE_CHECKING:
     from aasut.evaluate.judges import Aside, Judgements
@@ -150,9 +150,10 @@ def powered(
 def _combined(found: Sequence[Judgements], votes: Sequence[str], names: Sequence[str]) -> tuple[Floats, str]:
     """(probability that each answer is right, of `test` and then of the rest, NaN where nobody says; whose it is)."""
     each = np.array([[np.nan if v is None else v for v in one.right + one.right_aside] for one in found], np.float64)
-    if len(set(votes)) < FEWEST:
+    if len(set(votes)) < families.FEWEST:
         return each[0], names[0]
-    said = consensus(np.stack([each.T, 1 - each.T], axis=2), votes)
+    hard = np.where(np.isnan(each), np.nan, each > 0.5).T  # a judge's own probabilities may be flat (dev/LOG.md)
+    said = consensus(np.stack([hard, 1 - hard], axis=2), votes)
     posterior: Floats = np.where(np.isnan(each).all(axis=0), np.nan, said.posteriors[:, 0])
     return posterior, f"{len(names)} judges of {len(set(votes))} families, weighed by Dawid & Skene's model"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 # Terms that follow the answers of a model into the models trained on them.
@@ -15,11 +16,22 @@ UNKNOWN = "The licence is not known: find it out before you use the student outs
 
 
 def ledger(
-    teacher: str, teacher_licence: str, student: str | None, student_licence: str | None
+    teacher: str,
+    teacher_licence: str,
+    student: str | None,
+    student_licence: str | None,
+    others: Sequence[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
-    """One entry a part that the student descends from: what, licence, note."""
+    """One entry a part that the student descends from: what, licence, note; the teacher's first.
+
+    others: names and licences of further teachers.
+    """
     entries = [
-        {"what": f"teacher: {teacher}", "licence": teacher_licence, "note": _note(teacher_licence, outputs=True)}
+        {"what": f"{what}: {name}", "licence": licence, "note": _note(licence, outputs=True)}
+        for what, name, licence in (
+            ("teacher", teacher, teacher_licence),
+            *(("other teacher", *other) for other in others),
+        )
     ]
     if student is not None:
         licence = student_licence or "unknown"
@@ -30,12 +42,16 @@ def ledger(
 
 
 def combined(entries: list[dict[str, Any]]) -> str:
-    """One licence name for the student's files: the strictest that applies, else its start's."""
+    """One licence name for the student's files: the strictest that applies, else its start's; without a start the
+    teacher's, unless that of another teacher is not known.
+    """
     for entry in entries:
         family = _family(entry["licence"])
         if family:
             return family
-    return str(entries[-1]["licence"])
+    if entries[-1]["what"].startswith("student's start"):
+        return str(entries[-1]["licence"])
+    return "unknown" if any(entry["note"] == UNKNOWN for entry in entries) else str(entries[0]["licence"])
 
 
 def _note(licence: str, *, outputs: bool) -> str:

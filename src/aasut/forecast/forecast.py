@@ -55,6 +55,7 @@ class Forecast:
     stops_after: int | None
     probe_s: float
     judges: list[judging.Bill] = field(default_factory=list)
+    others: list[judging.Bill] = field(default_factory=list)
     how: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -106,13 +107,17 @@ class Forecast:
                 f"{self.calls} calls; it needs about ${self.paid_usd + self.usd:.4f}.",
                 "Raise teacher.max_usd, or take fewer inputs with data.limit.",
             )
-        for number, bill in enumerate(self.judges):
-            if bill.too_dear:
-                return TeacherError(
-                    f"judges[{number}].max_usd (${bill.max_usd:.4f}) may stop the run: {bill.judge} needs up to about "
-                    f"${bill.paid_usd + bill.usd:.4f}.",
-                    "Raise it, or judge fewer inputs with judges[].unlabelled or data.limit.",
-                )
+        for section, bills, fewer in (
+            ("teacher.others", self.others, "take fewer inputs with data.limit"),
+            ("judges", self.judges, "judge fewer inputs with judges[].unlabelled or data.limit"),
+        ):
+            for number, bill in enumerate(bills):
+                if bill.too_dear:
+                    return TeacherError(
+                        f"{section}[{number}].max_usd (${bill.max_usd:.4f}) may stop the run: {bill.name} needs up to "
+                        f"about ${bill.paid_usd + bill.usd:.4f}.",
+                        f"Raise it, or {fewer}.",
+                    )
         return None
 
 
@@ -145,6 +150,7 @@ def forecast(
             stops_after=_stops_after(rehearsal, work) if budget is not None else None,
             probe_s=pace.probe_s,
             judges=work.judges,
+            others=work.others,
             how=_how(rehearsal, work) | _method(done) | pace.how,
         )
 
@@ -173,7 +179,7 @@ def _stops_after(rehearsal: Rehearsal, work: works.Work) -> int | None:
         return None
     spent, made = rehearsal.stand_in.paid, 0
     for stage in work.stages:
-        if not stage.calls or stage.name == "judge":  # it has caps of its own
+        if not stage.calls or stage.name in ("judge", works.OTHERS):  # they have caps of their own
             continue
         each, worst = stage.usd / stage.calls, stage.worst_usd / stage.calls
         if spent + stage.usd - each + worst > most:

@@ -71,7 +71,7 @@ def find(
         _teacher(rehearsal, work, pace, probing, progress)
     if work.total("endpoint.calls"):
         _endpoint(rehearsal, pace, latency_s)
-    if work.judges:
+    if work.judges or work.others:
         _judges(work, pace, latency_s)
     if any(work.total(unit) for unit in ("train.positions", "student.load", "export.student", "copy.source_gb")):
         _student(rehearsal, done, work, pace, probing, progress)
@@ -132,12 +132,14 @@ def _endpoint(rehearsal: Rehearsal, pace: Pace, latency_s: float | None) -> None
 
 
 def _judges(work: Work, pace: Pace, latency_s: float | None) -> None:
-    """Calls to endpoints by their latency; a local judge by its number of parameters."""
+    """Of judges and other teachers: calls to endpoints by their latency; local models by their number of parameters."""
     pace.seconds["judge.calls"] = LATENCY_S if latency_s is None else latency_s
     pace.seconds["judge.load"] = IMPORT_S
     if work.total("judge.products"):
         pace.seconds["judge.products"] = FLOPS_TOKEN / (EFFICIENCY * flops())
-    pace.how["judges"] = "guess from the latency of a call, or the number of parameters"
+    pace.how["judges and other teachers" if work.others else "judges"] = (
+        "guess from the latency of a call, or the number of parameters"
+    )
 
 
 def seconds_a_call(ledger: Path, identity: str) -> float | None:

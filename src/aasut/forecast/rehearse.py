@@ -21,6 +21,7 @@ from aasut.data.panel import Panel
 from aasut.forecast.stand_in import Asked, Counter, StandIn, Tokens, learned, tokenizer_of
 from aasut.pipeline import Stages
 from aasut.progress import Progress
+from aasut.recipe import Asked as AskedModel
 from aasut.recipe import ModelAddress, Recipe
 from aasut.sources import models
 from aasut.store import Artefact, Store, connect, fingerprint_of
@@ -38,6 +39,7 @@ class Rehearsal(Stages):
         self.said, self.scratch = progress, scratch
         self.seconds: dict[str, float] = {}  # that the rehearsal of a stage took
         self.held: dict[str, int] = {}  # answers that a stage would find in the ledger
+        self.others: dict[int, tuple[StandIn, Ledger]] = {}  # that stood in for `teacher.others`
         self.test_tokens: list[Tokens] = []  # of every question of `evaluate`, asked before or not
 
     def rehearse(self, scale: str) -> dict[str, Artefact]:
@@ -110,6 +112,22 @@ class Rehearsal(Stages):
         if self.teacher_kind == "scripted":
             stand_in.answers = lambda request: real.complete([request])[0]
         return stand_in
+
+    def stand_in_for(self, wanted: AskedModel, name: str) -> StandIn:
+        """The stand-in for a judge or another teacher, whose answers are labels; name: of a local model's answers."""
+        real = None if wanted.model else teachers.create(wanted.kind, wanted, None, "")
+        counter = Counter(tokenizer_of(self.folder_of(wanted.model)), chat=wanted.model is None)
+        identity = name if real is None else real.identity
+        if wanted.endpoint is not None:
+            counter.learned = learned(self.store.root / "ledger.db", identity, counter) or (1.0, 1.0)
+        return StandIn(identity, counter, [], logprobs=False, real=real)
+
+    def open_other(self, number: int) -> Any:
+        """A stand-in for one of `teacher.others`, behind the copy of the ledger."""
+        stand_in = self.stand_in_for(self.recipe.teacher.others[number], f"other teacher {number}")
+        ledger = Ledger(stand_in, self.books)
+        self.others[number] = stand_in, ledger
+        return ledger
 
     def _gives_logprobs(self) -> bool:
         endpoint = self.recipe.teacher.endpoint

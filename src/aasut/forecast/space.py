@@ -113,7 +113,9 @@ def memory_free_gb() -> float:
 
 def downloads(rehearsal: Rehearsal) -> list[Download]:
     """Models that the run would fetch, each once."""
-    wanted: list[ModelAddress | None] = [rehearsal.recipe.teacher.model, rehearsal.recipe.student.model]
+    recipe = rehearsal.recipe
+    asked = [recipe.teacher, *recipe.teacher.others, *recipe.judges]
+    wanted: list[ModelAddress | None] = [recipe.student.model, *(one.model for one in asked)]
     missing = {m.address: m for m in wanted if m is not None and rehearsal.folder_of(m) is None}
     return [Download(address, size(address)) for address in missing]
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "judge", "report")
 
+OTHERS = "others"  # the part of the stage `label` in which `teacher.others` are asked: their caps are their own
+
 
 @dataclass
 class Stage:
@@ -57,6 +59,7 @@ class Work:
     rows: list[Row] = field(default_factory=list)  # that the student is trained on
     validation: list[Row] = field(default_factory=list)
     judges: list[judging.Bill] = field(default_factory=list)
+    others: list[judging.Bill] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -72,7 +75,12 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
     artefacts = {name: done.get("train" if linear and name == "linear" else name) for name in STAGES}
     artefacts |= {"train": None} if linear else {}
     stages = [Stage(name, artefact.reused) for name, artefact in artefacts.items() if artefact is not None]
+    if rehearsal.others:  # of a stage `label` that is to be made
+        stages.insert(1 + [stage.name for stage in stages].index("label"), Stage(OTHERS, reused=False))
     work = Work(stages, rehearsal.stand_in.asked)
+    for number, (stand_in, ledger) in sorted(rehearsal.others.items()):
+        work[OTHERS].held += ledger.calls_reused
+        work.others.append(judging.bill(rehearsal, recipe.teacher.others[number], stand_in, work[OTHERS]))
     _teacher(rehearsal, done, work)
     pool = split.load(done["data"].path, "pool")
     if not work["label"].reused:

@@ -3,7 +3,7 @@
 from aasut.recipe.data import Data, GroupColumn, LabelColumn, Range, Split, Table
 from aasut.recipe.economics import ApiPrice, Economics, Ranges
 from aasut.recipe.file import LONGEST, load, parse, text_at
-from aasut.recipe.models import Asked, Endpoint, Judge, Lora, ModelAddress, Student, Teacher
+from aasut.recipe.models import Asked, Endpoint, Judge, Lora, ModelAddress, OtherTeacher, Student, Teacher
 from aasut.recipe.recipe import Evaluate, Export, Recipe
 from aasut.recipe.section import Section
 from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask
@@ -26,6 +26,7 @@ __all__ = [
     "LabelColumn",
     "Lora",
     "ModelAddress",
+    "OtherTeacher",
     "Range",
     "Ranges",
     "Recipe",

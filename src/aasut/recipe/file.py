@@ -77,8 +77,9 @@ def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
     for kept in ("gold", "asked"):
         if plain["data"].get(kept):
             plain["data"][kept] = moved(plain["data"][kept])
-    for section in ("teacher", "student"):
-        model = plain[section].get("model")
+    asking = [plain["teacher"], *plain["teacher"].get("others", []), *plain.get("judges", [])]
+    for section in (*asking, plain["student"]):
+        model = section.get("model")
         if model and model["address"].startswith("file:"):
             model["address"] = "file:" + moved(model["address"].removeprefix("file:"))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from aasut.recipe import families
 from aasut.recipe.section import NonNegative, Positive, Prompt, Section, Share, Timeout
 
 
@@ -119,6 +120,16 @@ class Judge(Asked):
     out of the pool before the teacher labels it, so that the student was not trained on them."""
 
 
+class OtherTeacher(Asked):
+    """A further teacher that labels the pool too. It is asked with the worked examples of the panel's first member."""
+
+    prompt: Prompt | None = None
+    """Prompt for it; that of the teacher where it is not given."""
+    family: str | None = Field(default=None, min_length=1)
+    """Family of models that it is of, where its name does not say (gemma, llama, qwen, gpt, claude ...): teachers of
+    one family have one vote together."""
+
+
 class Teacher(Asked):
     """The model whose answers are learned."""
 
@@ -137,6 +148,9 @@ class Teacher(Asked):
     calibration: Literal["none", "contextual", "prior"] = "none"
     """`contextual` divides by the answer to an empty input; `prior` shifts the answers so that their shares over the
     pool are the labels' shares in `tune`."""
+    others: list[OtherTeacher] = Field(default_factory=list)
+    """Further teachers of a `classify` task, of three model families with this one: all label the pool, and the student
+    learns what their votes come to, each weighed by how right it seems. The verdict stays against this teacher."""
 
     @model_validator(mode="after")
     def _can_be_asked_so(self) -> Teacher:
@@ -149,6 +163,37 @@ class Teacher(Asked):
         if self.calibration != "none" and self.endpoint is not None and not self.endpoint.logprobs:
             raise ValueError("calibration needs probabilities: set endpoint.logprobs, or calibration: none")
         return self
+
+    @model_validator(mode="after")
+    def _votes_can_be_weighed(self) -> Teacher:
+        """Refuse others whose votes cannot be weighed, or that would say the same again."""
+        if not self.others:
+            return self
+        asked: list[Teacher | OtherTeacher] = [self, *self.others]
+        for number, one in enumerate(asked):
+            again = next((i for i, before in enumerate(asked[:number]) if _same(before, one, self.prompt)), None)
+            if again is not None:
+                what = f"others[{again - 1}]" if again else "the teacher itself"
+                raise ValueError(f"others[{number - 1}] is {what} again: it would say the same")
+        votes = sorted(set(self.families()))
+        if len(votes) < families.FEWEST:
+            raise ValueError(
+                f"others: weighing votes takes {families.FEWEST} model families, and the teachers are of {len(votes)} "
+                f"({', '.join(votes)}): add teachers of others, or give family where a name does not say"
+            )
+        return self
+
+    def families(self) -> list[str]:
+        """The one vote that each teacher belongs to, this one first."""
+        known = [families.family(self.source), *(families.family(one.source, one.family) for one in self.others)]
+        return families.apart(known)
+
+
+def _same(one: Asked, other: Asked, prompt: Prompt | None) -> bool:
+    """Whether two teachers are one model with one prompt; prompt: where they have none of their own."""
+    settings = set(Asked.model_fields) - {"max_usd", "max_failed"}
+    prompts = [getattr(each, "prompt", None) or prompt for each in (one, other)]
+    return one.model_dump(include=settings) == other.model_dump(include=settings) and prompts[0] == prompts[1]
 
 
 class Lora(Section):

@@ -96,6 +96,9 @@ class Recipe(Section):
         templates = {"task.prompt": task.prompt}
         if self.teacher.prompt is not None:
             templates["teacher.prompt"] = PromptTemplate.of(self.teacher.prompt)
+        for number, other in enumerate(self.teacher.others):
+            if other.prompt is not None:
+                templates[f"teacher.others[{number}].prompt"] = PromptTemplate.of(other.prompt)
         if self.student.prompt is not None:
             templates["student.prompt"] = PromptTemplate.of(self.student.prompt)
         for number, table in enumerate(self.data.tables):
@@ -134,6 +137,8 @@ class Recipe(Section):
             return self
         if self.student.initialise == "linear":
             raise ValueError(f"a linear student cannot answer a task of kind {kind}: give student.model")
+        if teacher.others:
+            raise ValueError(f"teacher.others vote on labels: a task of kind {kind} has free text")
         if teacher.committee > 1 or teacher.calibration != "none":
             name = "committee" if teacher.committee > 1 else "calibration"
             raise ValueError(f"teacher.{name} is for labels: a task of kind {kind} has free text")
@@ -177,6 +182,8 @@ class Recipe(Section):
             return PromptTemplate.of("\n".join(f"{{{name}}}" for name in task.prompt.slots))
         return PromptTemplate([task.prompt.messages[-1]])
 
-    def teacher_template(self) -> PromptTemplate:
-        """The prompt that the teacher is asked with."""
-        return self.task.build().prompt if self.teacher.prompt is None else PromptTemplate.of(self.teacher.prompt)
+    def teacher_template(self, other: int | None = None) -> PromptTemplate:
+        """The prompt that the teacher is asked with, or one of the others."""
+        own = None if other is None else self.teacher.others[other].prompt
+        prompt = self.teacher.prompt if own is None else own
+        return self.task.build().prompt if prompt is None else PromptTemplate.of(prompt)

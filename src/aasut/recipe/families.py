@@ -30,6 +30,7 @@ FAMILIES = {
     "scripted": ("scripted",),
 }  # by the words that begin a part of a name
 UNKNOWN = "unknown"
+FEWEST = 3  # that votes can be weighed of: of two, who errs cannot be told from what is the case
 
 
 def family(name: str, given: str | None = None) -> frozenset[str]:
@@ -52,17 +53,17 @@ def shown(families: frozenset[str]) -> str:
     return "+".join(sorted(families)) or UNKNOWN
 
 
-def apart(judges: Sequence[frozenset[str]]) -> list[str]:
-    """The one vote that each judge belongs to: judges that share a family, or whose family is unknown, have one."""
+def apart(models: Sequence[frozenset[str]]) -> list[str]:
+    """The one vote that each model belongs to: models that share a family, or whose family is unknown, have one."""
     votes: list[tuple[set[str], list[int]]] = []
-    for number, found in enumerate(judges):
+    for number, found in enumerate(models):
         own, members = set(found or {UNKNOWN}), [number]
         for other in [vote for vote in votes if vote[0] & own]:
             votes.remove(other)
             own, members = own | other[0], members + other[1]
         votes.append((own, members))
     name = {member: shown(frozenset(own)) for own, members in votes for member in members}
-    return [name[number] for number in range(len(judges))]
+    return [name[number] for number in range(len(models))]
 
 
 def warnings(judge: str, own: frozenset[str], teacher: frozenset[str], student: frozenset[str]) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aasut.data.dawid_skene import consensus, hard, one_vote_a_family
 from aasut.errors import DataError
-from aasut.evaluate.dawid_skene import consensus, hard, one_vote_a_family
 
 CONFUSION = np.array(
     [

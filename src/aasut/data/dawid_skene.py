@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from aasut.data.panel import Floats
 from aasut.errors import DataError
-from aasut.evaluate.metrics import Floats
+from aasut.recipe.families import FEWEST
 
-FEWEST = 3  # families: with fewer, error rates cannot be told from the classes' shares
 STEPS = 1000
 TINY = 1e-12
 
@@ -61,7 +61,7 @@ def consensus(votes: ArrayLike, families: Sequence[str]) -> Consensus:
     if voting < FEWEST:
         raise DataError(
             f"Votes of {voting} model families cannot be weighed against each other; it takes {FEWEST}.",
-            "Add judges of other families, or take one judge by itself.",
+            "Add models of other families, or take one by itself.",
         )
     given = np.where(said[:, :, None], merged, 0.0)  # [items, families, classes]
     total = given.sum(axis=1)
@@ -72,7 +72,7 @@ def consensus(votes: ArrayLike, families: Sequence[str]) -> Consensus:
     while steps < STEPS and (steps < 2 or likelihood - last > 1e-10 * abs(likelihood)):
         last, steps = likelihood, steps + 1
         prevalence = posteriors[heard].mean(axis=0)
-        confusion = _confusion(posteriors, given)
+        confusion = confusions(posteriors, given)
         logs = np.log(np.maximum(prevalence, TINY)) + np.einsum(
             "ijk,jck->ic", given, np.log(np.maximum(confusion, TINY))
         )
@@ -100,8 +100,11 @@ def one_vote_a_family(votes: Floats, families: Sequence[str]) -> tuple[Floats, t
     return merged, names
 
 
-def _confusion(posteriors: Floats, given: Floats) -> Floats:
-    """Share of each class's votes by what was said, [families, true, said]; even where a class has no votes."""
+def confusions(posteriors: Floats, given: Floats) -> Floats:
+    """Share of each class's votes by what was said, [raters, true, said]; even where a class has no votes.
+
+    posteriors [items, classes]; given: votes [items, raters, classes], zeros where there is none.
+    """
     counts: Floats = np.einsum("ic,ijk->jck", posteriors, given)
     total = counts.sum(axis=2, keepdims=True)
     shares: Floats = np.where(total > TINY, counts / np.maximum(total, TINY), 1 / given.shape[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aasut.evaluate.families import apart, family, shown, warnings
+from aasut.recipe.families import apart, family, shown, warnings
 
 
 @pytest.mark.parametrize(
