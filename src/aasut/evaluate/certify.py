@@ -101,13 +101,15 @@ def start(
 
     thresholds [T], unlabelled [n] as in `ladder`; scores, bad [m] of rows with human answers that are not
     used for calibration. The chance that an answer is bad is taken as a logistic function of its score,
-    with a ridge. Where `bad` is all one value, or there are no rows, the walk starts where about
-    3 ln(1/level)/risk calibration items are accepted, or at the least number that can pass.
+    with a ridge; of the surest few it tells least, so that the first test accepts enough to bear one bad
+    answer, or a third of the items. Where `bad` is all one value, or there are no rows, the walk starts where
+    about 3 ln(1/level)/risk calibration items are accepted, or at the least number that can pass.
     """
     accepted = (unlabelled[None] >= thresholds[:, None]).mean(axis=1)
     expected = np.floor(calibration_items * accepted + 0.5).astype(np.int64)
     if target.kind == "selective":
-        possible = expected >= min(target.least, int(expected[-1]))
+        least = max(target.least, min(_fewest_trials(1, target), calibration_items // 3))
+        possible = expected >= min(least, int(expected[-1]))
     else:
         possible = np.ones(len(thresholds), dtype=bool)
     if len(bad) < 2 or bad.all() or not bad.any():
@@ -212,18 +214,20 @@ def _trials_wanted(risk: float, target: Target) -> int | None:
 
     if risk >= target.risk:
         return None
-
-    def trials(most: int) -> int:
-        """The fewest trials of which `most` may be bad."""
-        low, high = most, max(target.least, math.ceil(2 * (most + 1) / target.risk) + target.least)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if bdtr(most, middle, target.risk) <= target.level else (middle, high)
-        return high
-
     most = 0
-    while bdtr(most, trials(most), risk) < POWER:
+    while bdtr(most, _fewest_trials(most, target), risk) < POWER:
         most = most + max(1, most // 20)
         if most > MOST_BAD:
             return None
-    return trials(most)
+    return _fewest_trials(most, target)
+
+
+def _fewest_trials(most: int, target: Target) -> int:
+    """The fewest trials with which a test passes although `most` of them are bad."""
+    from scipy.special import bdtr
+
+    low, high = most, max(target.least, math.ceil(2 * (most + 1) / target.risk) + target.least)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bdtr(most, middle, target.risk) <= target.level else (middle, high)
+    return high
