@@ -51,3 +51,4 @@ def test_sentence() -> None:
     assert "$0.20 with the student and $1.20 with the teacher: 6.0 times cheaper (5.1 times cheaper without" in text
     assert "2.0 times dearer." in cost.cost_sentence(1.0, 0.5, None)
     assert "free" in cost.cost_sentence(0.0, 0.0, None)
+    assert cost.cost_sentence(0.2, 0.0, None).startswith("The teacher costs nothing per request, a million requests of")

@@ -51,7 +51,9 @@ class Finished:
 
     @property
     def usd_per_answer(self) -> float:
-        return float(self.facts["economics"]["labelling_usd"]) / max(self.labels, 1)
+        """Of the teacher's; people's are another matter."""
+        money = self.facts["economics"]
+        return (float(money["labelling_usd"]) - float(money.get("human_answers_usd", 0))) / max(self.labels, 1)
 
 
 def find(catalogue: Catalogue, word: str) -> Finished:

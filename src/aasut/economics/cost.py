@@ -57,8 +57,10 @@ def times(value: float) -> str:
 
 def cost_sentence(student_usd: float, teacher_usd: float, without_cache: float | None) -> str:
     """Costs in words; USD per million requests, and the ratio teacher / student without the prefix cache."""
-    if student_usd <= 0 or teacher_usd <= 0:
+    if student_usd <= 0:
         return "Machine hours are declared free, so that student and teacher cost the same."
+    if teacher_usd <= 0:
+        return f"The teacher costs nothing per request, a million requests of the student {usd(student_usd)}."
     ratio = teacher_usd / student_usd
     how = f"{times(ratio)} cheaper" if ratio >= 1 else f"{times(1 / ratio)} dearer"
     tail = ""
