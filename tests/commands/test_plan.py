@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aasut.store import Store
+from aasut.commands.planning import Finished
+from aasut.store import Artefact, Store
 
 
 def test_a_learning_curve_is_planned_without_opening_test(root: Path, plain: Any) -> None:
@@ -103,3 +104,9 @@ def test_what_goes_with_a_screening(aasut: Any, words: list[str], said: str) -> 
     code, _, err = aasut("plan", *words)
     assert code == 2
     assert said in err
+
+
+def test_what_people_were_paid_is_no_price_of_the_teachers_answers() -> None:
+    label = Artefact("label", "", Path(), "", {"conservation": {"label": {"kept": 4}}}, 0.0, reused=True)
+    facts = {"economics": {"labelling_usd": 12.0, "human_answers_usd": 10.0}}
+    assert Finished(None, None, {"label": label}, facts).usd_per_answer == 0.5  # type: ignore[arg-type]
