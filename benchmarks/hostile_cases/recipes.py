@@ -14,11 +14,16 @@ from hostile_cases.case import GOOD, ROWS, Case, changed, run_words, with_recipe
 
 MODEL = {"address": "file:nowhere.gguf"}
 ENDPOINT = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "", "retries": 0, "timeout_s": 2}
+CALLED = {"scripted": {"": "A"}}
 PARENTS: dict[str, Any] = {  # what optional sections need beside the field that is wrong
     "teacher.model": MODEL,
     "teacher.endpoint": ENDPOINT,
     "student.model": MODEL,
     "economics.api": {"name": "a", "usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 1},
+}
+LISTED: dict[str, Any] = {  # and what an entry of a list of sections needs
+    "teacher.others": CALLED,
+    "judges": CALLED | {"rubric": "Is it right?"},
 }
 
 
@@ -116,6 +121,9 @@ def _types() -> list[Case]:
         kinds = _kinds(annotation)
         wrong: Any = {"no": "mapping"} if not kinds & {dict} else [1]
         plain = small.recipe()
+        for parent, content in LISTED.items():
+            if path.startswith(parent + ".0"):
+                plain = changed(parent, [dict(content)], plain)
         for parent, content in PARENTS.items():
             if path.startswith(parent + "."):
                 plain = changed(parent, dict(content), plain)

@@ -26,9 +26,9 @@ class Taken:
     scale: str
     folder: Path
 
-    def finish(self) -> Run:
-        """The report again, with what was made meanwhile, published."""
-        return finish(self.stages, self.done, self.scale, self.folder)
+    def finish(self, **made: Artefact) -> Run:
+        """The report again, published: with what is given by its stage, and otherwise the newest of what was made."""
+        return finish(self.stages, self.done | made, self.scale, self.folder)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def run(recipe: Recipe, base: Path, root: Path, progress: Progress, scale: str =
 
 def finish(stages: Stages, done: dict[str, Artefact], scale: str, folder: Path) -> Run:
     """Gather the report from all that was made, and publish it with the student in `folder`."""
-    done = done | stages.made_since(done)
+    done = stages.made_since(done) | done
     report = stages.report(done, scale)
     stages.store.finished(stages.recipe.name, report)
     shown = [done[name] for name in ("export", "certify") if name in done]

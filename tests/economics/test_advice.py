@@ -25,7 +25,7 @@ from aasut.evaluate.power import examples_needed, margin_shown
         ({"latency_ms": 199.0, "requests_per_month": 10.0}, "model", "an answer within 199 ms"),
         ({"latency_ms": 200.0, "requests_per_month": 10.0}, "api", "10 requests a month are too few. Owning pays"),
         ({"usd_per_million_input_tokens": 0.001, "usd_per_million_output_tokens": 0.0}, "api", "Owning never pays"),
-        ({"human_answers": 0, "more_human_answers": 50}, "api", "show 14.1 points at best. Without the proof"),
+        ({"human_answers": 0, "more_human_answers": 50}, "api", "show 17.8 points at best. Without the proof"),
         ({"human_answers": 0, "more_human_answers": 0}, "api", "show nothing. Without the proof"),
         ({"single_words": True}, "linear", "the labels hang on single words"),
         ({"single_words": True, "labels": 101}, "model", "sense of the text"),
@@ -88,6 +88,6 @@ def test_notes_say_what_else_was_seen() -> None:
 
     assert "Write the part of the rule" in notes(rule="partly")
     assert "labels, training and proof are made anew" in notes(changes="weekly")
-    assert "1,074 human answers are wanted for a margin of 3.0 points; the 500" in notes(more_human_answers=400)
+    assert "1,121 human answers are wanted for a margin of 3.0 points; the 500" in notes(more_human_answers=400)
     assert "A linear classifier is made beside the model" in notes()
     assert advise(situation())["assumed"] == list(ASSUMED)

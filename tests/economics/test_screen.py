@@ -121,5 +121,5 @@ def test_the_advice_in_lines() -> None:
     lines = screen.describe(screen.run(io.StringIO(), io.StringIO(), said))
     assert lines[0].startswith("A small model: the answers hang on the sense of the text; it would save about $")
     assert "Today: $381.00 a month, $76.20 a million requests. Owning pays" in "\n".join(lines)
-    assert "1,074, of these 687 for the verdict; 1,100 can be had." in "\n".join(lines)
+    assert "1,121, of these 717 for the verdict; 1,100 can be had." in "\n".join(lines)
     assert lines[-1] == "Next: aasut init FILE   (a log of requests or a table)"

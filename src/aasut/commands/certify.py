@@ -51,7 +51,7 @@ def certify(
     wish = Wish(Target(kind, risk, confidence), against)
     with finished.taken_up(run, root, Progress(), makes=("certify",)) as taken:
         made = taken.stages.certify(taken.done, wish)
-        done = taken.finish()
+        done = taken.finish(certify=made)
     found = {name: value for name, value in made.facts.items() if name not in ("steps", "calls", "conservation")}
     if as_json:
         print(json.dumps({"folder": str(done.folder), "calls_made_now": done.calls_made, **found}, ensure_ascii=False))

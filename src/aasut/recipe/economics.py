@@ -57,6 +57,19 @@ class Ranges(Section):
                 raise ValueError(f"{name}: the low value comes first, and is lower")
         return self
 
+    def by_name(self) -> dict[str, list[float] | None]:
+        """The ranges as the tornado chart reads them."""
+        return {
+            "requests_per_month": self.requests_per_month,
+            "teacher_usd_per_million_requests": self.teacher_usd_per_million_requests,
+            "utilisation": self.utilisation,
+            "requests_per_s": self.requests_per_s,
+            "deferred_share": self.deferred_share,
+            "labelling_usd": self.labelling_usd,
+            "months": self.months,
+            "usd_per_machine_hour": self.usd_per_machine_hour,
+        }
+
 
 class Economics(Section):
     """What things cost. Prices are declared, speeds are measured."""

@@ -58,6 +58,6 @@ def weighed(recipe: Recipe, facts: Plain, found: Case, difference: Difference) -
         return {"return": None, "tornado": [], "tornado_of": None, "hangs_on": ""}
     models = [facts["teacher"], facts["student"], *facts["baselines"].values()]
     noise = Noise.of([model.get("requests_per_s_repetitions") or [] for model in models])
-    bars = tornado(found, difference, declared.ranges.model_dump(), noise)
+    bars = tornado(found, difference, declared.ranges.by_name(), noise)
     back = None if declared.usd_per_correct_answer is None else returns(found, difference, noise).as_dict()
     return {"return": back, **bars, "hangs_on": tornado_sentence(bars)}

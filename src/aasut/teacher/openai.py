@@ -112,11 +112,12 @@ class OpenAiTeacher:
 
     async def _answer(self, request: Request) -> Completion:
         """Ask until there is an answer, or no sense in asking on. Raises TeacherError for a run fault."""
-        before, reason = self.pace.answers, ""
+        before, reason = 0, ""
         for attempt in range(self.endpoint.retries + 1):
             if attempt:
                 await self._rested(asyncio.sleep(self.pace.pause(attempt)))
             started = await self._rested(self.pace.enter(again=attempt > 0))
+            before = before if attempt else self.pace.answers  # while it waited for its turn, others say nothing of it
             outcome: Outcome = "broken"
             wait_s = None
             try:
