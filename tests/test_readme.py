@@ -76,6 +76,18 @@ def test_the_second_run_calls_nobody_and_changes_nothing(runs: Path) -> None:
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*") if p.is_file()} == before
 
 
+def test_what_a_finished_run_is_asked_afterwards(runs: Path) -> None:
+    certified = aasut("certify", "reviews-ci", "--risk", "0.05", "--root", str(runs))
+    assert certified.returncode == 0, certified.stderr[-2000:]
+    assert certified.stdout.startswith("No certificate: ")  # so few rows show nothing
+    planned = aasut("plan", "reviews-ci", "--target", "0.9", "--root", str(runs), "--quiet")
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert "more answers: " in planned.stdout
+    facts = json.loads((runs / "reviews-ci" / "report.json").read_text(encoding="utf-8"))
+    assert facts["certificate"]["certified"] is False
+    assert len(facts["learning_curve"]["points"]) >= 3
+
+
 def test_chat_answers_with_a_label(runs: Path) -> None:
     answered = aasut("chat", "reviews-ci", "--root", str(runs), "--json", stdin="I love this camera\nit broke\n")
     assert answered.returncode == 0, answered.stderr
