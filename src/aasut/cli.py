@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import certify, label, plan
+from aasut.commands import certify, label, plan, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -34,6 +34,7 @@ app.add_typer(runs.app, name="runs")
 app.command("label")(label.label)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)
+app.command("teacher")(teacher.teacher)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or its folder.")]
@@ -193,36 +194,6 @@ def gold(
     screen = sys.stderr if as_json else sys.stdout  # JSON stays clean of questions
     state = answering.run(recipe, root, wishes, sys.stdin, screen, Progress())
     print(json.dumps(state, ensure_ascii=False) if as_json else "\n".join(describe(state)))
-
-
-@app.command()
-def teacher(
-    rules: Annotated[
-        Path, typer.Argument(metavar="RULES", help="YAML or JSON: a word of the input to its answer; '' for the rest.")
-    ],
-    faults: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PLAN",
-            help="YAML or JSON, e.g. {seed: 1, latency_s: 0.1, most_at_once: 8, faults: [{fault: 429, share: 0.1, "
-            "retry_after_s: 2}, {fault: stall, at: [3]}, {fault: 500, first: 90, last: 99}]}.",
-        ),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8001,
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a model with whose tokens it answers; else they are pieces of four letters."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Serve a teacher that answers by rule, and fails as planned, to try an endpoint out for nothing."""
-    from aasut.teacher import server
-
-    progress = Progress()
-    progress.terminal = progress.terminal and not as_json
-    stats = server.run(rules, faults, host, port, progress, tokenizer)
-    print(json.dumps(stats) if as_json else "\n".join(f"{name}: {value}" for name, value in stats.items()))
 
 
 def _student(run: str, root: Path) -> Any:

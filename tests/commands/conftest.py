@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +11,7 @@ import pytest
 
 import small_run
 import test_text_tasks as texts
-from aasut.cli import main
-
-
-def command(*words: object) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    arguments, out, err = sys.argv, io.StringIO(), io.StringIO()
-    sys.argv = ["aasut", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
-            main()
-    finally:
-        sys.argv = arguments
-    return int(caught.value.code or 0), out.getvalue(), err.getvalue()
+from command_line import command
 
 
 @pytest.fixture(scope="session")

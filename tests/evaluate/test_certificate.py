@@ -171,19 +171,3 @@ def test_too_few_groups_are_refused(tmp_path: Path) -> None:
 
 def _data(**weights: float) -> dict[str, Any]:
     return small_run.recipe()["data"] | {"split": {"pool": 50, "tune": 8, "calibrate": 10, "test": 32} | weights}
-
-
-def test_what_the_report_shows(taken: Taken) -> None:
-    made = taken.stages.certify(taken.done, wish())
-    report = taken.stages.report(taken.done | {"certify": made}, "full")
-    facts = json.loads((report.path / "report.json").read_text(encoding="utf-8"))
-    shown, curve = facts["certificate"], facts["risk_coverage"]
-    assert shown["sentence"] == made.facts["sentence"]
-    assert shown["on_test"]["accepted"] == round(shown["on_test"]["coverage"] * facts["verdict"]["n"])
-    assert curve["certified"] == {name: shown["on_test"][name] for name in ("coverage", "risk")}
-    assert curve["coverage"][-1] == 1.0
-    assert curve["risk"][-1] == pytest.approx(1 - facts["student"]["accuracy"])
-    without = taken.stages.report(taken.done, "full")
-    facts = json.loads((without.path / "report.json").read_text(encoding="utf-8"))
-    assert facts["certificate"] is None
-    assert facts["risk_coverage"]["certified"] is None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import small_run
-from aasut.cli import main
+from command_line import command
 
 Result = subprocess.CompletedProcess[str]
 Command = Callable[..., Result]
@@ -36,24 +34,12 @@ def aasut() -> Command:
     return call
 
 
-def in_this_process(*words: object) -> tuple[int, str, str]:
-    """The same, faster: exit code, standard output, standard error."""
-    arguments, out, err = sys.argv, io.StringIO(), io.StringIO()
-    sys.argv = ["aasut", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
-            main()
-    finally:
-        sys.argv = arguments
-    return int(caught.value.code or 0), out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(scope="session")
 def plain() -> Callable[..., dict[str, Any]]:
     """What a command says with --json."""
 
     def call(*words: object, code: int = 0) -> dict[str, Any]:
-        found, out, err = in_this_process(*words, "--json")
+        found, out, err = command(*words, "--json")
         assert found == code, err
         return dict(json.loads(out))
 
@@ -76,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (0, "--set", "name=other", "--set", "seed=9"),
         (1, "--set", "name=broken", "--set", 'teacher.scripted={"great": "positive"}'),
     ):
-        found, _, err = in_this_process("run", folder / "recipe.yaml", "--root", folder / "runs", "--quiet", *flags)
+        found, _, err = command("run", folder / "recipe.yaml", "--root", folder / "runs", "--quiet", *flags)
         assert found == code, err
     return folder
 

@@ -49,12 +49,7 @@ def build(
     task = recipe.task.build()
     completions = ask(recipe, panel, pool, teacher, progress, "teacher labels the pool")
     failed = Counter(failure for answers in completions if (failure := _failure(panel, task, answers)))
-    if sum(failed.values()) > recipe.teacher.max_failed * len(pool):
-        reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.most_common())
-        raise TeacherError(
-            f"{sum(failed.values())} of {len(pool)} answers are unusable ({reasons}).",
-            "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
-        )
+    _check_failed(failed, len(pool), recipe.teacher.max_failed)
     mass = None if weights is None else np.array([weights.rows[example.id] for example in pool])
     panel = calibrate(recipe, panel, completions, tune, teacher, progress, mass)
     found = [_label(panel, task, example.id, answers) for example, answers in zip(pool, completions, strict=True)]
@@ -92,6 +87,15 @@ def build(
         facts["texts_unusable"] = len(labels) * len(panel.members) - facts["texts"]  # of rows that have another
         facts["commonest"] = given.most_common(1)[0][0]
     return facts
+
+
+def _check_failed(failed: Counter[str], rows: int, most: float) -> None:
+    if sum(failed.values()) > most * rows:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in failed.most_common())
+        raise TeacherError(
+            f"{sum(failed.values())} of {rows} answers are unusable ({reasons}).",
+            "Mend the prompt, or raise teacher.max_failed; the usable answers are kept.",
+        )
 
 
 def _failure(panel: Panel, task: Task, answers: Sequence[Completion]) -> str:

@@ -11,7 +11,7 @@ from aasut.economics import worth
 from aasut.economics.breakeven import break_even
 from aasut.economics.cost import api_usd_per_million_requests, cost_sentence, usd_per_million_requests
 from aasut.economics.returns import Difference
-from aasut.evaluate import certificate, comparisons, verdict
+from aasut.evaluate import certified, comparisons, verdict
 from aasut.evaluate.paired import recommend
 from aasut.recipe import Recipe
 from aasut.report import money
@@ -78,16 +78,23 @@ def gather(
         "disagreements": verdict.disagreements(answers),
         "round_trip": exported.get("round_trip"),
         "seconds": {name: round(artefact.seconds, 1) for name, artefact in artefacts.items()},
-    } | certificate.shown(answers, predicted, artefacts.get("certify"))
+    } | certified.shown(answers, predicted, artefacts.get("certify"))
     plan = artefacts.get("plan")
     facts["learning_curve"] = None if plan is None else worth.facts_of(plan, confidence)
-    deferring = certificate.deferring(answers, predicted, facts["certificate"])
-    certified = None
-    if deferring is not None:
-        share, pair = deferring
-        certified = share, Difference(pair.difference, pair.lower, pair.upper, pair.confidence)
-    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"], certified)
+    deferred = _deferred(answers, predicted, facts["certificate"])
+    facts["economics"] = economics(recipe, facts, evaluated.facts["task_prompt_tokens"], deferred)
     return facts
+
+
+def _deferred(
+    answers: verdict.Answers, predicted: Mapping[str, Any], certificate: Plain | None
+) -> tuple[float, Difference] | None:
+    """What `economics` takes from a certificate."""
+    found = certified.deferring(answers, predicted, certificate)
+    if found is None:
+        return None
+    share, pair = found
+    return share, Difference(pair.difference, pair.lower, pair.upper, pair.confidence)
 
 
 def _served(recipe: Recipe, exported: Plain) -> Plain:
@@ -113,16 +120,16 @@ def _task(recipe: Recipe) -> Plain:
 
 
 def economics(
-    recipe: Recipe, facts: Plain, task_prompt_tokens: float, certified: tuple[float, Difference] | None = None
+    recipe: Recipe, facts: Plain, task_prompt_tokens: float, deferred: tuple[float, Difference] | None = None
 ) -> Plain:
     """Costs, break-even, return and what they hang on, from measured speeds and declared prices.
 
     `task_prompt_tokens`: mean length of the application's own prompt, for an API whose recipe does not say.
-    `certified`: share of requests that a certificate defers, and student minus teacher on the others.
+    `deferred`: share of requests that a certificate defers, and student minus teacher on the others.
     """
     declared = recipe.economics
     teacher, student = facts["teacher"], facts["student"]
-    case, difference = money.case(recipe, facts, certified)
+    case, difference = money.case(recipe, facts, deferred)
     owning = case.owning()
     found = [case.break_even()]
     if declared.api is not None:
