@@ -25,7 +25,7 @@ from aasut.teacher import base as teachers
 ROOT = Path(aasut.__file__).parent
 CORE = ("types", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store", "progress")
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
-          ("economics",), ("serve", "gold"), ("agents",)]  # fmt: skip
+          ("economics",), ("serve", "gold"), ("gateway",), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "commands": {"cli"},

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from aasut.errors import RecipeError
 from aasut.recipe.recipe import Recipe
+from aasut.recipe.section import Section
 
 LONGEST = 1 << 20  # bytes of a recipe
 MOST_SHOWN = 10  # mistakes in one message
+
+S = TypeVar("S", bound=Section)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -22,6 +25,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with one line a mistake.
     """
+    return parse(read(path, overrides), str(path))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A file of settings as plain data, with flags over it. Raises RecipeError where it is none."""
     try:
         plain = _yaml(_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -31,7 +39,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path} holds no settings.", "See docs/recipe.md for what a recipe says.")
     for override in overrides:
         _override(plain, override)
-    return parse(plain, str(path))
+    return plain
 
 
 def _text(path: Path) -> str:
@@ -53,13 +61,18 @@ def _text(path: Path) -> str:
 
 def parse(plain: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from plain data; `where` names it in error messages."""
+    return validated(Recipe, plain, where, "docs/recipe.md lists every field.")
+
+
+def validated(kind: type[S], plain: Mapping[str, Any], where: str, remedy: str) -> S:
+    """A section from plain data. Raises RecipeError with one line a mistake."""
     try:
-        return Recipe.model_validate(plain)
+        return kind.model_validate(plain)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
         if len(lines) > MOST_SHOWN:
             lines[MOST_SHOWN:] = [f"and {len(lines) - MOST_SHOWN} more mistakes"]
-        raise RecipeError(f"{where}: " + "; ".join(lines) + ".", "docs/recipe.md lists every field.") from None
+        raise RecipeError(f"{where}: " + "; ".join(lines) + ".", remedy) from None
 
 
 def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
