@@ -87,7 +87,7 @@ class Record(Section):
     bodies: bool = True
     """Keep what was asked and answered; a student is made from that. Otherwise counts, times and costs alone."""
     strict: bool = False
-    """Refuse requests that cannot be recorded, such as when the disk is full; otherwise answer them and raise an alarm."""
+    """Refuse requests that cannot be recorded, as with a full disk; otherwise answer them and raise an alarm."""
     redact: list[str] = Field(default_factory=list)
     """Regular expressions; what they match is blotted out before it is written, beside keys, which always are."""
     keep_days: Annotated[float, Field(gt=0)] | None = None
