@@ -156,8 +156,8 @@ class Keys:
             raise _unknown("You didn't provide an API key. Give it as 'Authorization: Bearer KEY'.")
         if key is None:
             raise _unknown("Incorrect API key provided.")
-        if (state := key.state(self.now())) != "active":
-            raise _unknown(f"This API key has {'expired' if state == 'expired' else 'been revoked'}.")
+        if (refusal := closed(key, self.now())) is not None:
+            raise refusal
         return key
 
 
@@ -165,6 +165,14 @@ def presented(authorization: str | None, api_key: str | None = None) -> str:
     """The secret in a request's headers, "" where there is none."""
     scheme, _, value = (authorization or "").strip().partition(" ")
     return value.strip() if scheme.lower() == "bearer" else (api_key or "").strip()
+
+
+def closed(key: Key, now: float) -> Refusal | None:
+    """A refusal 401 for a key that has expired or was revoked, else None."""
+    state = key.state(now)
+    if state == "active":
+        return None
+    return _unknown(f"This API key has {'expired' if state == 'expired' else 'been revoked'}.")
 
 
 def _unknown(message: str) -> Refusal:
