@@ -28,7 +28,7 @@ MIGRATIONS = (
         model TEXT NOT NULL, status INTEGER NOT NULL, streamed INTEGER NOT NULL, by TEXT NOT NULL,
         prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
         counted INTEGER NOT NULL, usd REAL NOT NULL, saved_usd REAL NOT NULL, first_byte_s REAL NOT NULL,
-        latency_s REAL NOT NULL, fault TEXT NOT NULL,
+        latency_s REAL NOT NULL, fault TEXT NOT NULL, beside TEXT NOT NULL,
         run TEXT, certificate TEXT, mode TEXT, score REAL, accepted INTEGER, reason TEXT, audit TEXT
     );
     CREATE INDEX exchange_at ON exchange (at);
@@ -50,7 +50,7 @@ MIGRATIONS = (
 
 COLUMNS = (
     "id, at, path, key, model, status, streamed, by, prompt_tokens, completion_tokens, cached_tokens, counted, usd, "
-    "saved_usd, first_byte_s, latency_s, fault, run, certificate, mode, score, accepted, reason, audit"
+    "saved_usd, first_byte_s, latency_s, fault, beside, run, certificate, mode, score, accepted, reason, audit"
 )
 _SUMS = "requests, prompt_tokens, completion_tokens, cached_tokens, usd, saved_usd, failed, audits, differed"
 _INSERT = f"INSERT INTO exchange (n, {COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 2))})"
@@ -134,7 +134,7 @@ def row_of(n: int, x: Exchange) -> Row:
     d = x.decision
     return (
         n, x.id, x.at, x.path, x.key, x.model, x.status, x.streamed, x.by, x.prompt_tokens, x.completion_tokens,
-        x.cached_tokens, x.counted, x.usd, x.saved_usd, x.first_byte_s, x.latency_s, x.fault,
+        x.cached_tokens, x.counted, x.usd, x.saved_usd, x.first_byte_s, x.latency_s, x.fault, x.beside,
         *((None,) * 7 if d is None else (d.run, d.certificate, d.mode, d.score, d.accepted, d.reason, d.audit)),
     )  # fmt: skip
 
@@ -142,13 +142,13 @@ def row_of(n: int, x: Exchange) -> Row:
 def exchange_of(row: Row) -> Exchange:
     """The exchange in a row of COLUMNS, request, response, answer."""
     (id, at, path, key, model, status, streamed, by, prompt, completion, cached, counted, usd, saved, first, latency,
-     fault, run, certificate, mode, score, accepted, reason, audit, request, response, answer) = row  # fmt: skip
+     fault, beside, run, certificate, mode, score, accepted, reason, audit, request, response, answer) = row  # fmt: skip
     decision = None
     if run is not None:
         decision = Decision(run, certificate, mode, score, bool(accepted), reason, answer or "", audit)
     return Exchange(
         path, key, model, request or b"", response or b"", status, bool(streamed), by, prompt, completion, cached,
-        bool(counted), usd, saved, first, latency, fault, decision, id, at,
+        bool(counted), usd, saved, first, latency, fault, beside, decision, id, at,
     )  # fmt: skip
 
 
@@ -161,13 +161,13 @@ def _sums(exchanges: Iterable[Exchange]) -> list[Row]:
         sums = found.get(place)
         if sums is None:
             sums = found[place] = [0, 0, 0, 0, 0.0, 0.0, 0, 0, 0]
-        sums[0] += 1
+        sums[0] += not x.beside
         sums[1] += x.prompt_tokens
         sums[2] += x.completion_tokens
         sums[3] += x.cached_tokens
         sums[4] += x.usd
         sums[5] += x.saved_usd
-        sums[6] += x.status >= 400 or x.fault != ""
+        sums[6] += not x.beside and (x.status >= 400 or x.fault != "")
         if d and d.audit:
             sums[7] += d.audit in ("agreed", "differed")
             sums[8] += d.audit == "differed"

@@ -83,7 +83,7 @@ def spent(folder: Path, since: float) -> dict[str, tuple[float, int, int]]:
         SELECT key, SUM(usd), SUM(tokens), SUM(requests) FROM (
             SELECT key, usd, prompt_tokens + completion_tokens AS tokens, requests FROM total WHERE hour >= ?
             UNION ALL
-            SELECT key, usd, prompt_tokens + completion_tokens, 1 FROM exchange WHERE at >= ? AND at < ?
+            SELECT key, usd, prompt_tokens + completion_tokens, beside = '' FROM exchange WHERE at >= ? AND at < ?
         ) GROUP BY key"""
     if not (folder / schema.FILE).exists():
         return {}
