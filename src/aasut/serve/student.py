@@ -1,4 +1,4 @@
-"""A student ready to answer: reads a request's slots, renders the student's own prompt, scores the answers."""
+"""A student ready to answer: scores the answers to a request, or writes one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from aasut.engine import base
 from aasut.engine.base import Engine, Piece, Prompt, Written, write
-from aasut.errors import AasutError, AmbiguousPrompt, EngineError, PromptMismatch, RecipeError
+from aasut.errors import AasutError, EngineError
 from aasut.export.manifest import StudentCard
 from aasut.prompts import PromptTemplate
+from aasut.serve.reader import Reader
 from aasut.tasks import Task, answer_text
 from aasut.types import Message, Usage
 
@@ -37,16 +38,9 @@ class ServedStudent:
     """
 
     def __init__(self, task: Task, prompt: PromptTemplate, engine: Engine, name: str, file_sha256: str) -> None:
-        extra = [slot for slot in prompt.slots if slot not in task.prompt.slots]
-        if extra:
-            raise RecipeError(
-                f"The student's prompt uses {{{extra[0]}}}, which the task's prompt does not have.",
-                f"Use only: {', '.join(task.prompt.slots)}.",
-            )
+        self.reader = Reader(task, prompt)
         self.task, self.prompt, self.engine = task, prompt, engine
         self.name, self.file_sha256 = name, file_sha256
-        # A prompt that begins with a slot would take any text for that slot, a mistyped production prompt too.
-        self._readers = [task.prompt, prompt] if prompt.begins_fixed else [task.prompt]
 
     @classmethod
     def load(cls, run_folder: Path) -> ServedStudent:
@@ -63,26 +57,15 @@ class ServedStudent:
     @property
     def slots(self) -> tuple[str, ...]:
         """What the student has to be told."""
-        return self.prompt.slots
+        return self.reader.slots
 
     def render(self, slots: Mapping[str, str]) -> str:
-        """The student's plain prompt for these slots: the texts of its messages, as it was trained on."""
-        return "".join(message.content for message in self.prompt.render(slots))
+        """The student's plain prompt for these slots; see `Reader.render`."""
+        return self.reader.render(slots)
 
     def read(self, messages: Sequence[Message]) -> str:
-        """The student's plain prompt for a request written in the task's prompt, or in the student's own.
-
-        Raises PromptMismatch where the request is in neither, AmbiguousPrompt where it can be read in several ways.
-        """
-        mismatch: PromptMismatch | None = None
-        for reader in self._readers:
-            try:
-                return self.render(reader.read(messages))
-            except AmbiguousPrompt:
-                raise
-            except PromptMismatch as error:
-                mismatch = mismatch or error
-        raise mismatch or PromptMismatch("No prompt is declared.")
+        """The student's plain prompt for a request; see `Reader.read`."""
+        return self.reader.read(messages)
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """Answer one request; raises PromptMismatch, or what the engine raises."""
