@@ -34,6 +34,10 @@ class Running:
         self._reader.start()
         self.url = until(self._ready, "the gateway says that it is ready")
 
+    @property
+    def port(self) -> int:
+        return int(self.url.removesuffix("/v1").rpartition(":")[2])
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         self.said.extend(iter(self.process.stderr.readline, ""))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,14 +195,13 @@ def test_nobody_listens_upstream(tmp_path: Path) -> None:
 @pytest.mark.parametrize("streams", [False, True])
 def test_a_client_that_leaves_cancels_the_upstream_and_is_recorded(tmp_path: Path, streams: bool) -> None:
     with broken(tmp_path, Fault(fault="drip", at=(0,), seconds=30)) as (running, server):
-        address = running.url.removeprefix("http://").removesuffix("/v1")
-        connection = http.client.HTTPConnection(address)
-        body = json.dumps({"model": "m", "messages": ASKED, "stream": streams})
-        connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-        until(lambda: server.stats()["requests"], "the upstream is asked")
-        if streams:
-            connection.getresponse().fp.readline()
-        connection.sock.close()
+        body = json.dumps({"model": "m", "messages": ASKED, "stream": streams}).encode()
+        with socket.create_connection(("127.0.0.1", running.port)) as connection:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+            connection.sendall(head % len(body) + body)
+            until(lambda: server.stats()["requests"], "the upstream is asked")
+            if streams:
+                assert b"200 OK" in connection.recv(1000)
         until(lambda: server.stats()["left"], "the upstream is left")
         found = running.recorded(1)[0]
         assert (found.fault, found.status, found.counted) == ("client_gone", 499, False)

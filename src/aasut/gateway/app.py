@@ -78,6 +78,7 @@ class Gateway:
         with self.deployment as deployment:
             listen = deployment.settings.listen
             exchange = Exchange(http.path, key.name if key else "")
+            exchange.trace = self.observer.begin(http.header(b"traceparent"), http.header(b"tracestate"))
             began = time.monotonic()
             try:
                 exchange.request = await http.body(listen.body_mb << 20, listen.header_timeout_s)

@@ -15,20 +15,18 @@ from aasut.gateway.assemble import whole
 from aasut.gateway.cascade import Cascade, Offer
 from aasut.gateway.deployment import Deployment
 from aasut.gateway.exchange import Exchange
-from aasut.gateway.http import Http
-from aasut.gateway.upstream import Broken
+from aasut.gateway.upstream import Broken, Headers
 
 
 async def audit(
-    of: Deployment, cascade: Cascade, offer: Offer, http: Http, chat: dict[str, Any], was: Exchange
+    of: Deployment, cascade: Cascade, offer: Offer, headers: Headers, chat: dict[str, Any], was: Exchange
 ) -> None:
     """Ask the upstream what the student has answered already, and let the cascade compare."""
-    plain = {name: value for name, value in chat.items() if name not in ("stream", "stream_options")}
-    body = json.dumps(plain, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    body = json.dumps(cascade.audit(chat), ensure_ascii=False).encode("utf-8", "surrogatepass")
     other = Exchange(was.path, model=was.model, request=body, beside=was.id)
     began, found = time.monotonic(), None
     try:
-        call = await of.upstream.begin("POST", was.path.removeprefix("/v1"), http.headers, body)
+        call = await of.upstream.begin("POST", was.path.removeprefix("/v1"), headers, body)
         try:
             other.status, other.response = call.status, await call.read()
         finally:
@@ -38,7 +36,7 @@ async def audit(
         count(of, other, found, body)
     except Broken as broken:
         other.fault, other.status = broken.fault, broken.status
-    cascade.heard(offer, found)
+    await cascade.heard(offer, found)
     other.decision, other.latency_s = replace(offer.decision), time.monotonic() - began
     of.keep(other)
 
@@ -47,12 +45,12 @@ async def shadow(of: Deployment, cascade: Cascade, chat: dict[str, Any], was: Ex
     """Ask the student what the upstream has answered already, and let the cascade compare."""
     began = time.monotonic()
     offer = await cascade.offer(chat)
-    took = time.monotonic() - began
     answered = None
     if was.status == 200 and not was.fault:
         answered = whole(was.response) if was.streamed else completion(was.response)
-    cascade.heard(offer, answered)
-    other = Exchange(was.path, model=was.model, by="student", beside=was.id, latency_s=took)
+    await cascade.heard(offer, answered)
+    other = Exchange(was.path, model=was.model, by="student", beside=was.id)
+    other.latency_s = time.monotonic() - began
     other.request, other.status, other.decision = was.request, 200, replace(offer.decision)
     if offer.decision.answer:
         other.response = json.dumps(offer.whole(), ensure_ascii=False).encode()

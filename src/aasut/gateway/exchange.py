@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aasut.gateway.trace import Trace
+
 By = Literal["upstream", "student", "gateway"]
 Audit = Literal["", "agreed", "differed", "failed"]
 
@@ -41,7 +43,7 @@ class Exchange:
     tokens are as the upstream or the student said, not estimated. `usd`: paid upstream. `saved_usd`: what the
     student's answer would have cost upstream, about. `fault`: "" or what broke, such as `client_gone`. `beside`:
     the id of the request whose other half this is: in audits and in shadow mode both are asked, and the client
-    gets the answer of the exchange without it.
+    gets the answer of the exchange without it. `trace`: its span in the client's trace, None where no spans are made.
     """
 
     path: str
@@ -63,5 +65,6 @@ class Exchange:
     fault: str = ""
     beside: str = ""
     decision: Decision | None = None
+    trace: Trace | None = None
     id: str = field(default_factory=lambda: f"req_{secrets.token_hex(12)}")
     at: float = field(default_factory=time.time)

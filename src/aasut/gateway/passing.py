@@ -42,6 +42,7 @@ class Passing:
         self._began = time.monotonic()
         self._kept = False
         self._told = told
+        self._passed = traced(http.headers, exchange)
 
     async def run(self) -> None:
         """Answer and record, whatever happens. Raises Refusal where the client gets an error object, ClientGone."""
@@ -50,7 +51,7 @@ class Passing:
         try:
             if cascade is None or not self.is_chat:
                 await self._ask()
-            elif cascade.shadow:
+            elif cascade.wanted.mode == "shadow":
                 await self._ask()
                 assert self.chat is not None
                 self.of.beside(beside.shadow(self.of, cascade, self.chat, self.exchange))
@@ -74,7 +75,7 @@ class Passing:
         assert chat is not None
         offer = await cascade.offer(chat)
         exchange.decision = replace(offer.decision)
-        if not offer.decision.accepted:
+        if offer.decision.reason:
             return False
         exchange.by, exchange.counted = "student", True
         exchange.prompt_tokens, exchange.completion_tokens = offer.usage.prompt_tokens, offer.usage.completion_tokens
@@ -91,7 +92,7 @@ class Passing:
         kind = EVENTS if exchange.streamed else JSON
         await self.http.whole(200, [*kind, *self._about("student")], exchange.response)
         if offer.audit:
-            self.of.beside(beside.audit(self.of, cascade, offer, self.http, chat, exchange))
+            self.of.beside(beside.audit(self.of, cascade, offer, self.http.headers, chat, exchange))
         return True
 
     async def _ask(self) -> None:
@@ -111,7 +112,7 @@ class Passing:
             call.close()
 
     async def _begin(self, body: bytes) -> Call:
-        return await self.of.upstream.begin(self.http.method, self.path, self.http.headers, body or None)
+        return await self.of.upstream.begin(self.http.method, self.path, self._passed, body or None)
 
     def _counting(self) -> tuple[bytes, bool]:
         """The body to send, and whether it asks for a count that the client did not ask for."""
@@ -161,11 +162,10 @@ class Passing:
                     if not http.begun:
                         await http.begin(200, headers)
                     await http.write(passed)
+                if stream.broken:
+                    raise Broken("upstream_garbage", f"The upstream sent {stream.broken}.")
             if not stream.whole:
                 raise Broken("upstream_cut", "The upstream's answer ended in the middle.")
-        except sse.Broken as broken:
-            await self._cut(Broken("upstream_garbage", f"The upstream sent {broken}."))
-            return
         except Broken as broken:
             await self._cut(broken)
             return
@@ -216,6 +216,14 @@ class Passing:
         if not exchange.prompt_tokens and fault != "upstream_unreachable" and self.chat is not None:
             count(self.of, exchange, None, self.body)
         self.of.keep(exchange)
+
+
+def traced(headers: Headers, exchange: Exchange) -> Headers:
+    """A client's headers, with the gateway's span in the place of its own where there is one."""
+    if exchange.trace is None:
+        return headers
+    own = [(name.encode(), value.encode()) for name, value in exchange.trace.headers().items()]
+    return [pair for pair in headers if pair[0] not in (b"traceparent", b"tracestate")] + own
 
 
 def _as_error(call: Call, raw: bytes, headers: Headers) -> tuple[bytes, Headers]:

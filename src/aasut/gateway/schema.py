@@ -141,14 +141,15 @@ def row_of(n: int, x: Exchange) -> Row:
 
 def exchange_of(row: Row) -> Exchange:
     """The exchange in a row of COLUMNS, request, response, answer."""
-    (id, at, path, key, model, status, streamed, by, prompt, completion, cached, counted, usd, saved, first, latency,
-     fault, beside, run, certificate, mode, score, accepted, reason, audit, request, response, answer) = row  # fmt: skip
+    (id, at, path, key, model, status, streamed, by, prompt, completion, cached, counted, usd, saved, first,
+     latency, fault, beside, run, certificate, mode, score, accepted, reason, audit, request, response,
+     answer) = row  # fmt: skip
     decision = None
     if run is not None:
         decision = Decision(run, certificate, mode, score, bool(accepted), reason, answer or "", audit)
     return Exchange(
         path, key, model, request or b"", response or b"", status, bool(streamed), by, prompt, completion, cached,
-        bool(counted), usd, saved, first, latency, fault, beside, decision, id, at,
+        bool(counted), usd, saved, first, latency, fault, beside, decision, id=id, at=at,
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -87,14 +86,13 @@ class _Running:
             runner.run(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> None:
-        observer = Observer(self.settings.observe)
+        self.observer = observer = Observer(self.settings)
         self.recorder = Recorder(self.folder, self.settings.record)
         try:
             limits = Limits.resumed(
                 lambda since: {k: usd for k, (usd, *_) in traffic.spent(self.folder, since).items()}
             )
-            self.observer = observer
-            deployment = await self._deploy(self.settings)
+            deployment = await self._deploy(self.settings, self.recorder)
             self.gateway = Gateway(deployment, self.recorder, self.keys, limits, observer)
             await self._answer(listener)
         finally:
@@ -103,7 +101,8 @@ class _Running:
 
     async def _answer(self, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
-        scheme = "https" if self.tls else "http"
+        context = self.tls
+        scheme = "http" if context is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1"
         config = uvicorn.Config(
             self.gateway,
@@ -117,7 +116,7 @@ class _Running:
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(self.settings.listen.drain_s) or 1,
-            ssl_context_factory=(lambda *_: self.tls) if self.tls else None,
+            ssl_context_factory=None if context is None else lambda *_: context,
         )
         server = Server(
             config, f"Gateway at {address} for {self.settings.upstream.base_url} (Ctrl-C stops)", self.progress
@@ -138,7 +137,7 @@ class _Running:
                 await asyncio.sleep(1)
                 if self.keys.refresh():
                     self.recorder.event("keys", "keys.json was changed")
-                self.observer.watch(self.recorder, self.gateway.deployment)
+                self._watch()
 
         task = asyncio.create_task(each_second())
         try:
@@ -147,6 +146,15 @@ class _Running:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    def _watch(self) -> None:
+        """What metrics and the log say of the gateway itself."""
+        recorder, deployment = self.gateway.recorder, self.gateway.deployment
+        self.observer.recorder(recorder.waiting, recorder.lost, recorder.failing)
+        self.observer.in_flight(deployment.requests)
+        if deployment.cascade is not None:
+            state = deployment.cascade.state()
+            self.observer.student(state["process"] == "up", state["monitor"]["sentence"] if state["alarm"] else "")
 
     def _again(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload())
@@ -157,22 +165,33 @@ class _Running:
         """A new deployment from the settings as they are now. The old one ends when its requests have."""
         try:
             settings = self.load()
-            if settings.listen != self.settings.listen:
-                raise AasutError("listen has changed, which a running gateway cannot take.", "Start it again for that.")
-            fresh = await self._deploy(settings)
-        except AasutError as error:
-            self.recorder.event("reload_failed", str(error))
-            print(f"aasut: the settings stay as they were: {error}", file=sys.stderr)
+            for name in ("listen", "observe"):
+                if getattr(settings, name) != getattr(self.settings, name):
+                    raise AasutError(f"{name} has changed, which a running gateway cannot take.", "Start it again.")
+            if self.tls is not None:  # a renewed certificate, for connections from now on
+                self.tls.load_cert_chain(str(settings.listen.tls_certificate), settings.listen.tls_key)
+            recorder = Recorder(self.folder, settings.record) if settings.record != self.settings.record else None
+            fresh = await self._deploy(settings, recorder or self.recorder)
+        except (AasutError, OSError) as error:
+            self._event("reload_failed", str(error))
+            self.progress.say(f"The settings stay as they were: {error}")
             return
         old, self.gateway.deployment, self.settings = self.gateway.deployment, fresh, settings
-        self.recorder.event("reload", "settings, keys and student read again")
+        recorded, self.recorder = self.recorder, recorder or self.recorder
+        self.gateway.recorder = self.recorder
+        self._event("reload", "settings, keys and student read again")
         self.progress.say("Settings, keys and student read again")
         await old.close(settings.upstream.timeout_s)
+        if recorded is not self.recorder:
+            await asyncio.to_thread(recorded.close)
 
-    async def _deploy(self, settings: Settings) -> Deployment:
+    def _event(self, kind: str, text: str) -> None:
+        self.recorder.event(kind, text)
+
+    async def _deploy(self, settings: Settings, recorder: Recorder) -> Deployment:
         upstream = Upstream(settings.upstream)
         cascade = None
         if settings.student is not None:
-            cascade = await Cascade.open(settings.student, self.root, self.folder, self.recorder.event)
-        keep = keeper(self.recorder, self.observer, strict=settings.record.strict)
+            cascade = await Cascade.open(settings.student, self.root, self.folder, self._event, traffic.audits)
+        keep = keeper(recorder, self.observer, strict=settings.record.strict)
         return Deployment(settings, upstream, cascade, keep)

@@ -16,10 +16,6 @@ _DONE = b"[DONE]"
 LONGEST = 8 << 20  # bytes of one event
 
 
-class Broken(Exception):
-    """A stream that cannot be passed on any further; says why."""
-
-
 class Stream:
     """The events of one answer. `chat`: chunks of a chat completion, of which each must be JSON.
 
@@ -34,21 +30,25 @@ class Stream:
         self.finished = self.done = False
         self.pieces = 0
         self.last = b""
+        self.broken = ""
         self._rest = b""
 
     def take(self, data: bytes) -> bytes:
-        """The whole events among what came so far that were not passed on yet. Raises Broken for garbage."""
+        """The whole events among what came so far that were not passed on yet, up to what is garbage."""
         data = self._rest + data if self._rest else data
         passed: list[bytes] = []
         begin = 0
         for end in _END.finditer(data):
             event = data[begin : end.end()]
             begin = end.end()
-            if self._passes(event):
+            passes = self._passes(event)
+            if self.broken:
+                break
+            if passes:
                 passed.append(event)
         self._rest = data[begin:]
         if len(self._rest) > LONGEST:
-            raise Broken(f"an event is longer than {LONGEST >> 20} MB")
+            self.broken = f"an event longer than {LONGEST >> 20} MB"
         return b"".join(passed)
 
     @property
@@ -70,8 +70,7 @@ class Stream:
         try:
             said = json.loads(text)
         except (ValueError, RecursionError):
-            if self.chat:
-                raise Broken("an event that is no JSON") from None
+            self.broken = "an event that is no JSON" if self.chat else ""
             return True
         return self._chunk(said) if self.chat and isinstance(said, dict) else self._other(said)
 
@@ -85,7 +84,8 @@ class Stream:
             return not (self.hide_usage and isinstance(usage, dict) and choices == [])
         for choice in choices:
             if not isinstance(choice, dict):
-                raise Broken("an event that is no chunk of an answer")
+                self.broken = "an event that is no chunk of an answer"
+                return False
             self.pieces += bool(choice.get("delta"))
             self.finished = self.finished or bool(choice.get("finish_reason"))
         return True
