@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
+
+_TOGETHER = 64  # events parsed at once
 
 
 def whole(sse: bytes) -> dict[str, Any] | None:
@@ -46,24 +49,33 @@ def whole(sse: bytes) -> dict[str, Any] | None:
 
 def events(sse: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects in a stream's data fields, in order. What is no object, such as [DONE], is passed over."""
+    waiting: list[bytes] = []
     data: list[bytes] = []
-    for line in sse.splitlines():
+    for line in (*sse.splitlines(), b""):  # the last event may lack the empty line that ends it
         if line.startswith(b"data:"):
-            data.append(line[6:] if line[5:6] == b" " else line[5:])
+            data.append(line[5:])
         elif not line and data:
-            yield from _parsed(b"\n".join(data))
+            waiting.append(data[0] if len(data) == 1 else b"\n".join(data))
             data = []
-    if data:  # the last event may lack the empty line that ends it
-        yield from _parsed(b"\n".join(data))
+            if len(waiting) == _TOGETHER:
+                yield from _parsed(waiting)
+                waiting = []
+    yield from _parsed(waiting)
 
 
-def _parsed(data: bytes) -> Iterator[dict[str, Any]]:
+def _parsed(texts: list[bytes]) -> Iterator[dict[str, Any]]:
+    """Objects among texts of JSON: parsed at once, which is faster, or one by one where one is none."""
+    objects = [text for text in texts if text.lstrip()[:1] == b"{"]
     try:
-        value = json.loads(data)
+        values: list[Any] = json.loads(b"[" + b",".join(objects) + b"]")
+        if len(values) != len(objects):
+            raise ValueError
     except (ValueError, RecursionError):
-        return
-    if isinstance(value, dict):
-        yield value
+        values = []
+        for text in objects:
+            with suppress(ValueError, RecursionError):
+                values.append(json.loads(text))
+    yield from (value for value in values if isinstance(value, dict))
 
 
 def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:
