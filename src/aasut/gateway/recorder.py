@@ -35,7 +35,7 @@ MOST_EVENTS = 1000
 MOST_IN_COMMIT = 1000
 GATHER_S = 0.02  # after the first exchange, more are waited for so long
 SLICE_S = 0.015  # of work on what goes into one commit
-REST_AFTER, REST_S = 4, 20e-6  # the writer rests so often, so that the event loop gets at the interpreter
+REST_AFTER, REST_S = 2, 20e-6  # the writer rests so often, so that the event loop gets at the interpreter
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
 
@@ -129,7 +129,7 @@ class Recorder:
     def promise(self, certificate: str, run: str, risk: float, confidence: float) -> None:
         """Note what a certificate promises, so that its audits can be judged by whoever reads the store."""
         with self._lock:
-            self._promises[certificate] = (run, risk, confidence)
+            self._promises[certificate] = (run, risk, confidence, time.time())
         self._awake.set()
 
     def close(self) -> None:
