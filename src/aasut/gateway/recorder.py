@@ -238,7 +238,7 @@ class Recorder:
                     self._redactor.body(_in_one_piece(x)),
                     self._redactor.text(d.answer) if d is not None else "",
                 )
-            texts = (short(x.path), short(x.model), short(x.fault))
+            texts = (_sound(short(x.path)), _sound(short(x.model)), _sound(short(x.fault)))
         except Exception as error:  # what could not be looked through is not written
             item.body = None
             texts = ("", "", f"not_recorded: {type(error).__name__}")
@@ -308,7 +308,7 @@ class Recorder:
 
     def _note(self, kind: str, text: str) -> None:
         if len(self._events) < MOST_EVENTS:
-            self._events.append((time.time(), kind, text.encode("utf-8", "replace").decode()))
+            self._events.append((time.time(), kind, _sound(text)))
 
 
 def _in_one_piece(x: Exchange) -> bytes:
@@ -317,6 +317,11 @@ def _in_one_piece(x: Exchange) -> bytes:
         return x.response
     found = whole(x.response)
     return b"" if found is None else dumped(found)
+
+
+def _sound(text: str) -> str:
+    """Text that can be written: halves of characters, which JSON can hold, become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _identity(path: Path) -> tuple[int, int]:
