@@ -7,6 +7,7 @@ they were written, and never renumbered.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
     path = folder / FILE
     with disk_errors(path):
         if not path.exists() or not path.stat().st_size:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's other files are as open as this one
             new = sqlite3.connect(path)
             try:  # has to come before the first page is written
                 new.execute("PRAGMA auto_vacuum = INCREMENTAL")
