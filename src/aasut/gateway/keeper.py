@@ -99,7 +99,7 @@ def forget(
                     if database.in_transaction:
                         database.execute("ROLLBACK")
                     raise
-                database.execute("PRAGMA incremental_vacuum").fetchall()
+                database.executescript("PRAGMA incremental_vacuum")  # `execute` would end it after one page
             stop.wait(0.005)
     return deleted
 
