@@ -63,6 +63,18 @@ def test_the_students_answers_and_audits() -> None:
     assert value(metrics, "aasut_gateway_requests_total", by="student", status="200", model="m", reason="") == 3
 
 
+def test_what_is_asked_beside_a_request_is_paid_but_no_request() -> None:
+    metrics = Metrics()
+    metrics.done(answered(by="student"), "chat", "", "m")
+    one = answered(beside="req_1", usd=0.5, prompt_tokens=9, counted=True, decision=Decision(audit="differed"))
+    metrics.done(one, "chat", "", "m")
+    found = values(metrics)
+    assert [kept for (name, _), kept in found.items() if name == "aasut_gateway_requests_total"] == [1]
+    assert [kept for (name, _), kept in found.items() if name == "aasut_gateway_request_duration_seconds_count"] == [1]
+    assert value(metrics, "aasut_gateway_usd_total", model="m", key="") == 0.5
+    assert value(metrics, "aasut_gateway_audits_total", result="differed") == 1
+
+
 def test_faults_and_refusals() -> None:
     metrics = Metrics()
     metrics.done(answered(status=200, fault="client_gone"), "chat", "client_gone", "m")
@@ -106,5 +118,6 @@ def test_totals_that_are_kept_elsewhere() -> None:
     metrics = Metrics()
     before = counted(metrics.recorder_lost, 0, 5)
     before = counted(metrics.recorder_lost, before, 5)
-    assert counted(metrics.recorder_lost, before, 3) == 5
     assert value(metrics, "aasut_gateway_recorder_lost_total") == 5
+    assert counted(metrics.recorder_lost, before, 3) == 3  # a new recorder has lost three
+    assert value(metrics, "aasut_gateway_recorder_lost_total") == 8

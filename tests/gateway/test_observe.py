@@ -71,7 +71,7 @@ def test_what_is_logged_is_as_the_settings_say(log: str, said: list[str]) -> Non
     observer = Observer(settings(log=log), stream)
     for more in (
         {},
-        {"status": 429, "by": "gateway"},
+        {"status": 429, "by": "gateway", "fault": "rate_limit_exceeded"},
         {"fault": "client_gone"},
         {"status": 502},
         {"fault": "stream_cut"},

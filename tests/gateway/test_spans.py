@@ -85,6 +85,17 @@ def test_the_upstreams_port_is_told() -> None:
     assert attributes(span)["server.port"] == 8001
 
 
+def test_an_upstream_that_has_moved_is_told() -> None:
+    with collecting() as collector:
+        spans = Spans(collector.url, "http://127.0.0.1:8001/v1", say)
+        spans.upstream("https://api.mistral.ai/v1")
+        spans.done(exchange(), "chat", "", "m")
+        spans.close()
+        found = attributes(collector.spans()[0])
+    assert (found["server.address"], found["server.port"]) == ("api.mistral.ai", 443)
+    assert found["gen_ai.provider.name"] == "mistral_ai"
+
+
 def test_an_error_is_one() -> None:
     (span,) = exported(exchange(status=200, fault="client_gone", response=BODY), "client_gone")
     assert span.status.code == Status.STATUS_CODE_ERROR

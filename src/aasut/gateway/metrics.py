@@ -50,7 +50,9 @@ class Metrics:
             return _Family(kind(name, said, labels, registry=self.registry, **more))
 
         own = "aasut_gateway_"
-        self._requests = family(Counter, f"{own}requests", "Requests answered.", ("by", "status", "model", "reason"))
+        self._requests = family(
+            Counter, f"{own}requests", "Requests of clients, answered.", ("by", "status", "model", "reason")
+        )
         self._duration = family(
             Histogram, f"{own}request_duration_seconds", "From a request to the end of its answer.", ("by",),
             buckets=_SECONDS,
@@ -65,7 +67,7 @@ class Metrics:
             Counter, f"{own}saved_usd", "Dollars that the student's answers would have cost upstream, about.",
             ("model", "key"),
         )  # fmt: skip
-        self._faults = family(Counter, f"{own}faults", "Requests in which something broke.", ("fault",))
+        self._faults = family(Counter, f"{own}faults", "Requests that failed or were refused, by why.", ("fault",))
         self._audits = family(Counter, f"{own}audits", "Answers that student and upstream both gave.", ("result",))
         self._gen_ai_duration = family(
             Histogram, "gen_ai_client_operation_duration_seconds", "GenAI operation duration.",
@@ -95,11 +97,12 @@ class Metrics:
         """Count a request that has ended. `error`: "" or its kind. `model`: as asked for, cut and without secrets."""
         by, key, decision = exchange.by, exchange.key, exchange.decision
         model = self._known(model, answered=not error)
-        status = str(exchange.status) if 100 <= exchange.status < 600 else "none"
-        self._requests.at(by, status, model, decision.reason if decision is not None else "").inc()
-        self._duration.at(by).observe(exchange.latency_s)
-        if exchange.first_byte_s > 0:
-            self._first_byte.at(by).observe(exchange.first_byte_s)
+        if not exchange.beside:  # no client asked for it
+            status = str(exchange.status) if 100 <= exchange.status < 600 else "none"
+            self._requests.at(by, status, model, decision.reason if decision is not None else "").inc()
+            self._duration.at(by).observe(exchange.latency_s)
+            if exchange.first_byte_s > 0:
+                self._first_byte.at(by).observe(exchange.first_byte_s)
         if exchange.fault:
             self._faults.at(exchange.fault).inc()
         if decision is not None and decision.audit:
@@ -134,7 +137,6 @@ class Metrics:
 
 
 def counted(counter: Counter, before: int, now: int) -> int:
-    """Bring a counter up to a total that is kept elsewhere; gives that total."""
-    if now > before:
-        counter.inc(now - before)
-    return max(before, now)
+    """Bring a counter up to a total that is kept elsewhere, and may begin anew; gives that total."""
+    counter.inc(now - before if now >= before else now)
+    return now

@@ -61,6 +61,13 @@ class Observer:
         """A line of the log about the gateway itself, whatever `observe.log` says."""
         self._lines.put({"time": _when(time()), "level": level, "message": message, **more})
 
+    def upstream(self, base_url: str) -> None:
+        """The address of the upstream, where settings that were read again have another."""
+        if self._metrics is not None:
+            self._metrics.provider = provider_of(base_url)
+        if self._spans is not None:
+            self._spans.upstream(base_url)
+
     def in_flight(self, requests: int) -> None:
         """How many requests are under way."""
         if self._metrics is not None:
@@ -110,7 +117,8 @@ def shown(model: str) -> str:
 
 def _line(exchange: Exchange, error: str, model: str) -> dict[str, Any]:
     decision, fault = exchange.decision, exchange.fault
-    serious = exchange.status >= 500 or (fault and fault != "client_gone")
+    refused = exchange.by == "gateway" and 400 <= exchange.status < 500  # the client's own doing
+    serious = exchange.status >= 500 or (fault and fault != "client_gone" and not refused)
     line = {
         "time": _when(exchange.at + exchange.latency_s),
         "level": "error" if serious else "warning" if error else "info",
@@ -129,6 +137,8 @@ def _line(exchange: Exchange, error: str, model: str) -> dict[str, Any]:
     }
     if decision is not None and decision.audit:
         line["audit"] = decision.audit
+    if exchange.beside:
+        line["beside"] = exchange.beside
     if exchange.trace is not None:
         line["trace_id"] = f"{exchange.trace.trace_id:032x}"
     return line

@@ -44,16 +44,20 @@ class Spans:
     """The exporter of a gateway's spans. `say(level, message)` is told what it cannot send."""
 
     def __init__(self, otlp_url: str, base_url: str, say: Callable[[str, str], None]) -> None:
-        upstream = urlsplit(base_url)
-        self._address = upstream.hostname or ""
-        self._port = upstream.port or (443 if upstream.scheme == "https" else 80)
-        self._provider = provider_of(base_url)
+        self.upstream(base_url)
         self._resource = Resource.create({"service.name": "aasut-gateway", "service.version": __version__})
         self._scope = InstrumentationScope("aasut.gateway", __version__)
         self._told = _Told(say)
         logging.getLogger("opentelemetry").addHandler(self._told)
         self._exporter = OTLPSpanExporter(endpoint=otlp_url, timeout=_TIMEOUT_S)
         self._processor = BatchSpanProcessor(self._exporter, _QUEUE, _EVERY_MS, _BATCH)
+
+    def upstream(self, base_url: str) -> None:
+        """The address that calls go to from now on."""
+        parts = urlsplit(base_url)
+        self._address = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._provider = provider_of(base_url)
 
     def done(self, exchange: Exchange, operation: str, error: str, model: str) -> None:
         """Queue the span of a request that has ended; nothing where its client does not want it sampled.
