@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from aasut.commands import keys
 from aasut.progress import Progress
 
 app = typer.Typer(no_args_is_help=False, help="Put the gateway in front of the API that the application calls.")
+
+app.add_typer(keys.app, name="keys")
 
 Store = Annotated[Path, typer.Option("--store", help="Folder of the gateway: its record and its keys.")]
 Given = Annotated[str | None, typer.Option()]

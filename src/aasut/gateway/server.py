@@ -176,6 +176,7 @@ class _Running:
             self._event("reload_failed", str(error))
             self.progress.say(f"The settings stay as they were: {error}")
             return
+        self.observer.upstream(settings.upstream.base_url)
         old, self.gateway.deployment, self.settings = self.gateway.deployment, fresh, settings
         recorded, self.recorder = self.recorder, recorder or self.recorder
         self.gateway.recorder = self.recorder
