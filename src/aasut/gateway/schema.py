@@ -152,7 +152,7 @@ def exchange_of(row: Row) -> Exchange:
         decision = Decision(run, certificate, mode, score, bool(accepted), reason, answer or "", audit)
     return Exchange(
         path, key, model, request or b"", response or b"", status, bool(streamed), by, prompt, completion, cached,
-        bool(counted), usd, saved, first, latency, fault, beside, decision, id, at,
+        bool(counted), usd, saved, first, latency, fault, beside, decision, id=id, at=at,
     )  # fmt: skip
 
 
