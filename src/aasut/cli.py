@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import certify, label, plan, teacher
+from aasut.commands import certify, gateway, label, plan, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 
 app.add_typer(runs.app, name="runs")
+app.add_typer(gateway.app, name="gateway")
 app.command("label")(label.label)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)

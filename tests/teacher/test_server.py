@@ -92,7 +92,7 @@ def test_calls_are_counted_by_what_was_asked() -> None:
         assert client.get("/requests") == {digest(body("great")): [1, 1], digest(body("a")): [4, 2]}
         assert client.get("/stats") == {
             "requests": 5, "answered": 3, "different": 2, "answered_again": 1, "most_at_once": 1, "with_key": 0,
-            "faults": {"500": 1, "half": 1},
+            "left": 0, "faults": {"500": 1, "half": 1},
         }  # fmt: skip
 
 

@@ -6,16 +6,12 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 
 from __future__ import annotations
 
-import errno
 import secrets
-import signal
-import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import uvicorn
@@ -26,12 +22,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from aasut.engine.base import Piece, Prompt
-from aasut.errors import AasutError, DataError, ModelError, PromptMismatch
+from aasut.errors import DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
 from aasut.serve import protocol
 from aasut.serve.batch import Batcher, batcher
 from aasut.serve.protocol import ChatRequest, Refusal
 from aasut.serve.reply import Reply
+from aasut.serve.server import Server, listen
 from aasut.serve.student import Answer, ServedStudent, draw
 from aasut.store import digest
 from aasut.types import Usage
@@ -154,7 +151,7 @@ def run(student: ServedStudent, host: str = "127.0.0.1", port: int = 8000, progr
     Says one line when it is ready. `port` 0 takes a free one. Raises AasutError where the address
     cannot be had. The student stays open.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         build(student),
         log_config=None,
@@ -167,54 +164,7 @@ def run(student: ServedStudent, host: str = "127.0.0.1", port: int = 8000, progr
     ready = f"Serving {student.name} at http://{address}:{listener.getsockname()[1]}/v1 (Ctrl-C stops)"
     if host not in ("127.0.0.1", "::1", "localhost"):
         ready += ". It asks for no key: everyone who reaches this address can use it"
-    _Server(config, ready, progress or Progress()).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Says when it is ready, and takes a signal as a wish to stop, not as a failure to raise again."""
-
-    def __init__(self, config: uvicorn.Config, ready: str, progress: Progress) -> None:
-        super().__init__(config)
-        self._ready, self._progress = ready, progress
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._progress.say(self._ready)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:  # the system would take it modulo 65536
-        raise AasutError(f"There is no port {port}.", "Use a port from 1024 to 65535, or 0 for a free one.")
-    listener = None
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # asyncio turns TCP's send delay off (40 ms an answer) only where the protocol is given by name.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except (OSError, UnicodeError) as error:
-        if listener is not None:
-            listener.close()
-        code = error.errno if isinstance(error, OSError) else None
-        if code == errno.EADDRINUSE:
-            raise AasutError(f"Port {port} on {host} is taken.", "Stop what listens there, or use --port.") from None
-        if code == errno.EACCES:
-            raise AasutError(f"Port {port} on {host} is not allowed.", "Use a port from 1024 on.") from None
-        raise AasutError(f"Cannot listen on {host}: {error}.", "Use --host 127.0.0.1.") from None
-    return listener
+    Server(config, ready, progress or Progress()).run(sockets=[listener])
 
 
 async def _body(http: Request) -> bytes:

@@ -18,7 +18,7 @@ Split = Callable[[str], Sequence[bytes]]  # a text's tokens, which joined are it
 CERTAINTY = 0.9  # probability of the rule's answer; the other answers of the rules share the rest
 FIELDS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user", "n",
-    "logprobs", "top_logprobs", "response_format",
+    "logprobs", "top_logprobs", "response_format", "stream", "stream_options",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The scripted teacher as a real HTTP server with planned faults, for trying out whatever asks a teacher.
 
-POST /v1/chat/completions   OpenAI's chat-completions API, answered by rule
+POST /v1/chat/completions   OpenAI's chat-completions API, answered by rule, whole or as server-sent events
 GET  /v1/models             one model
 GET  /stats                 counts of what came and went, as JSON
 GET  /requests              by SHA-256 of a call's JSON (see `aasut.store.digest`): [times asked, times answered]
@@ -25,7 +25,7 @@ from typing import Any
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.store import digest
-from aasut.teacher import chat, faults
+from aasut.teacher import chat, faults, stream
 from aasut.teacher.chat import Split, pieces
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.scripted import ScriptedTeacher
@@ -54,7 +54,7 @@ class ScriptedServer:
     ) -> None:
         self.teacher, self.plan = ScriptedTeacher(rules), plan or Plan()
         self.host, self.port, self.split = host, port, split
-        self.requests = self.answered = self.open = self.most_at_once = self.with_key = 0
+        self.requests = self.answered = self.open = self.most_at_once = self.with_key = self.left = 0
         self.faults: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.whole: Counter[str] = Counter()
@@ -76,6 +76,7 @@ class ScriptedServer:
             "answered_again": sum(times - 1 for times in self.whole.values()),
             "most_at_once": self.most_at_once,
             "with_key": self.with_key,
+            "left": self.left,
             "faults": dict(self.faults),
         }
 
@@ -151,7 +152,7 @@ class ScriptedServer:
             return await _send(writer, 413, chat.refusal(413, f"The body is longer than {BODY_LIMIT} bytes."))
         raw = await reader.readexactly(length)
         if (method, path) == ("POST", "/v1/chat/completions"):
-            return await self._chat(writer, raw, headers)
+            return await self._chat(reader, writer, raw, headers)
         known: dict[str, Callable[[], Any]] = {
             "/stats": self.stats,
             "/requests": lambda: {key: [times, self.whole[key]] for key, times in self.asked.items()},
@@ -161,7 +162,9 @@ class ScriptedServer:
             return await _send(writer, 404, chat.refusal(404, f"Unknown request URL: {method} {path}."))
         return await _send(writer, 200, known[path](), keep=True)
 
-    async def _chat(self, writer: asyncio.StreamWriter, raw: bytes, headers: Headers) -> bool:
+    async def _chat(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes, headers: Headers
+    ) -> bool:
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError):
@@ -179,7 +182,12 @@ class ScriptedServer:
                 fault = Fault(fault=429, at=(number,))
             if fault is not None:
                 self.faults[str(fault.fault)] += 1
-            return await self._reply(writer, body, content, fault)
+            keeps = await self._reply(writer, body, content, fault)
+            self.left += reader.at_eof()  # whoever asked did not wait for the end
+            return keeps
+        except ConnectionError:
+            self.left += 1
+            raise
         finally:
             self.open -= 1
 
@@ -192,7 +200,8 @@ class ScriptedServer:
         if fault and kind == "stall":
             await asyncio.sleep(fault.lasts_s)
             return False
-        if fault and kind in ("garbage", "html"):
+        streams = isinstance(body, dict) and bool(body.get("stream"))
+        if fault and (kind in ("garbage", "html") or (kind == "garbage_event" and not streams)):
             page = fault.body if fault.body is not None else PAGE if kind == "html" else '{"choices": ['
             return await _send(writer, 200, page, keep=True)
         if kind == "no_logprobs" and isinstance(body, dict) and body.get("logprobs"):
@@ -207,6 +216,12 @@ class ScriptedServer:
         if kind == "no_usage":
             del made["usage"]
         await asyncio.sleep(self.plan.latency_s + (fault.lasts_s if fault and kind == "slow" else 0.0))
+        if streams:
+            if not await self._stream(writer, body, made, fault):
+                return False
+            self.answered += 1
+            self.whole[content] += 1
+            return True
         data = json.dumps(made).encode()
         if fault and kind in ("half", "half_chunked", "freeze"):
             return await _half(writer, data, fault)
@@ -217,6 +232,28 @@ class ScriptedServer:
         self.answered += 1
         self.whole[content] += 1
         return True
+
+    async def _stream(self, writer: asyncio.StreamWriter, body: Any, made: Any, fault: Fault | None) -> bool:
+        """The answer as events; whether all were sent."""
+        kind = fault.fault if fault else None
+        every = list(stream.events(made, counted=bool((body.get("stream_options") or {}).get("include_usage"))))
+        broken = fault is not None and kind in ("half", "half_chunked", "freeze", "garbage_event")
+        writer.write(_head(200, None, {"Content-Type": "text/event-stream"}, not broken))
+        pause = fault.lasts_s / len(every) if fault and kind == "drip" else 0.0
+        for event in every[: len(every) // 2] if broken else every:
+            await asyncio.sleep(pause)
+            writer.write(_chunk(event))
+            await writer.drain()
+        if kind == "half":  # in the middle of an event
+            writer.write(_chunk(every[len(every) // 2][:20]))
+        if kind == "garbage_event":
+            writer.write(_chunk(b"data: {not json\n\n"))
+        if fault and kind == "freeze":
+            await asyncio.sleep(fault.lasts_s)
+        if not broken:
+            writer.write(_chunk(b""))
+        await writer.drain()
+        return not broken
 
 
 def run(
@@ -266,6 +303,10 @@ async def _send(
     writer.write(_head(status, len(raw), headers or {}, keep) + raw)
     await writer.drain()
     return keep
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 async def _half(writer: asyncio.StreamWriter, data: bytes, fault: Fault) -> bool:
