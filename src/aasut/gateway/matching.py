@@ -34,6 +34,10 @@ def match(chat: Mapping[str, Any], deployed: Deployed) -> Matched | str:
     try:
         request = protocol.parse(json.dumps(chat).encode())
         request.check(deployed.task)
+        if request.n not in (None, 1):  # the student has one certified answer
+            return "cannot_honour:n"
+        if request.logprobs and not deployed.task.answers:  # it is given whole, in the task's form, without its tokens
+            return "cannot_honour:logprobs"
         return Matched(request, deployed.reader.read(request.conversation()))
     except Refusal as refusal:
         return f"cannot_honour:{_field(refusal.body['error']['param'])}"

@@ -19,9 +19,7 @@ _WORD = r"(?<![A-Za-z0-9])"
 _BLOB = r"(?<![A-Za-z0-9+/_-])"  # so that no picture in base64 is blotted by chance
 
 _BEARER = r"((?i:\bbearer)\s+)(?=[A-Za-z._~+/=-]*[0-9])[A-Za-z0-9._~+/=-]{12,}"
-_ASSIGNED = (
-    r"((?i:api[_-]?key|secret_?access_?key)[\"'\s:=\\]{1,8})(?=[A-Za-z._+/=-]*[0-9])[A-Za-z0-9._+/=-]{16,}"
-)
+_ASSIGNED = r"((?i:api[_-]?key|secret_?access_?key)[\"'\s:=\\]{1,8})(?=[A-Za-z._+/=-]*[0-9])[A-Za-z0-9._+/=-]{16,}"
 # What is rare in prose, what stands around it wherever a rule may match, and the rule: what is blotted
 # out, but for group 1.
 _SHAPES = (
