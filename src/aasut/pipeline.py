@@ -136,7 +136,9 @@ class Stages(Proof):
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
             weights = split.load_weights(data.path)
             teachers = self.ledger, folder, self.progress
-            return label.build(self.recipe, panel, pool, tune, *teachers, len(kept), weights, self.open_other)
+            facts = label.build(self.recipe, panel, pool, tune, *teachers, len(kept), weights, self.open_other)
+            facts["conservation"] |= {"recorded": self.recorded} if self.recorded else {}
+            return facts
 
         settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
         if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):

@@ -232,7 +232,7 @@ def _judged(judge: Artefact | None) -> Plain | None:
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
-    total = {"calls_made": 0, "calls_reused": 0, "usd_spent": 0.0, "usd_reused": 0.0}
+    total = {"calls_made": 0, "calls_reused": 0, "calls_recorded": 0, "usd_spent": 0.0, "usd_reused": 0.0}
     for artefact in artefacts.values():
         for key, value in artefact.facts.get("calls", {}).items():
             total[key] += value
