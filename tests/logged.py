@@ -1,4 +1,4 @@
-"""Lines of a log as a gateway exports them: requests with their answers, for a small task with labels or free text."""
+"""Lines of a gateway's traffic, requests with their answers, and a recipe whose teacher is asked as they were."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ def line(number: int, text: str, said: str | None = "yes", **changes: Any) -> di
     plain = {
         "id": f"req_{number:04d}",
         "at": 1000.0 + number,
-        "key": "",
         "model": "big",
         "by": "upstream",
-        "status": 200,
-        "fault": "",
+        "answered": True,
+        "escalated": False,
         "usd": 0.25,
         "request": body | changes.pop("body", {}),
         "response": None if said is None else reply | changes.pop("reply", {}),
-        "decision": None,
     }
     return plain | changes
 

@@ -232,9 +232,11 @@ class Stages(Proof):
 
     def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
         from aasut.data import split
+        from aasut.gateway import harvest
         from aasut.report import facts, report
 
         evaluated, recipe = done["evaluate"], self.recipe
+        saw = harvest.facts_of(recipe, self.base)
         test_split = done["data"].facts["split_hash"]["test"]
 
         def build(folder: Path) -> dict[str, Any]:
@@ -243,9 +245,12 @@ class Stages(Proof):
                 "test_opened": self.store.openings(test_split),
                 "margin_recorded": self.store.declared(test_split),
                 "licences": self._licences(),
+                "traffic": saw,
             }
             gathered = facts.gather(recipe, scale, done, split.load(done["data"].path, "test"), more)
             report.write(gathered, folder)
             return {}
 
-        return self._stage("report", report.VERSION, [recipe, scale], list(done.values()), build)
+        return self._stage(
+            "report", report.VERSION, [recipe, scale, *([saw] if saw else [])], list(done.values()), build
+        )

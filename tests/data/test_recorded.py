@@ -197,7 +197,7 @@ def test_recorded_answers_are_of_chat_files_and_endpoints() -> None:
 def test_what_is_entered_is_not_asked_and_counts_towards_no_cap(tmp_path: Path) -> None:
     rows = [line(n, f"text {n}", "no" if n % 2 else "yes", usd=100.0) for n in range(6)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
-    with ChatServer(lambda n, body: completion("yes")) as server:
+    with ChatServer(lambda _n, _body: completion("yes")) as server:
         prices = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 1.0}
         wanted = made(endpoint={"base_url": server.url, **prices}, teacher={"max_usd": 1.0})
         found = recorded.read(wanted, tmp_path)
@@ -216,7 +216,7 @@ def test_what_is_entered_is_not_asked_and_counts_towards_no_cap(tmp_path: Path) 
 
 
 def test_an_answer_that_was_bought_before_stays(tmp_path: Path) -> None:
-    with ChatServer(lambda n, body: completion("no")) as server:
+    with ChatServer(lambda _n, _body: completion("no")) as server:
         wanted = made(endpoint={"base_url": server.url})
         assert wanted.teacher.endpoint is not None
         entries = recorded.of(wanted, [line(1, "a", "yes")]).answers

@@ -191,6 +191,7 @@ class _Running:
 
     async def _deploy(self, settings: Settings, recorder: Recorder) -> Deployment:
         upstream = Upstream(settings.upstream)
+        self.recorder.event("upstream", settings.upstream.base_url)
         cascade = None
         if settings.student is not None:
             cascade = await Cascade.open(settings.student, self.root, self.folder, self._event, traffic.audits)
