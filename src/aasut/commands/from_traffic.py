@@ -189,7 +189,7 @@ def _with_table(recipe: Recipe, base: Path, place: int, file: Path, where: str) 
     """The recipe with the file as its table of that number."""
     plain = recipe.model_dump(mode="json", exclude_unset=True, by_alias=True)
     source = Path(os.path.relpath(file.resolve(), base.resolve())).as_posix()
-    table = {"source": source, "format": "chat", "id": "id", "role": "pool"}
+    table: dict[str, object] = {"source": source, "format": "chat", "id": "id", "role": "pool"}
     table |= {"recorded": True} if recipe.teacher.endpoint else {}
     plain["data"]["tables"][place : place + 1] = [table]
     return recipes.parse(plain, where)
