@@ -113,7 +113,7 @@ def test_new_settings_are_taken_without_a_dropped_request(tmp_path: Path) -> Non
                 assert command("gateway", "reload", "--store", store)[0] == 0
                 until(lambda: came[-1] == "second", "the new upstream answers")
             assert set(came) == {"first", "second"}
-            assert running.events("reload")
+            until(lambda: running.events("reload"), "the new settings are noted")
             found = running.recorded(len(came))
             assert len(found) == len(came)
             said = [json.loads(one.response)["choices"][0]["message"]["content"] for one in found]
