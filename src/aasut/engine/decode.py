@@ -35,15 +35,10 @@ def decode(
     """See `Engine.generate`."""
     shared, rows = tokens_of(tokenizer, [prompt.text for prompt in prompts], prefix, reuse=reuse)
     for prompt, row in zip(prompts, rows, strict=True):
-        length = len(shared) + len(row)
-        if length + prompt.max_tokens > context:
-            raise ModelError(
-                f"{length} prompt tokens and {prompt.max_tokens} answer tokens pass the model's context of {context}.",
-                "Shorten the prompt, or ask for fewer tokens.",
-            )
+        check_length(len(shared) + len(row), prompt.max_tokens, context)
     for begin in range(0, len(rows), ROWS):
         part = range(begin, min(begin + ROWS, len(rows)))
-        live = [_Row(number, prompts[number], tokenizer) for number in part]
+        live = [Row(number, prompts[number], tokenizer) for number in part]
         logits = stepper.start(shared, [rows[number] for number in part])
         while live:
             pieces = [row.take(logits[place]) for place, row in enumerate(live)]
@@ -54,7 +49,16 @@ def decode(
             yield from (piece for piece in pieces if piece.text or piece.finish)
 
 
-class _Row:
+def check_length(prompt: int, answer: int, context: int) -> None:
+    """Raises ModelError where a prompt and its answer, in tokens, pass the model's context."""
+    if prompt + answer > context:
+        raise ModelError(
+            f"{prompt} prompt tokens and {answer} answer tokens pass the model's context of {context}.",
+            "Shorten the prompt, or ask for fewer tokens.",
+        )
+
+
+class Row:
     """One answer under way."""
 
     def __init__(self, number: int, prompt: Prompt, tokenizer: Tokenizer) -> None:

@@ -29,7 +29,7 @@ from aasut.engine.base import Piece, Prompt
 from aasut.errors import AasutError, DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
 from aasut.serve import protocol
-from aasut.serve.batch import Batcher, batcher
+from aasut.serve.batch import Waiter, batcher
 from aasut.serve.protocol import ChatRequest, Refusal
 from aasut.serve.reply import Reply
 from aasut.serve.student import Answer, ServedStudent, draw
@@ -41,7 +41,7 @@ _STOP_S = 10  # seconds that requests under way have to end in when the server i
 
 
 class _Api:
-    def __init__(self, student: ServedStudent, batcher: Batcher[Prompt]) -> None:
+    def __init__(self, student: ServedStudent, batcher: Waiter) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
         self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
