@@ -15,6 +15,7 @@ from aasut.errors import ModelError
 from aasut.formats.tokenizer import Tokenizer
 
 ROWS = 64  # decoded at once; more rows share each reading of the weights
+OVERLAP = 8  # tokens
 
 Logits = NDArray[np.float32]
 
@@ -66,6 +67,7 @@ class Row:
         self.grammar = Grammar(tokenizer, prompt.schema) if prompt.schema else None
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
+        self.text = Text(tokenizer)
         self.logprobs: list[float] = []
         self.shown = 0
 
@@ -77,9 +79,9 @@ class Row:
         if self.prompt.logprobs:
             self.logprobs.append(logprob(logits, token))
         if token in self.tokenizer.end_ids:
-            return self._piece(self.tokenizer.decode(self.answer), "stop")
+            return self._piece(self.text.whole, "stop")
         self.answer.append(token)
-        text = self.tokenizer.decode(self.answer)
+        text = self.text.add(token)
         cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
         if cut >= 0:
             return self._piece(text[:cut], "stop")
@@ -95,6 +97,28 @@ class Row:
         piece = Piece(self.number, text[self.shown :], len(self.answer), finish, tuple(self.logprobs) if finish else ())
         self.shown = max(self.shown, len(text))
         return piece
+
+
+class Text:
+    """The text of tokens that come one by one; only the last ones are decoded anew each time."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.whole = ""
+        self._settled = ""
+        self._tail: list[int] = []
+        self._skip = 0  # characters of the tail's text that are in `_settled`
+
+    def add(self, token: int) -> str:
+        """The whole text with one token more."""
+        self._tail.append(token)
+        text = self.tokenizer.decode(self._tail)
+        self.whole = self._settled + text[self._skip :]
+        if len(self._tail) >= 2 * OVERLAP and not text.endswith("\ufffd"):
+            # A decoder may treat the first token in a special way, so some are kept before those that come.
+            self._tail = self._tail[-OVERLAP:]
+            self._settled, self._skip = self.whole, len(self.tokenizer.decode(self._tail))
+        return self.whole
 
 
 def _may_go_on(text: str, stop: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import secrets
 import signal
@@ -14,9 +15,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -48,7 +50,7 @@ class _Api:
 
     async def chat(self, http: Request) -> Response:
         try:
-            return await self._complete(protocol.parse(await _body(http)))
+            return await _while_there(http, self._complete(protocol.parse(await _body(http))))
         except (Refusal, ClientDisconnect):
             raise
         except PromptMismatch as error:
@@ -231,31 +233,48 @@ async def _body(http: Request) -> bytes:
     return b"".join(parts)
 
 
+async def _while_there(http: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """The answer; where the client goes away before there is one, it is given up and ClientDisconnect is raised."""
+    working = asyncio.create_task(answer)
+    leaving = asyncio.ensure_future(http.receive())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
+
+
 async def _each(events: Iterator[str]) -> AsyncIterator[str]:
     for event in events:
         yield event
 
 
-async def _shown(said: AsyncIterator[Piece | Answer]) -> AsyncIterator[Piece]:
+async def _shown(said: AsyncGenerator[Piece | Answer, None]) -> AsyncGenerator[Piece, None]:
     """The pieces of a written answer, without the space that stands between a prompt and its answer."""
     begun = False
-    async for piece in said:
-        assert isinstance(piece, Piece)
-        text = piece.text if begun else piece.text.lstrip()
-        begun = begun or bool(text)
-        if text or piece.finish:
-            yield replace(piece, text=text)
+    async with aclosing(said):  # at once, and not when it is found to be garbage: the engine works as long
+        async for piece in said:
+            assert isinstance(piece, Piece)
+            text = piece.text if begun else piece.text.lstrip()
+            begun = begun or bool(text)
+            if text or piece.finish:
+                yield replace(piece, text=text)
 
 
-async def _events(reply: Reply, first: Piece, rest: AsyncIterator[Piece], asked: int) -> AsyncIterator[str]:
-    yield reply.first()
-    last = first
-    if first.text:
-        yield reply.piece(first.text)
-    if not first.finish:
-        async for last in rest:
-            if last.text:
-                yield reply.piece(last.text)
+async def _events(reply: Reply, first: Piece, rest: AsyncGenerator[Piece, None], asked: int) -> AsyncIterator[str]:
+    async with aclosing(rest):
+        yield reply.first()
+        last = first
+        if first.text:
+            yield reply.piece(first.text)
+        if not first.finish:
+            async for last in rest:
+                if last.text:
+                    yield reply.piece(last.text)
     for event in reply.last(last.finish, Usage(asked, last.tokens)):
         yield event
 

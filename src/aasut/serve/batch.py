@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
@@ -32,7 +32,7 @@ class Batcher(Generic[Ask]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._worker: asyncio.Task[None] | None = None
 
-    async def ask(self, what: Ask) -> AsyncIterator[Piece | Answer]:
+    async def ask(self, what: Ask) -> AsyncGenerator[Piece | Answer, None]:
         """What the engine says to one request, until it ends; raises what it raised."""
         if len(self._waiting) >= self.room:
             raise Refusal("Too many requests wait. Try again soon.", status=503, kind="server_error", code="overloaded")
@@ -75,7 +75,7 @@ class Batcher(Generic[Ask]):
 class Waiter(Protocol):
     """What requests go to."""
 
-    def ask(self, prompt: Prompt, /) -> AsyncIterator[Piece | Answer]:
+    def ask(self, prompt: Prompt, /) -> AsyncGenerator[Piece | Answer, None]:
         """What the engine says to one request, until it ends; raises what it raised, or Refusal 503."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aasut.engine.base import Piece, Prompt, Session
@@ -34,7 +34,7 @@ class Flow:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def ask(self, prompt: Prompt) -> AsyncIterator[Piece]:
+    async def ask(self, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """The pieces of one answer, as they are made; raises what the engine raised."""
         if len(self._open) >= self.open_most:
             raise Refusal("Too many requests wait. Try again soon.", status=503, kind="server_error", code="overloaded")
