@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aasut.engine.base import Piece, Prompt, Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, plan
-from aasut.engine.decode import ROWS
+from aasut.engine.decode import ALTERNATIVES, ROWS
 from aasut.engine.layout import batches
 from aasut.engine.paged import PagedModel
 from aasut.engine.session import Session, write_all
@@ -118,6 +118,8 @@ def _cut(network: Any) -> Any:
 
 class OpenVinoEngine:
     """See `engine.base.Engine`. Scoring and writing have a compiled graph each, made when it is first needed."""
+
+    alternatives = ALTERNATIVES
 
     def __init__(self, graph: Path, source: gguf_read.Gguf, precision: str, *, prefix_cache: bool) -> None:
         self._graph, self._source, self._precision = graph, source, precision

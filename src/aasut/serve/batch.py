@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from aasut.engine import base
 from aasut.engine.base import Piece, Prompt
 from aasut.serve.flow import Flow
-from aasut.serve.protocol import Refusal
+from aasut.serve.refusal import Refusal
 from aasut.serve.student import Answer, ServedStudent
 
 Ask = TypeVar("Ask")

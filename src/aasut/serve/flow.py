@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aasut.engine.base import Piece, Prompt, Session
-from aasut.serve.protocol import Refusal
+from aasut.serve.refusal import Refusal
 
 Told = Piece | Exception
 

@@ -1,18 +1,19 @@
-"""A student ready to answer: reads a request's slots, renders the student's own prompt, scores the answers."""
+"""A student ready to answer: scores the answers to a request, or writes one."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aasut.engine import base
 from aasut.engine.base import Engine, Piece, Prompt, Written, write
-from aasut.errors import AasutError, AmbiguousPrompt, EngineError, PromptMismatch, RecipeError
+from aasut.errors import AasutError, EngineError
 from aasut.export.manifest import StudentCard
 from aasut.prompts import PromptTemplate
+from aasut.serve.reader import Reader
 from aasut.tasks import Task, answer_text
 from aasut.types import Message, Usage
 
@@ -22,12 +23,13 @@ class Answer:
     """The student's answer: `label` is the likeliest one.
 
     `logprobs` holds every label's natural log-probability, the likeliest first. `usage` counts the
-    student's own prompt and the label's text.
+    student's own prompt and the label's text; `tokens` each label's, where they are known.
     """
 
     label: str
     logprobs: Mapping[str, float]
     usage: Usage
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 class ServedStudent:
@@ -37,16 +39,10 @@ class ServedStudent:
     """
 
     def __init__(self, task: Task, prompt: PromptTemplate, engine: Engine, name: str, file_sha256: str) -> None:
-        extra = [slot for slot in prompt.slots if slot not in task.prompt.slots]
-        if extra:
-            raise RecipeError(
-                f"The student's prompt uses {{{extra[0]}}}, which the task's prompt does not have.",
-                f"Use only: {', '.join(task.prompt.slots)}.",
-            )
+        self.reader = Reader(task, prompt)
         self.task, self.prompt, self.engine = task, prompt, engine
         self.name, self.file_sha256 = name, file_sha256
-        # A prompt that begins with a slot would take any text for that slot, a mistyped production prompt too.
-        self._readers = [task.prompt, prompt] if prompt.begins_fixed else [task.prompt]
+        self._tokens: Mapping[str, int] = {}
 
     @classmethod
     def load(cls, run_folder: Path) -> ServedStudent:
@@ -63,26 +59,15 @@ class ServedStudent:
     @property
     def slots(self) -> tuple[str, ...]:
         """What the student has to be told."""
-        return self.prompt.slots
+        return self.reader.slots
 
     def render(self, slots: Mapping[str, str]) -> str:
-        """The student's plain prompt for these slots: the texts of its messages, as it was trained on."""
-        return "".join(message.content for message in self.prompt.render(slots))
+        """The student's plain prompt for these slots; see `Reader.render`."""
+        return self.reader.render(slots)
 
     def read(self, messages: Sequence[Message]) -> str:
-        """The student's plain prompt for a request written in the task's prompt, or in the student's own.
-
-        Raises PromptMismatch where the request is in neither, AmbiguousPrompt where it can be read in several ways.
-        """
-        mismatch: PromptMismatch | None = None
-        for reader in self._readers:
-            try:
-                return self.render(reader.read(messages))
-            except AmbiguousPrompt:
-                raise
-            except PromptMismatch as error:
-                mismatch = mismatch or error
-        raise mismatch or PromptMismatch("No prompt is declared.")
+        """The student's plain prompt for a request; see `Reader.read`."""
+        return self.reader.read(messages)
 
     def answer(self, messages: Sequence[Message]) -> Answer:
         """Answer one request; raises PromptMismatch, or what the engine raises."""
@@ -125,7 +110,7 @@ class ServedStudent:
 
     def prompt_of(self, prompt: str) -> Prompt:
         """A plain prompt with the task's settings; a text's first space is not part of the answer."""
-        return Prompt(prompt, self.task.max_tokens, schema=self.task.schema)
+        return Prompt(prompt, self.task.max_tokens, schema=self.task.schema, plain=bool(self.task.tools))
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -145,14 +130,23 @@ class ServedStudent:
     def _answer(self, prompt: str, texts: Sequence[str], row: Sequence[float]) -> Answer | Exception:
         if len(row) != len(texts) or any(math.isnan(x) for x in row) or not math.isfinite(max(row)):
             return EngineError(f"{self.engine.name} gave no probabilities for a prompt of {len(prompt)} characters.")
+        labels = self.task.answers
         order = sorted(range(len(row)), key=lambda i: -row[i])
         try:
-            count = self.engine.count_tokens  # counts the token that begins a prompt too
-            usage = Usage(count(prompt), count(texts[order[0]]) - count(""))
+            tokens = self._label_tokens(texts)
+            usage = Usage(self.engine.count_tokens(prompt), tokens[labels[order[0]]])
         except AasutError as error:
             return error
-        labels = self.task.answers
-        return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage)
+        return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage, tokens)
+
+    def _label_tokens(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Tokens of each label, counted once."""
+        if not self._tokens:
+            count = self.engine.count_tokens  # counts the token that begins a prompt too
+            self._tokens = {
+                label: count(text) - count("") for label, text in zip(self.task.answers, texts, strict=True)
+            }
+        return self._tokens
 
 
 def _moved(piece: Piece | Exception, row: int) -> Piece | Exception:
