@@ -7,12 +7,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from aasut.commands import gateway_status, keys
 from aasut.progress import Progress
 
 app = typer.Typer(no_args_is_help=False, help="Put the gateway in front of the API that the application calls.")
 
+app.add_typer(keys.app, name="keys")
+app.command("status")(gateway_status.status)
+app.command("export")(gateway_status.export)
+
 Store = Annotated[Path, typer.Option("--store", help="Folder of the gateway: its record and its keys.")]
-Given = Annotated[str | None, typer.Option()]
 
 
 @app.callback(invoke_without_command=True)

@@ -73,8 +73,13 @@ class Gateway:
         raise Refusal(f"Unknown request URL: {http.method} {path}.", status=404, code="unknown_url")
 
     async def _pass(self, http: Http) -> None:
-        _check_way(http)
-        key = self._who(http)
+        try:
+            _check_way(http)
+            key = self._who(http)
+        except Refusal as refusal:  # told of, and not recorded: who has no key writes nothing to the disk
+            code = str(refusal.body["error"]["code"])
+            self.observer.done(Exchange(http.path, by="gateway", status=refusal.status, fault=code))
+            raise
         with self.deployment as deployment:
             listen = deployment.settings.listen
             exchange = Exchange(http.path, key.name if key else "")
@@ -82,7 +87,7 @@ class Gateway:
             began = time.monotonic()
             try:
                 exchange.request = await http.body(listen.body_mb << 20, listen.header_timeout_s)
-                chat = _decoded(http, exchange)
+                chat = _decoded(http, exchange, once=key is not None)
                 await self._admitted(deployment, http, exchange, chat, key)
             except Refusal as refusal:
                 if not exchange.status:
@@ -147,12 +152,15 @@ def _check_way(http: Http) -> None:
         raise Refusal(f"Not allowed to {http.method} {http.path}.", status=405, code="method_not_allowed")
 
 
-def _decoded(http: Http, exchange: Exchange) -> dict[str, Any] | None:
-    """The body where it is a JSON object, and its model into the exchange. Raises Refusal for bad JSON."""
+def _decoded(http: Http, exchange: Exchange, *, once: bool) -> dict[str, Any] | None:
+    """The body where it is a JSON object, and its model into the exchange. Raises Refusal for bad JSON.
+
+    `once`: refuse a field that stands twice, since the upstream might read another model than the limits did.
+    """
     if http.method != "POST" or (http.path not in COSTED and "json" not in http.header(b"content-type")):
         return None
     try:
-        chat = json.loads(exchange.request)
+        chat = json.loads(exchange.request, object_pairs_hook=_once if once else None)
     except (ValueError, RecursionError) as error:
         reason = str(error).partition(":")[0]
         raise Refusal(f"The body is no JSON: {reason}.", code="invalid_json") from None
@@ -161,6 +169,13 @@ def _decoded(http: Http, exchange: Exchange) -> dict[str, Any] | None:
     model = chat.get("model")
     exchange.model = model if isinstance(model, str) else ""
     return chat
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field stands twice")
+    return fields
 
 
 def keeper(recorder: Recorder, observer: Observer, *, strict: bool) -> Any:

@@ -93,7 +93,7 @@ class Keys:
         self.keys: tuple[Key, ...] = ()
         self.trouble = ""
         self._by_id: dict[str, tuple[str, float | None, Key]] = {}
-        self._seen: tuple[int, ...] | None = None
+        self._seen: tuple[int, int, int] | None = None
 
     @classmethod
     def load(cls, folder: Path, now: Callable[[], float] = time.time) -> Keys:
@@ -115,12 +115,12 @@ class Keys:
         """
         try:
             status = self.path.stat()
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+            seen: tuple[int, int, int] | None = (status.st_ino, status.st_mtime_ns, status.st_size)
             if seen == self._seen:
                 return False
             found = read(self.path).keys
         except FileNotFoundError:
-            seen, found = (), ()
+            seen, found = None, ()
         except (AasutError, OSError) as error:
             self.trouble = error.message if isinstance(error, AasutError) else f"{self.path}: {error.strerror}."
             return False  # not taken as seen, so that it is looked at again

@@ -101,8 +101,8 @@ class Limits:
         if key.tokens_per_minute is not None and state.tokens.room(key.tokens_per_minute, now) < tokens:
             limit = key.tokens_per_minute
             said, headers = f"tokens per min: limit {limit}, requested {tokens}", _headers(key, state, now)
-            wait = None if tokens > limit else state.tokens.wait(tokens, limit, now)
-            raise _too_many(said, "tokens", wait, headers)
+            longest = None if tokens > limit else state.tokens.wait(tokens, limit, now)
+            raise _too_many(said, "tokens", longest, headers)
         self._check_usd(key, (state.day, state.month), worst)
         if key.requests_per_minute is not None:
             state.requests.add(1, now)

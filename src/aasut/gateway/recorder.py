@@ -35,7 +35,7 @@ MOST_EVENTS = 1000
 MOST_IN_COMMIT = 1000
 GATHER_S = 0.02  # after the first exchange, more are waited for so long
 SLICE_S = 0.015  # of work on what goes into one commit
-REST_AFTER, REST_S = 4, 20e-6  # the writer rests so often, so that the event loop gets at the interpreter
+REST_AFTER, REST_S = 2, 20e-6  # the writer rests so often, so that the event loop gets at the interpreter
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 
 
@@ -129,7 +129,7 @@ class Recorder:
     def promise(self, certificate: str, run: str, risk: float, confidence: float) -> None:
         """Note what a certificate promises, so that its audits can be judged by whoever reads the store."""
         with self._lock:
-            self._promises[certificate] = (run, risk, confidence)
+            self._promises[certificate] = (run, risk, confidence, time.time())
         self._awake.set()
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ class Recorder:
                     self._redactor.body(_in_one_piece(x)),
                     self._redactor.text(d.answer) if d is not None else "",
                 )
-            texts = (short(x.path), short(x.model), short(x.fault))
+            texts = (_sound(short(x.path)), _sound(short(x.model)), _sound(short(x.fault)))
         except Exception as error:  # what could not be looked through is not written
             item.body = None
             texts = ("", "", f"not_recorded: {type(error).__name__}")
@@ -308,7 +308,7 @@ class Recorder:
 
     def _note(self, kind: str, text: str) -> None:
         if len(self._events) < MOST_EVENTS:
-            self._events.append((time.time(), kind, text.encode("utf-8", "replace").decode()))
+            self._events.append((time.time(), kind, _sound(text)))
 
 
 def _in_one_piece(x: Exchange) -> bytes:
@@ -317,6 +317,11 @@ def _in_one_piece(x: Exchange) -> bytes:
         return x.response
     found = whole(x.response)
     return b"" if found is None else dumped(found)
+
+
+def _sound(text: str) -> str:
+    """Text that can be written: halves of characters, which JSON can hold, become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _identity(path: Path) -> tuple[int, int]:

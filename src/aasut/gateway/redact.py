@@ -23,6 +23,7 @@ _ASSIGNED = r"((?i:api[_-]?key|secret_?access_?key)[\"'\s:=\\]{1,8})(?=[A-Za-z._
 # What is rare in prose, what stands around it wherever a rule may match, and the rule: what is blotted
 # out, but for group 1.
 _SHAPES = (
+    ("-", r"(?<=aasut-)[0-9a-f]{12}[\w-]{43}", r"aasut-[0-9a-f]{12}[A-Za-z0-9_-]{43}"),
     ("-", r"(?<=sk-)[\w-]{12}", _WORD + r"sk-(?=[A-Za-z_-]*(?:[0-9]|[A-Za-z]{20}))[A-Za-z0-9_-]{12,}"),
     ("-", r"(?<=glpat-)[\w-]{16}", _WORD + r"glpat-[A-Za-z0-9_-]{16,}"),
     ("-", r"(?<=xox[abeprs]-)[\w-]{10}", _WORD + r"xox[abeprs]-[A-Za-z0-9-]{10,}"),

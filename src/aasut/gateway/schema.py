@@ -7,6 +7,7 @@ they were written, and never renumbered.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ MIGRATIONS = (
         latency_s REAL NOT NULL, fault TEXT NOT NULL, beside TEXT NOT NULL,
         run TEXT, certificate TEXT, mode TEXT, score REAL, accepted INTEGER, reason TEXT, audit TEXT
     );
-    CREATE INDEX exchange_at ON exchange (at);
+    CREATE INDEX exchange_at ON exchange (at, beside);
     CREATE INDEX exchange_audit ON exchange (certificate, audit) WHERE audit IN ('agreed', 'differed');
     CREATE TABLE body (n INTEGER PRIMARY KEY, request BLOB, response BLOB, answer TEXT NOT NULL);
     CREATE TABLE event (n INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
@@ -43,7 +44,8 @@ MIGRATIONS = (
         PRIMARY KEY (hour, key, model, by, mode)
     ) WITHOUT ROWID;
     CREATE TABLE promise (
-        certificate TEXT PRIMARY KEY, run TEXT NOT NULL, risk REAL NOT NULL, confidence REAL NOT NULL
+        certificate TEXT PRIMARY KEY, run TEXT NOT NULL, risk REAL NOT NULL, confidence REAL NOT NULL,
+        at REAL NOT NULL
     );
     """,
 )
@@ -62,7 +64,7 @@ _ADD = (
 
 Body = tuple[bytes, bytes, str]  # request, response, the student's answer
 Event = tuple[float, str, str]  # when, kind, text
-Promise = tuple[str, float, float]  # run, risk, confidence
+Promise = tuple[str, float, float, float]  # run, risk, confidence, when
 Row = tuple[Any, ...]
 UNFIT = (ValueError, TypeError, OverflowError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError,
          sqlite3.IntegrityError)  # fmt: skip
@@ -77,6 +79,7 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
     path = folder / FILE
     with disk_errors(path):
         if not path.exists() or not path.stat().st_size:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's other files are as open as this one
             new = sqlite3.connect(path)
             try:  # has to come before the first page is written
                 new.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -121,7 +124,7 @@ def insert(
         database.executemany(_INSERT_BODY, [(n, *body) for n, (_, body) in enumerate(rows, first) if body is not None])
         database.executemany(_ADD, _sums(exchange for exchange, _ in rows))
         database.executemany("INSERT INTO event (at, kind, text) VALUES (?, ?, ?)", events)
-        database.executemany("REPLACE INTO promise VALUES (?, ?, ?, ?)", [(c, *p) for c, p in promises.items()])
+        database.executemany("REPLACE INTO promise VALUES (?, ?, ?, ?, ?)", [(c, *p) for c, p in promises.items()])
         database.execute("COMMIT")
     except BaseException:
         if database.in_transaction:
@@ -141,9 +144,9 @@ def row_of(n: int, x: Exchange) -> Row:
 
 def exchange_of(row: Row) -> Exchange:
     """The exchange in a row of COLUMNS, request, response, answer."""
-    (id, at, path, key, model, status, streamed, by, prompt, completion, cached, counted, usd, saved, first,
-     latency, fault, beside, run, certificate, mode, score, accepted, reason, audit, request, response,
-     answer) = row  # fmt: skip
+    (id, at, path, key, model, status, streamed, by, prompt, completion, cached, counted, usd, saved, first, latency,
+     fault, beside, run, certificate, mode, score, accepted, reason, audit, *bodies) = row  # fmt: skip
+    request, response, answer = bodies
     decision = None
     if run is not None:
         decision = Decision(run, certificate, mode, score, bool(accepted), reason, answer or "", audit)

@@ -135,8 +135,7 @@ class _Running:
         async def each_second() -> None:
             while True:
                 await asyncio.sleep(1)
-                if self.keys.refresh():
-                    self.recorder.event("keys", "keys.json was changed")
+                self._look_at_keys()
                 self._watch()
 
         task = asyncio.create_task(each_second())
@@ -147,14 +146,25 @@ class _Running:
             with suppress(asyncio.CancelledError):
                 await task
 
+    def _look_at_keys(self) -> None:
+        before = self.keys.trouble
+        if self.keys.refresh():
+            self._event("keys", "keys.json was changed")
+        if self.keys.trouble and self.keys.trouble != before:
+            self._event("keys", self.keys.trouble)
+            self.observer.event("error", self.keys.trouble)
+
     def _watch(self) -> None:
         """What metrics and the log say of the gateway itself."""
         recorder, deployment = self.gateway.recorder, self.gateway.deployment
         self.observer.recorder(recorder.waiting, recorder.lost, recorder.failing)
         self.observer.in_flight(deployment.requests)
-        if deployment.cascade is not None:
+        if deployment.cascade is None:
+            self.observer.student(False, "")
+        else:
             state = deployment.cascade.state()
-            self.observer.student(state["process"] == "up", state["monitor"]["sentence"] if state["alarm"] else "")
+            up = state["process"] == "up" and state["on"]
+            self.observer.student(up, state["monitor"]["sentence"] if state["alarm"] else "")
 
     def _again(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload())
@@ -170,19 +180,27 @@ class _Running:
                     raise AasutError(f"{name} has changed, which a running gateway cannot take.", "Start it again.")
             if self.tls is not None:  # a renewed certificate, for connections from now on
                 self.tls.load_cert_chain(str(settings.listen.tls_certificate), settings.listen.tls_key)
-            recorder = Recorder(self.folder, settings.record) if settings.record != self.settings.record else None
-            fresh = await self._deploy(settings, recorder or self.recorder)
+            recorder = self.recorder
+            if settings.record != self.settings.record:
+                recorder = Recorder(self.folder, settings.record)
+            try:
+                fresh = await self._deploy(settings, recorder)
+            except BaseException:
+                if recorder is not self.recorder:
+                    await asyncio.to_thread(recorder.close)
+                raise
         except (AasutError, OSError) as error:
             self._event("reload_failed", str(error))
             self.progress.say(f"The settings stay as they were: {error}")
             return
+        self.observer.upstream(settings.upstream.base_url)
         old, self.gateway.deployment, self.settings = self.gateway.deployment, fresh, settings
-        recorded, self.recorder = self.recorder, recorder or self.recorder
+        recorded, self.recorder = self.recorder, recorder
         self.gateway.recorder = self.recorder
         self._event("reload", "settings, keys and student read again")
         self.progress.say("Settings, keys and student read again")
         await old.close(settings.upstream.timeout_s)
-        if recorded is not self.recorder:
+        if recorded is not recorder:
             await asyncio.to_thread(recorded.close)
 
     def _event(self, kind: str, text: str) -> None:
@@ -190,6 +208,7 @@ class _Running:
 
     async def _deploy(self, settings: Settings, recorder: Recorder) -> Deployment:
         upstream = Upstream(settings.upstream)
+        self.recorder.event("upstream", settings.upstream.base_url)
         cascade = None
         if settings.student is not None:
             cascade = await Cascade.open(settings.student, self.root, self.folder, self._event, traffic.audits)

@@ -1,19 +1,28 @@
-"""Reading what a gateway recorded, also while it goes on recording."""
+"""Reading what a gateway recorded, also while it goes on recording, and writing it out as a log of chat."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
 from aasut.errors import DataError
 from aasut.files import disk_errors
 from aasut.gateway import keeper, schema
 from aasut.gateway.exchange import Exchange
+from aasut.gateway.redact import dumped
 
+ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
+GROUP, GROUP_BYTES = 2000, 16 << 20  # rows of a Parquet file that are held at once, and their size about
 WINDOW = 500  # rows read at once: no long reading keeps the writer's log from beginning anew
 
 _READ = (
@@ -108,3 +117,114 @@ def _first(database: sqlite3.Connection, since: float | None) -> int:
         return 1
     found = database.execute("SELECT MIN(n) FROM exchange INDEXED BY exchange_at WHERE at >= ?", (since,)).fetchone()[0]
     return int(found) if found is not None else 1 << 62
+
+
+def export(folder: Path, path: Path, *, since: float | None = None) -> dict[str, int]:
+    """Write chat completions to a file for `sources` and others to read: .jsonl, .jsonl.gz or .parquet.
+
+    One object each: id, at, key, model, request, response, by, beside, status, tokens, dollars, latency_s, fault and
+    decision; in Parquet request, response and decision are texts of JSON. The file is written whole, or not at all.
+    Gives counts of what was `exported`, and of what was left out: `other_paths`, `refused` by the gateway itself, and
+    those of which `no_request` is kept. Raises DataError for another ending, or where there is no traffic.
+    """
+    write = next((writer for ending, writer in _WRITERS.items() if path.name.lower().endswith(ending)), None)
+    if write is None:
+        raise DataError(f"It cannot be told what {path} is to be.", f"Let it end in {', '.join(ENDINGS)}.")
+    counts = Counter(dict.fromkeys(("exported", "other_paths", "refused", "no_request"), 0))
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for exchange in exchanges(folder, since=since):
+            found = _line(exchange)
+            counts[found if isinstance(found, str) else "exported"] += 1
+            if not isinstance(found, str):
+                yield found
+
+    schema.open_to_read(folder).close()  # says that there is none before a file is begun
+    partial = path.with_name(path.name + ".partial")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                write(file, lines())
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+    return dict(counts)
+
+
+def _line(x: Exchange) -> dict[str, Any] | str:
+    """One line of an export, or why there is none."""
+    if not x.path.partition("?")[0].rstrip("/").endswith("/chat/completions"):
+        return "other_paths"
+    if x.by == "gateway":
+        return "refused"
+    request = _object(x.request)
+    if request is None:
+        return "no_request"
+    return {
+        "id": x.id, "at": datetime.fromtimestamp(x.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "key": x.key, "model": x.model, "request": request, "response": _object(x.response), "by": x.by,
+        "beside": x.beside, "status": x.status, "prompt_tokens": x.prompt_tokens,
+        "completion_tokens": x.completion_tokens, "cached_tokens": x.cached_tokens, "usd": x.usd,
+        "saved_usd": x.saved_usd, "latency_s": x.latency_s, "fault": x.fault,
+        "decision": None if x.decision is None else asdict(x.decision),
+    }  # fmt: skip
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_jsonl(file: IO[bytes], lines: Iterable[dict[str, Any]]) -> None:
+    for line in lines:
+        file.write(_text(line) + b"\n")
+
+
+def _write_gzip(file: IO[bytes], lines: Iterable[dict[str, Any]]) -> None:
+    with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        _write_jsonl(packed, lines)  # type: ignore[arg-type]
+
+
+def _write_parquet(file: IO[bytes], lines: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), dict: pa.string()}
+    example = _line(Exchange("/v1/chat/completions", request=b"{}", response=b"{}"))
+    assert isinstance(example, dict)
+    columns = pa.schema([(name, kinds.get(type(value), pa.string())) for name, value in example.items()])
+    rows: list[dict[str, Any]] = []
+    size = 0
+    with pq.ParquetWriter(file, columns, compression="zstd") as writer:
+        for line in lines:
+            packed = {name: _text(line[name]).decode() for name in _NESTED if line[name] is not None}
+            rows.append(line | dict.fromkeys(_NESTED) | packed)
+            size += sum(map(len, packed.values()))
+            if len(rows) >= GROUP or size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(rows, columns))
+                rows, size = [], 0
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, columns))
+
+
+def _text(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # half a character, or a number that JSON cannot say
+        return dumped(value)
+
+
+_NESTED = ("request", "response", "decision")
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[dict[str, Any]]], None]] = {
+    ".jsonl": _write_jsonl,
+    ".jsonl.gz": _write_gzip,
+    ".parquet": _write_parquet,
+}

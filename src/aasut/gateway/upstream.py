@@ -17,6 +17,7 @@ from yarl import URL
 
 from aasut.errors import RecipeError
 from aasut.gateway import settings
+from aasut.gateway.keys import PREFIX
 
 ANSWER_LIMIT = 64 << 20  # bytes
 # What is about one connection, or about who asks, and not about what is asked (RFC 9110, 7.6.1).
@@ -93,7 +94,12 @@ class Upstream:
         if self.key:
             passed.append(("authorization", f"Bearer {self.key}"))
         else:
-            passed += [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n in _KEYS]
+            # A virtual key is for this gateway alone.
+            passed += [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in headers
+                if name in _KEYS and PREFIX.encode() not in value
+            ]
         return passed
 
     def _open(self) -> aiohttp.ClientSession:

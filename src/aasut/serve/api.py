@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API over one student: chat completions, models, health.
+"""OpenAI's HTTP API over one student: chat completions, models, health, and a description of them.
 
 Requests that arrive while the engine is busy wait and are scored together in its next call. There
 are no keys and nothing is stored: keep it on the loopback address, or behind a proxy that guards it.
@@ -22,7 +22,7 @@ from starlette.routing import Route
 from aasut.engine.base import Prompt
 from aasut.errors import DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
-from aasut.serve import protocol
+from aasut.serve import openapi, protocol
 from aasut.serve.answering import answer
 from aasut.serve.batch import Batcher, batcher
 from aasut.serve.refusal import Refusal, failed
@@ -39,6 +39,7 @@ class _Api:
     def __init__(self, student: ServedStudent, batcher: Batcher[Prompt]) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
+        self.described = openapi.student()
         self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
 
     async def chat(self, http: Request) -> Response:
@@ -72,6 +73,9 @@ class _Api:
             {"status": "ok", "model": student.name, "sha256": student.file_sha256, "engine": student.engine.name}
         )
 
+    async def description(self, _: Request) -> Response:
+        return JSONResponse(self.described)
+
     def _check_model(self, name: str) -> None:
         if name != self.student.name:
             raise Refusal(
@@ -98,6 +102,7 @@ def build(student: ServedStudent, *, largest_batch: int = 32, waiting: int = 102
             Route("/v1/models", api.models),
             Route("/v1/models/{id:path}", api.one_model),
             Route("/health", api.health),
+            Route("/openapi.json", api.description),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone},
         lifespan=lifespan,

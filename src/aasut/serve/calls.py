@@ -48,7 +48,7 @@ class CallReader:
                 return []
             self._mode = "head" if is_calls(self._held) else "text"
             if self._mode == "text":
-                return [Part("text", self._held)]
+                return [Part("text", self._taken())]
         parts: list[Part] = []
         while self._held:
             if self._mode == "head":
@@ -66,8 +66,12 @@ class CallReader:
 
     def end(self) -> list[Part]:
         """What is left when the answer ends: text that turned out to be no calls."""
-        left, self._held = self._held, ""
+        left = self._taken()
         return [Part("text", left)] if left and not self.count else []
+
+    def _taken(self) -> str:
+        held, self._held = self._held, ""
+        return held
 
     def _more(self) -> int:
         """How many of the characters held go on with the arguments; at their end it waits for the next call."""

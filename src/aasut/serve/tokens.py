@@ -45,7 +45,7 @@ def entry(token: str, raw: bytes, logprob: float) -> dict[str, Any]:
 
 
 def content(said: Sequence[Token]) -> list[dict[str, Any]]:
-    """Tokens as `logprobs.content` lists them; their texts together are the answer's, and so are their bytes."""
+    """Tokens as `logprobs.content` lists them: their texts together are the answer's, and their bytes, once decoded."""
     return [
         entry(token.text, _bytes(token), token.logprob)
         | {"top_logprobs": [entry(raw.decode("utf-8", "replace"), raw, logprob) for raw, logprob in token.top]}
@@ -54,9 +54,9 @@ def content(said: Sequence[Token]) -> list[dict[str, Any]]:
 
 
 def _bytes(token: Token) -> bytes:
-    """A part of a character keeps its own bytes; else those of the text, which decoding may have changed."""
+    """Its own where it is, or ends, a part of a character; else those of the text, which decoding may have changed."""
     try:
         token.raw.decode()
     except UnicodeDecodeError:
         return token.raw
-    return token.text.encode()
+    return token.raw if "\ufffd" in token.text else token.text.encode()
