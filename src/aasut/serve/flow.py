@@ -87,6 +87,8 @@ class Flow:
             try:
                 said = self.session.step() if rows else []
             except Exception as error:
+                for row in rows:
+                    self.session.cancel(row)
                 said = [(row, error) for row in rows]
             for row, one in said:
                 ask = rows[row]
