@@ -60,7 +60,7 @@ def fixed(template: str) -> str:
 class Kept:
     """An engine that is loaded when there is something to compute; what it said stands in a file."""
 
-    prefix_cache, parameters, context = True, 268_098_176, 32_768
+    prefix_cache, parameters, context, alternatives = True, 268_098_176, 32_768, 0
 
     def __init__(self, prefix: str) -> None:
         self.prefix, self.name = prefix, "torch, kept"

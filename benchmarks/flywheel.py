@@ -46,6 +46,7 @@ AUDITS = 0.1  # of the student's answers; 2 % is what a gateway does if it is no
 SIGNED = " Love it, thanks for the great news!"
 AT_ONCE, STEP = 32, 8  # requests in flight; in the drift, after which the alarm is looked for
 PRICES = {NAME: {"input": 0.15, "output": 0.60}}  # dollars a million tokens
+PATIENCE_S = 180  # for a process to be ready
 HERE = Path(__file__).parent
 
 
@@ -232,10 +233,11 @@ def gateway(folder: Path, url: str, *more: str) -> Iterator[tuple[str, Any]]:
 def running(command: list[str], health: str, folder: Path | None = None) -> Iterator[None]:
     """A process that answers at `health`, stopped as a user would."""
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    patience = time.monotonic() + PATIENCE_S
     try:
         while True:
-            if process.poll() is not None:
-                raise SystemExit(f"{' '.join(command)} ended with {process.returncode}.")
+            if process.poll() is not None or time.monotonic() > patience:
+                raise SystemExit(f"{' '.join(command)} is not ready; its exit code is {process.returncode}.")
             try:
                 get(health)
                 break
