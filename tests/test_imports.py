@@ -23,7 +23,8 @@ from aasut.student import initialize, losses
 from aasut.teacher import base as teachers
 
 ROOT = Path(aasut.__file__).parent
-CORE = ("types", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store", "progress")
+CORE = ("types", "json_form", "tools", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store",
+        "progress")  # fmt: skip
 LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
           ("economics",), ("serve", "gold"), ("gateway",), ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}

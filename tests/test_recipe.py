@@ -14,7 +14,7 @@ import yaml
 from aasut import recipe as recipes
 from aasut.errors import RecipeError
 from aasut.recipe import Recipe, Section, load, parse
-from aasut.tasks import Classify, Extract, Generate
+from aasut.tasks import Classify, Extract, Generate, Tools
 from small_run import recipe as small
 
 HASH = "a" * 64
@@ -27,6 +27,14 @@ PRETRAINED = {"initialise": "pretrained", "model": MODEL}
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
 EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
+
+FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+TOOLS = {"kind": "tools", "prompt": "Text: {text}", "tools": [{"type": "function", "function": FUNCTION}]}
+
+
+def tools(**changes: Any) -> dict[str, Any]:
+    """A task with one function, changed."""
+    return TOOLS | {"tools": [{"type": "function", "function": FUNCTION | changes}]}
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
@@ -70,6 +78,8 @@ def test_the_verdicts_own_score_is_always_among_the_metrics() -> None:
     assert named(classify, metrics=[]) == ("accuracy",)
     assert named(GENERATE) == ("exact", "token_f1")
     assert named(GENERATE, metrics=["tool_names", "tool_calls"]) == ("exact", "tool_calls", "tool_names")
+    assert named(TOOLS) == ("exact", "tool_calls")
+    assert named(TOOLS, metrics=["tool_names"]) == ("exact", "tool_names")
     assert named(EXTRACT) == named(EXTRACT, metrics=["fields", "exact"]) == ("exact", "fields")
 
 
@@ -95,7 +105,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("name", "a/b", "name: "),
     ("name", "", "name: "),
     ("seed", "seven", "seed: "),
-    ("task.kind", "poetry", "task.kind: unknown, choose classify, generate or extract (given: 'poetry')"),
+    ("task.kind", "poetry", "task.kind: unknown, choose classify, generate, extract or tools (given: 'poetry')"),
     ("task.labels", ["one"], "at least 2"),
     ("task.labels", [f"label {i}" for i in range(101)], "at most 100"),
     ("task.labels", ["yes", "no", "yes"], "'yes' stands there twice"),
@@ -219,6 +229,15 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("task", EXTRACT | {"schema": SCHEMA | {"required": "what"}}, "is no JSON Schema: "),
     ("task", EXTRACT | {"schema": SCHEMA | {"default": date(2020, 1, 1)}}, "task.schema: holds what JSON has not: "),
     ("task", EXTRACT | {"schema": SCHEMA | {"default": float("nan")}}, "holds what JSON has not: "),
+    ("task", TOOLS, "a linear student cannot answer a task of kind tools"),
+    ("task", {"kind": "tools", "prompt": "{text}"}, "task.tools: is required"),
+    ("task", TOOLS | {"tools": []}, "task.tools: are no function definitions: give a list of 1 to 128 functions"),
+    ("task", TOOLS | {"tools": [FUNCTION]}, "are no function definitions: [0]: must be {type: function"),
+    ("task", tools(name="a b"), "[0]: function.name must be 1 to 64 letters"),
+    ("task", tools(parameters={"type": "string"}), "function.parameters must be a JSON Schema of type object"),
+    ("task", tools(parameters={"type": "object", "required": 1}), "[0]: function.parameters: 1 is not of type 'array'"),
+    ("task", tools(parameters={"type": "object", "default": date(2020, 1, 1)}), "parameters: holds what JSON has not"),
+    ("task", TOOLS | {"schema": SCHEMA}, "task.schema: there is no such field"),
 ]
 
 FREE: list[tuple[dict[str, Any], str]] = [
@@ -231,7 +250,7 @@ FREE: list[tuple[dict[str, Any], str]] = [
 UNFAIR = "judges[].unlabelled wants a fair sample of the inputs, and data.asked chooses them: leave one out"
 
 
-@pytest.mark.parametrize("task", [GENERATE, EXTRACT], ids=["generate", "extract"])
+@pytest.mark.parametrize("task", [GENERATE, EXTRACT, TOOLS], ids=["generate", "extract", "tools"])
 @pytest.mark.parametrize(("teacher", "says"), FREE, ids=range(len(FREE)))
 def test_what_is_for_labels_is_refused_for_free_text(task: dict[str, Any], teacher: dict[str, Any], says: str) -> None:
     assert says in message(small(task=task, teacher=teacher, student=PRETRAINED))
@@ -242,7 +261,7 @@ def test_ranges_name_labels_and_free_text_has_none() -> None:
     assert "ranges: 'neutral' is not in task.labels" in message(plain)
 
 
-@pytest.mark.parametrize("task", [GENERATE, EXTRACT], ids=["generate", "extract"])
+@pytest.mark.parametrize("task", [GENERATE, EXTRACT, TOOLS], ids=["generate", "extract", "tools"])
 def test_free_text_can_be_drawn_several_times(task: dict[str, Any]) -> None:
     drawn = MODEL_TEACHER | {"samples": 3, "temperature": 0.7, "shots": 2, "candidates": 2}
     found = parse(small(task=task, teacher=drawn, student=PRETRAINED), "recipe")
@@ -255,11 +274,15 @@ def test_free_text_can_be_drawn_several_times(task: dict[str, Any]) -> None:
 def test_each_kind_builds_its_own_task() -> None:
     made = {
         kind: parse(small(task=task, student=PRETRAINED), "recipe").task.build()
-        for kind, task in (("generate", GENERATE), ("extract", EXTRACT), ("short", GENERATE | {"max_tokens": 7}))
-    }
+        for kind, task in (
+            ("generate", GENERATE), ("extract", EXTRACT), ("tools", TOOLS), ("short", GENERATE | {"max_tokens": 7})
+        )
+    }  # fmt: skip
     assert isinstance(made["generate"], Generate)
     assert isinstance(made["extract"], Extract)
-    assert [task.max_tokens for task in made.values()] == [128, 256, 7]
+    assert isinstance(made["tools"], Tools)
+    assert json.loads(made["tools"].tools) == TOOLS["tools"]
+    assert [task.max_tokens for task in made.values()] == [128, 256, 256, 7]
     assert json.loads(made["extract"].schema) == SCHEMA
     assert all(task.answers == () for task in made.values())
     unsaid = changed("name", "words")

@@ -209,3 +209,36 @@ def test_tasks_are_made_by_their_kind() -> None:
     assert make("classify", prompt, ("a", "b"), 16, "") == Classify(("a", "b"), prompt)
     assert make("generate", prompt, (), 9, "") == Generate(prompt, 9)
     assert make("extract", prompt, (), 9, "{}") == Extract(prompt, 9, "{}")
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}  # fmt: skip
+GOA, PUNE = ('{"name": "weather", "arguments": {"city": "%s"}}' % city for city in ("Goa", "Pune"))  # noqa: UP031
+
+
+def calling() -> Any:
+    return make("tools", PromptTemplate.of("{text}"), (), 30, "", json.dumps([WEATHER]))
+
+
+def test_an_answer_with_tools_calls_or_says() -> None:
+    task = calling()
+    assert task.parse(GOA) == task.canonical(f" [{GOA}]\n") == f"[{GOA}]"
+    assert task.parse("  Which city?\n") == "Which city?"
+    assert task.parse("[1] is no call") is None
+    assert task.parse('{"name": "rain"}') is None
+    assert task.parse("  ") is None
+    assert task.parse("\ud800") is None
+    assert (task.answers, task.max_tokens) == ((), 30)
+    assert json.loads(task.schema)["type"] == "array"
+
+
+def test_calls_are_compared_as_json_in_any_order_and_texts_as_texts() -> None:
+    task = calling()
+    both, turned = f"[{GOA}, {PUNE}]", f"[{PUNE}, {GOA.replace(': ', ':')}]"
+    assert task.correct([both, both, "a", "a ", "", f"[{GOA}]"], [turned, f"[{GOA}]", "a", "a", "a", "a"]) == [
+        True, False, True, True, False, False,
+    ]  # fmt: skip
+    assert task.similarity(both, turned) == 1
+    assert task.similarity(both, f"[{GOA}]") == pytest.approx(2 / 3)
+    assert task.similarity("which city", "which town") == 0.5
+    assert task.similarity("which city", f"[{GOA}]") == 0

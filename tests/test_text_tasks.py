@@ -19,7 +19,7 @@ from aasut.export.manifest import StudentCard
 from aasut.finished import taken_up
 from aasut.pipeline import Run
 from aasut.progress import Progress
-from aasut.tasks import Extract, Generate
+from aasut.tasks import Extract, Generate, Tools
 
 SCHEMA = {
     "type": "object",
@@ -27,21 +27,28 @@ SCHEMA = {
     "required": ["mood", "stars"],
     "additionalProperties": False,
 }
+RATE = {"type": "function", "function": {"name": "rate", "parameters": {
+    "type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"],
+    "additionalProperties": False}}}  # fmt: skip
+CALL, WORDS = '[{"name": "rate", "arguments": {"stars": 5}}]', "It broke at once."
 GOOD, BAD = '{"mood": "good", "stars": 5}', '{"mood": "bad", "stars": 1}'
 TASKS: dict[str, dict[str, Any]] = {
     "extract": {"kind": "extract", "schema": SCHEMA, "prompt": "Text: {text}", "max_tokens": 48},
     "generate": {"kind": "generate", "prompt": "Text: {text}", "max_tokens": 24},
+    "tools": {"kind": "tools", "tools": [RATE], "prompt": "Text: {text}", "max_tokens": 60},
 }
 ANSWERS = {  # what people wrote, which is no more than equal to what is learned
     "extract": {"positive": '{"stars":5.0,\n"mood":"good"}', "negative": BAD},
     "generate": {"positive": " They like it. ", "negative": "It broke at once."},
+    "tools": {"positive": '{"name": "rate", "arguments": "{\\"stars\\": 5.0}"}', "negative": f" {WORDS}"},
 }
 SAID = {  # what the teacher says, its own way
     "extract": {"positive": f"```json\n{GOOD}\n```", "negative": '{"stars": 1, "mood": "bad"}'},
     "generate": {"positive": "They like it.", "negative": "It broke at once.\n"},
+    "tools": {"positive": '[{"arguments":{"stars":5},"name":"rate"}]', "negative": f"{WORDS}\n"},
 }
-LEARNED = {"extract": {GOOD, BAD}, "generate": {"They like it.", "It broke at once."}}
-NO_ANSWER = {"extract": '{"mood": "mixed", "stars": 3}', "generate": "  "}
+LEARNED = {"extract": {GOOD, BAD}, "generate": {"They like it.", WORDS}, "tools": {CALL, WORDS}}
+NO_ANSWER = {"extract": '{"mood": "mixed", "stars": 3}', "generate": "  ", "tools": '[{"name": "rate"}]'}
 LONG = "too long by far " * 40  # for the student, and for no teacher
 
 
@@ -70,7 +77,7 @@ def run(path: Path, *flags: str) -> Run:
     return pipeline.run(recipe.load(path, flags), path.parent, path.parent / "runs", Progress(quiet=True))
 
 
-@pytest.fixture(scope="module", params=["extract", "generate"])
+@pytest.fixture(scope="module", params=["extract", "generate", "tools"])
 def finished(request: pytest.FixtureRequest, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(kind, recipe, finished run). Not to be changed."""
     path = write_run(tmp_path_factory.mktemp(request.param), request.param, tiny_llama)
@@ -138,20 +145,25 @@ def test_the_card_serves_what_was_measured(finished: Any) -> None:
     kind, _, found = finished
     card = StudentCard.read(found.folder)
     task = card.task()
-    assert type(task) is {"extract": Extract, "generate": Generate}[kind]
+    assert type(task) is {"extract": Extract, "generate": Generate, "tools": Tools}[kind]
     assert task.max_tokens == TASKS[kind]["max_tokens"]
-    assert task.schema == (json.dumps(SCHEMA) if kind == "extract" else "")
+    assert card.tools == (json.dumps([RATE]) if kind == "tools" else "")
+    assert kind == "tools" or task.schema == (json.dumps(SCHEMA) if kind == "extract" else "")
     engine = load("torch", card.served(found.folder), precision="float32")
     predictions = json.loads((artefact(found, "evaluate") / "predictions.json").read_text(encoding="utf-8"))
     test = {row["id"]: row["slots"]["text"] for row in map(json.loads, (artefact(found, "data") / "test.jsonl").open())}
-    asked = [Prompt(f"{test[name]} =", task.max_tokens, schema=task.schema) for name in predictions["ids"]]
+    asked = [
+        Prompt(f"{test[name]} =", task.max_tokens, schema=task.schema, plain=kind == "tools")
+        for name in predictions["ids"]
+    ]
     said = write(engine, asked)
     engine.close()
     assert [task.parse(answer.text) or "" for answer in said] == predictions["texts"]["student"]
     assert {answer.finish for answer in said} == {"stop"}  # the end of an answer is learned too
     assert all(task.canonical(answer.text) == answer.text.strip() for answer in said)
     text = (found.folder / "card.md").read_text(encoding="utf-8")
-    assert ("JSON of this schema" if kind == "extract" else "text of up to 24 tokens") in text
+    told = {"extract": "JSON of this schema", "generate": "text of up to 24 tokens", "tools": "calls these functions"}
+    assert told[kind] in text
 
 
 def test_the_second_run_asks_nothing_and_changes_nothing(finished: Any) -> None:
@@ -178,9 +190,10 @@ def test_a_human_answer_that_does_not_fit_the_schema_is_told(tiny_llama: Path, t
 
 
 def test_texts_are_certified_by_how_likely_their_tokens_were(finished: Any) -> None:
-    _, _, found = finished
+    kind, _, found = finished
+    risk = 0.65 if kind == "tools" else 0.5  # four human answers show little
     with taken_up("words", found.folder.parent, Progress(quiet=True), makes=("certify",)) as taken:
-        made = taken.stages.certify(taken.done, Wish(Target("selective", 0.5, 0.6), "human")).facts
+        made = taken.stages.certify(taken.done, Wish(Target("selective", risk, 0.6), "human")).facts
         predicted = json.loads((taken.done["evaluate"].path / "predictions.json").read_text(encoding="utf-8"))
         long = sum("too long" in row.slots["text"] for row in split.load(taken.done["data"].path, "calibrate"))
     assert made["certified"]

@@ -55,10 +55,11 @@ def finish(stages: Stages, done: dict[str, Artefact], scale: str, folder: Path) 
 
 def check(recipe: Recipe) -> None:
     """Refuse what would fail late. Raises RecipeError."""
-    if schema := recipe.task.build().schema:
+    task = recipe.task.build()
+    if task.schema:
         from aasut.engine import grammar
 
-        grammar.check(schema)
+        grammar.check(task.schema, "task.tools" if task.tools else "task.schema")
 
 
 class Stages(Proof):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
+from aasut import tools as functions
+from aasut.json_form import ordered, validator
 from aasut.prompts import PromptTemplate
 
 
@@ -34,6 +35,13 @@ class Task(Protocol):
     def schema(self) -> str:
         """The JSON Schema of an answer as text; empty where it need not be JSON."""
 
+    @property
+    def tools(self) -> str:
+        """The functions that an answer may call, as the JSON text of OpenAI's definitions; empty where there are none.
+
+        Instead of JSON of `schema`, which calls them, an answer may then be text that begins with neither [ nor {.
+        """
+
     def parse(self, text: str) -> str | None:
         """The answer in a model's text, None where there is none."""
 
@@ -55,6 +63,7 @@ class Classify:
     prompt: PromptTemplate
     max_tokens: int = 16
     schema: str = ""
+    tools: str = ""
 
     def parse(self, text: str) -> str | None:
         for form in (_folded, _bare):
@@ -82,25 +91,19 @@ class Generate:
     max_tokens: int
     answers: tuple[str, ...] = ()
     schema: str = ""
+    tools: str = ""
 
     def parse(self, text: str) -> str | None:
         return self.canonical(text)
 
     def canonical(self, text: str) -> str | None:
-        try:
-            text.encode()  # half a surrogate pair, which some APIs send, is no text
-        except UnicodeEncodeError:
-            return None
-        return text.strip() or None
+        return _text(text)
 
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         return [p.strip() == g.strip() for p, g in zip(predicted, gold, strict=True)]
 
     def similarity(self, predicted: str, gold: str) -> float:
-        """F1 of the words that both have, case aside (as for SQuAD, Rajpurkar et al. 2016)."""
-        said, wanted = (Counter(text.casefold().split()) for text in (predicted, gold))
-        common = sum((said & wanted).values())
-        return 2 * common / (said.total() + wanted.total()) if common else float(said == wanted)
+        return _words_f1(predicted, gold)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Extract:
     max_tokens: int
     schema: str
     answers: tuple[str, ...] = ()
+    tools: str = ""
 
     def parse(self, text: str) -> str | None:
         """Also where other text, or the fence of a code block, stands around the object."""
@@ -124,11 +128,11 @@ class Extract:
     def canonical(self, text: str) -> str | None:
         try:
             value, schema = json.loads(text), json.loads(self.schema)
-            written = json.dumps(_ordered(value, schema, schema), ensure_ascii=False, allow_nan=False)
+            written = json.dumps(ordered(value, schema, schema), ensure_ascii=False, allow_nan=False)
             written.encode()  # escapes can name half a surrogate pair
         except (ValueError, RecursionError):
             return None
-        return written if _validator(self.schema).is_valid(value) else None
+        return written if validator(self.schema).is_valid(value) else None
 
     def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
         return [p == g for p, g in zip(predicted, gold, strict=True)]
@@ -140,10 +144,52 @@ class Extract:
         return sum(said.get(n) == wanted.get(n) for n in names) / len(names) if names else 1.0
 
 
-def make(kind: str, prompt: PromptTemplate, answers: tuple[str, ...], max_tokens: int, schema: str) -> Task:
-    """A task by its kind: classify, generate or extract."""
+@dataclass(frozen=True)
+class Tools:
+    """Calls of functions for each input, one or several side by side, or text where nothing is called.
+
+    `tools` is the JSON text of OpenAI's function definitions. Calls have one written form (see tools.py), and a text
+    is one that begins with neither [ nor {. Calls are equal where functions and arguments are, whatever their order.
+    """
+
+    prompt: PromptTemplate
+    max_tokens: int
+    tools: str
+    answers: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> str:
+        return functions.schema(self.tools)
+
+    def parse(self, text: str) -> str | None:
+        return self.canonical(text)
+
+    def canonical(self, text: str) -> str | None:
+        return functions.canonical(text, self.tools) if functions.is_calls(text) else _text(text)
+
+    def correct(self, predicted: Sequence[str], gold: Sequence[str]) -> list[bool]:
+        return [self._same(p, g) for p, g in zip(predicted, gold, strict=True)]
+
+    def similarity(self, predicted: str, gold: str) -> float:
+        """F1 of the calls that both make; of the words, where neither calls anything."""
+        said, wanted = (Counter(functions.calls(text)) for text in (predicted, gold))
+        if not said and not wanted:
+            return _words_f1(predicted, gold)
+        return 2 * (said & wanted).total() / (said.total() + wanted.total())
+
+    def _same(self, predicted: str, gold: str) -> bool:
+        said, wanted = (Counter(functions.calls(text)) for text in (predicted, gold))
+        return said == wanted and (bool(wanted) or predicted.strip() == gold.strip())
+
+
+def make(
+    kind: str, prompt: PromptTemplate, answers: tuple[str, ...], max_tokens: int, schema: str, tools: str = ""
+) -> Task:
+    """A task by its kind: classify, generate, extract or tools."""
     if kind == "classify":
         return Classify(answers, prompt)
+    if kind == "tools":
+        return Tools(prompt, max_tokens, tools)
     return Extract(prompt, max_tokens, schema) if kind == "extract" else Generate(prompt, max_tokens)
 
 
@@ -152,45 +198,20 @@ def fields(answer: str) -> dict[str, str]:
     return {name: json.dumps(value, ensure_ascii=False) for name, value in json.loads(answer or "{}").items()}
 
 
-def _ordered(value: Any, schema: Any, root: Any) -> Any:
-    """The value with the fields of objects in the order of the schema, unknown ones after them by name."""
-    parts = list(_parts(schema, root))
-    if isinstance(value, dict):
-        known: dict[str, Any] = {}
-        for part in parts:
-            for name, inner in (part.get("properties") or {}).items():
-                known.setdefault(name, inner)
-        names = [name for name in known if name in value] + sorted(name for name in value if name not in known)
-        return {name: _ordered(value[name], known.get(name), root) for name in names}
-    if isinstance(value, list):
-        items = next((part["items"] for part in parts if "items" in part), None)
-        return [_ordered(item, items, root) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+def _text(text: str) -> str | None:
+    """Without the white space around it; None for nothing, and for half a surrogate pair, which some APIs send."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return text.strip() or None
 
 
-def _parts(schema: Any, root: Any) -> Iterator[dict[str, Any]]:
-    """A schema, and those that it points to inside the document `root` or is put together from."""
-    if not isinstance(schema, dict):
-        return
-    yield schema
-    if str(schema.get("$ref", "")).startswith("#/"):
-        target = root
-        for name in schema["$ref"].removeprefix("#/").split("/"):
-            target = target.get(name) if isinstance(target, dict) else None
-        yield from _parts(target, root)
-    for key in ("allOf", "anyOf", "oneOf"):
-        for part in schema.get(key) or ():
-            yield from _parts(part, root)
-
-
-@lru_cache(maxsize=32)
-def _validator(schema: str) -> Any:
-    import jsonschema
-
-    plain = json.loads(schema)
-    return jsonschema.validators.validator_for(plain)(plain)
+def _words_f1(predicted: str, gold: str) -> float:
+    """F1 of the words that both have, case aside (as for SQuAD, Rajpurkar et al. 2016)."""
+    said, wanted = (Counter(text.casefold().split()) for text in (predicted, gold))
+    common = sum((said & wanted).values())
+    return 2 * common / (said.total() + wanted.total()) if common else float(said == wanted)
 
 
 def _folded(text: str) -> str:

@@ -52,7 +52,8 @@ class Request:
     """What a teacher is asked: a conversation that ends with the user's turn.
 
     `choices` lists the only answers allowed, empty for free text. `schema`, a JSON Schema as text, says
-    what JSON the answer must be; empty for none. `sample` tells repeated draws of the same request apart.
+    what JSON the answer must be; empty for none. `tools`, OpenAI's function definitions as JSON text, may be
+    called in it; empty for none. `sample` tells repeated draws of the same request apart.
     """
 
     messages: tuple[Message, ...]
@@ -61,6 +62,7 @@ class Request:
     temperature: float = 0.0
     sample: int = 0
     schema: str = ""
+    tools: str = ""
 
     def body(self) -> dict[str, Any]:
         """The request as plain data; its hash is the request's identity in the ledger."""
@@ -70,7 +72,7 @@ class Request:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "sample": self.sample,
-        } | ({"schema": self.schema} if self.schema else {})
+        } | {name: text for name, text in (("schema", self.schema), ("tools", self.tools)) if text}
 
 
 @dataclass(frozen=True, slots=True)

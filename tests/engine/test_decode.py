@@ -4,13 +4,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
 from aasut.engine.base import Piece, Prompt
-from aasut.engine.decode import decode, draw, logprob
+from aasut.engine.decode import decode, draw, likeliest, logprob
 from aasut.errors import ModelError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
 
@@ -251,3 +252,61 @@ def test_what_a_schema_forces_is_certain(tokenizer: Tokenizer) -> None:
     assert len(last.logprobs) >= last.tokens > 0
     assert max(last.logprobs) == pytest.approx(0.0, abs=1e-6)
     assert min(last.logprobs) < -0.1
+
+
+TOLD = [
+    (" the battery is", (), 50, " the battery is"),
+    ("नमस्ते 🙂!", (), 50, "नमस्ते 🙂!"),
+    ("one###two", ("###",), 50, "one"),
+    ("the battery", ("he batt",), 50, "t"),
+    ("a🙂", (), 3, "a\ufffd"),
+    ("ab#", ("##",), 50, "ab#"),
+]
+
+
+@pytest.mark.parametrize(("text", "stop", "most", "shown"), TOLD)
+def test_tokens_make_the_text_of_their_piece(
+    tokenizer: Tokenizer, text: str, stop: tuple[str, ...], most: int, shown: str
+) -> None:
+    asked = Prompt("ab", most, stop=stop, logprobs=True, top_logprobs=3)
+    found = all_pieces(tokenizer, Scripted(tokenizer, text), [asked])
+    for piece in found:
+        assert "".join(token.text for token in piece.said) == piece.text
+    said = [token for piece in found for token in piece.said]
+    assert "".join(token.text for token in said) == shown
+    assert b"".join(token.raw for token in said).decode("utf-8", "replace") == shown
+    assert [token.logprob for token in said] == list(found[-1].logprobs[: len(said)])
+    for token in said[: -1 if stop else None]:
+        assert token.top[0][0] == token.raw
+        assert len(token.top) == 3
+        assert token.logprob == token.top[0][1] > token.top[1][1]
+
+
+def test_tokens_are_told_only_where_asked_for(tokenizer: Tokenizer) -> None:
+    found = all_pieces(tokenizer, Scripted(tokenizer, "ab"), [Prompt("ab", 5)])
+    assert not any(piece.said for piece in found)
+    found = all_pieces(tokenizer, Scripted(tokenizer, "ab"), [Prompt("ab", 5, logprobs=True)])
+    assert [token.top for piece in found for token in piece.said] == [(), ()]
+
+
+def test_alternatives_are_those_that_may_come(tokenizer: Tokenizer) -> None:
+    logits = np.zeros(5, np.float32)
+    logits[[1, 3]] = [2, -np.inf]
+    assert likeliest(logits, 0).tolist() == []
+    assert likeliest(logits, 1).tolist() == [1]
+    assert sorted(likeliest(logits, 9).tolist()) == [0, 1, 2, 4]
+    asked = Prompt("ab", 50, schema=SCHEMA, logprobs=True, top_logprobs=20)
+    found = all_pieces(tokenizer, Fixed(np.zeros(tokenizer.size, np.float32)), [asked])
+    first = found[0].said[0]
+    assert {raw[:1] for raw, _ in first.top} <= {b"{", b" "}
+
+
+def test_plain_text_may_stand_instead_of_json(tokenizer: Tokenizer) -> None:
+    def answer(text: str, **bound: Any) -> str:
+        asked = Prompt("ab", 60, **bound)
+        return "".join(piece.text for piece in all_pieces(tokenizer, Scripted(tokenizer, text), [asked]))
+
+    whole = '{"city": "Goa", "n": 3}'
+    assert answer(f" {whole}", schema=SCHEMA, plain=True) == f" {whole}"
+    assert answer(" It is [warm].", schema=SCHEMA, plain=True) == " It is [warm]."
+    assert answer("It is warm.", plain=True) == "It is warm."

@@ -95,3 +95,21 @@ def test_a_model_without_an_end_token_is_refused(tiny_llama: Path) -> None:
     endless = Tokenizer(tokenizers.Tokenizer.from_file(str(tiny_llama / "tokenizer.json")), {})
     with pytest.raises(EngineError, match="no end token"):
         Grammar(endless, json.dumps(SCHEMA))
+
+
+def test_text_may_begin_with_anything_but_json_and_end_anywhere(tokenizer: Tokenizer) -> None:
+    for schema in ("", json.dumps(SCHEMA)):
+        grammar = Grammar(tokenizer, schema, plain=True)
+        first = {tokenizer.decode([token]).lstrip()[:1] for token in allowed(grammar)}
+        assert "[" not in first
+        assert ("{" in first) is bool(schema)
+        assert {"a", "5", '"'} <= first
+        for token in tokenizer.encode("A {text}\n[of] नम"):
+            grammar.take(token)
+        assert tokenizer.eos_id in allowed(grammar)
+        assert not grammar.complete
+
+
+def test_a_schema_is_called_what_it_is() -> None:
+    with pytest.raises(RecipeError, match=r"^task\.tools cannot be followed"):
+        check('{"not": {}}', "task.tools")

@@ -9,7 +9,7 @@ import pytest
 from aasut.engine import base
 from aasut.engine.base import Engine, Prompt, Written, write
 from aasut.engine.scripted import ScriptedEngine
-from aasut.errors import ModelError
+from aasut.errors import EngineError, ModelError
 
 RULES = {"great": "positive", "awful": "negative", "lovely": "positive"}
 ANSWERS = [" negative", " neutral", " positive"]
@@ -83,3 +83,13 @@ def test_load_refuses_what_holds_no_rules(tmp_path: Path, text: str | None) -> N
     with pytest.raises(ModelError, match="holds no rules") as caught:
         base.load("scripted", tmp_path)
     assert "JSON object" in caught.value.remedy
+
+
+def test_words_are_sure_and_have_no_alternatives() -> None:
+    engine = ScriptedEngine({"order": "Your parcel is on its way"})
+    pieces = list(engine.generate([Prompt("my order", 3, logprobs=True)]))
+    assert [[(t.text, t.raw, t.logprob, t.top) for t in piece.said] for piece in pieces] == [
+        [("Your", b"Your", 0.0, ())], [(" parcel", b" parcel", 0.0, ())], [(" is", b" is", 0.0, ())], [],
+    ]  # fmt: skip
+    with pytest.raises(EngineError, match="no alternatives"):
+        list(engine.generate([Prompt("my order", 3, logprobs=True, top_logprobs=1)]))

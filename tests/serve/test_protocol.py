@@ -10,7 +10,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsBas
 from aasut.prompts import PromptTemplate
 from aasut.serve import protocol
 from aasut.serve.protocol import ChatRequest, Refusal
-from aasut.tasks import Classify, Extract, Generate, Task
+from aasut.tasks import Classify, Extract, Generate, Tools
 from aasut.types import Message
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -22,6 +22,9 @@ LABELS = Classify(("neg", "pos"), PROMPT)
 TEXT = Generate(PROMPT, 40)
 FIELDS = Extract(PROMPT, 60, json.dumps(SCHEMA))
 OBJECT = {"type": "json_object"}
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+CALLS = Tools(PROMPT, 60, json.dumps([WEATHER]))
+ASKED: dict[str, Any] = {"tools": [WEATHER]}
 
 
 def bound(schema: Any) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def test_every_field_of_openai_is_handled_explicitly() -> None:
     assert set(protocol.MESSAGE_NEUTRAL) | {"role", "content"} == set(protocol.ChatMessage.model_fields)
     # A field of any kind would be read and forgotten, unless a rule is set for it.
     free = {name for name, field in ChatRequest.model_fields.items() if field.annotation is Any}
-    assert free == set(protocol.NEUTRAL) | {"stop", "response_format"}
+    assert free == set(protocol.NEUTRAL) | {"stop", "response_format", "tools", "tool_choice"}
 
 
 @pytest.mark.parametrize("field", [*sorted(protocol.NEUTRAL), "stop", "user", "metadata", "temperature", "seed"])
@@ -59,7 +62,7 @@ def test_null_is_as_good_as_absent(field: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "store": False},
+        {"n": 8, "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "store": False},
         {"response_format": {"type": "text"}, "modalities": ["text"], "service_tier": "auto"},
         {"user": "u", "metadata": {"a": "b"}, "safety_identifier": "s", "prompt_cache_key": "k"},
         {"temperature": 2, "top_p": 0, "seed": -5, "max_tokens": 1, "max_completion_tokens": 10**9},
@@ -75,9 +78,6 @@ def test_what_is_honoured_or_asks_for_nothing_is_accepted(fields: dict[str, Any]
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("n", 2),
-        ("n", True),
-        ("n", 0),
         ("presence_penalty", 0.1),
         ("frequency_penalty", -1),
         ("logit_bias", {"50256": -100}),
@@ -85,10 +85,6 @@ def test_what_is_honoured_or_asks_for_nothing_is_accepted(fields: dict[str, Any]
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("store", True),
         ("store", 0),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tools", []),
-        ("tool_choice", "none"),
-        ("parallel_tool_calls", False),
         ("functions", []),
         ("function_call", "auto"),
         ("prediction", {"type": "content", "content": "x"}),
@@ -115,7 +111,21 @@ def test_what_is_not_honoured_is_refused_by_name(field: str, value: Any) -> None
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": "hello"}, "messages", "invalid_value"),
         ({"messages": [*MESSAGES, {"content": "x"}]}, "messages[1].role", "missing_required_parameter"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        (
+            {"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]},
+            "messages[0].role",
+            "unsupported_value",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
+            "messages[0].tool_calls",
+            "unsupported_parameter",
+        ),
+        ({"n": 0}, "n", "invalid_value"),
+        ({"n": 9}, "n", "invalid_value"),
+        ({"n": True}, "n", "invalid_value"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls", "invalid_value"),
         ({"messages": [{"role": "user", "content": "x", "colour": 1}]}, "messages[0].colour", "unknown_parameter"),
         ({"messages": [{"role": "user", "content": "x", "name": "Jo"}]}, "messages[0].name", "unsupported_parameter"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "invalid_type"),
@@ -198,39 +208,69 @@ def test_stop_that_would_cut_a_label_is_refused(stop: Any) -> None:
     assert caught.value.body["error"]["param"] == "stop"
 
 
-@pytest.mark.parametrize(
-    ("task", "value", "good"),
-    [
-        (LABELS, {"type": "text"}, True),
-        (LABELS, OBJECT, False),
-        (TEXT, None, True),
-        (TEXT, OBJECT, False),
-        (TEXT, bound(SCHEMA), False),
-        (FIELDS, {"type": "text"}, True),
-        (FIELDS, OBJECT, True),
-        (FIELDS, bound(SCHEMA), True),
-        (FIELDS, bound({"type": "object", "properties": {"town": {"type": "string"}}}), False),
-        (FIELDS, {"type": "json_schema"}, False),
-        (FIELDS, {"type": "yaml"}, False),
-        (FIELDS, "json", False),
-        (FIELDS, [], False),
-    ],
-)
-def test_a_format_is_accepted_where_the_task_has_it(task: Task, value: Any, good: bool) -> None:
-    request = parse(response_format=value)
-    if good:
-        request.check(task)
-        return
+def test_a_format_binds_the_answer_and_a_wrong_one_is_refused() -> None:
+    other = {"type": "object", "properties": {"town": {"type": "string"}}}
+    assert json.loads(parse(response_format=bound(other)).prompts(TEXT, "x")[0].schema) == other
+    assert parse(response_format=bound(SCHEMA)).prompts(FIELDS, "x")[0].schema == json.dumps(SCHEMA)
+    assert parse().prompts(FIELDS, "x")[0].schema == json.dumps(SCHEMA)
+    for task, value in ((LABELS, OBJECT), (FIELDS, bound(other)), (CALLS, OBJECT), (TEXT, {"type": "yaml"})):
+        with pytest.raises(Refusal) as caught:
+            parse(response_format=value, **(ASKED if task is CALLS else {})).check(task)
+        error = caught.value.body["error"]
+        assert (error["param"], error["code"]) == ("response_format", "unsupported_value")
+
+
+def test_tools_are_taken_where_the_task_has_them() -> None:
+    parse(**ASKED).check(CALLS)
     with pytest.raises(Refusal) as caught:
-        request.check(task)
-    error = caught.value.body["error"]
-    assert (error["param"], error["code"]) == ("response_format", "unsupported_value")
+        parse(**ASKED).check(TEXT)
+    assert caught.value.body["error"]["param"] == "tools"
+    with pytest.raises(Refusal) as caught:
+        parse().check(CALLS)
+    assert caught.value.code == "tools_mismatch"
 
 
-def test_text_has_no_logprobs_and_labels_have() -> None:
-    parse(logprobs=True).check(LABELS)
-    with pytest.raises(Refusal, match="logprobs"):
-        parse(logprobs=True).check(TEXT)
+def test_stop_texts_cut_no_calls() -> None:
+    parse(**ASKED, stop="x", tool_choice="none").check(CALLS)
+    with pytest.raises(Refusal) as caught:
+        parse(**ASKED, stop="x").check(CALLS)
+    assert caught.value.body["error"]["param"] == "stop"
+
+
+def test_alternatives_are_asked_of_engines_that_list_them() -> None:
+    request = parse(logprobs=True, top_logprobs=3)
+    request.check(TEXT)
+    request.check(LABELS, alternatives=0)
+    with pytest.raises(Refusal, match="lists no alternatives") as caught:
+        request.check(TEXT, alternatives=0)
+    assert caught.value.body["error"]["param"] == "top_logprobs"
+    parse(logprobs=True).check(TEXT, alternatives=0)
+
+
+def test_each_of_several_texts_has_its_own_seed() -> None:
+    asked = parse(n=3, seed=5, temperature=1, top_p=0.5, max_tokens=7, logprobs=True, stop="x").prompts(TEXT, "T: a")
+    assert len({prompt.seed for prompt in asked}) == 3
+    assert asked == parse(n=3, seed=5, temperature=1, top_p=0.5, max_tokens=7, logprobs=True, stop="x").prompts(
+        TEXT, "T: a"
+    )
+    assert parse(seed=5).prompts(TEXT, "T: a")[0].seed == asked[0].seed
+    assert parse(seed=6).prompts(TEXT, "T: a")[0].seed != asked[0].seed
+    assert parse().prompts(TEXT, "x")[0].seed != parse().prompts(TEXT, "x")[0].seed
+    first = asked[0]
+    assert (first.text, first.max_tokens, first.temperature, first.top_p, first.stop) == ("T: a", 7, 1.0, 0.5, ("x",))
+    assert (first.logprobs, first.top_logprobs, first.schema, first.plain) == (True, 0, "", False)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [None, [], "x", {"model": "m"}, {"model": "m", "messages": [{"role": "user", "content": "\ud800"}]}, {"model": 3}],
+)
+def test_a_decoded_body_is_read_as_a_raw_one_is(plain: Any) -> None:
+    body = {"model": "m", "messages": MESSAGES, "n": 2, "temperature": 1, "tools": [{"a": 1}]}
+    assert protocol.parse_plain(body) == protocol.parse(json.dumps(body).encode())
+    with pytest.raises(Refusal) as caught:
+        protocol.parse_plain(plain).conversation()
+    assert caught.value.status == 400
 
 
 def test_a_text_may_be_stopped_anywhere_and_has_the_tasks_length_unless_told() -> None:

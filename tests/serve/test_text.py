@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -17,6 +20,7 @@ from aasut.serve.student import ServedStudent
 from aasut.tasks import Extract, Generate, Task
 from served import serving
 
+TOOL = {"type": "function", "function": {"name": "f"}}
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"enum": ["Goa", "Pune"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
@@ -89,32 +93,93 @@ def test_limits_stops_and_draws_are_honoured(client: openai.OpenAI, student: Ser
 
 
 def test_what_a_writer_cannot_do_is_refused(client: openai.OpenAI, student: ServedStudent) -> None:
-    for fields in ({"logprobs": True}, {"n": 2}, {"max_tokens": 600}, {"stop": ["a"] * 5}):
+    for fields in ({"tools": [TOOL]}, {"n": 9}, {"max_tokens": 600}, {"stop": ["a"] * 5}):
         with pytest.raises(openai.BadRequestError):
             client.chat.completions.create(model=student.name, messages=ask("good"), **fields)  # type: ignore[call-overload]
         with pytest.raises(openai.BadRequestError):
             client.chat.completions.create(model=student.name, messages=ask("good"), stream=True, **fields)  # type: ignore[call-overload]
 
 
-def test_an_extractors_answer_is_json_of_its_schema(client: openai.OpenAI, student: ServedStudent) -> None:
-    if not student.task.schema:
-        with pytest.raises(openai.BadRequestError, match="response_format"):
-            client.chat.completions.create(
-                model=student.name, messages=ask("x"), response_format={"type": "json_object"}
-            )
-        return
+def test_a_schema_binds_the_answer(client: openai.OpenAI, student: ServedStudent) -> None:
     for number in range(5):
         made = client.chat.completions.create(
             model=student.name,
             messages=ask(f"text {number}"),
             temperature=1.0,
             seed=number,
+            max_tokens=60,
             response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}},
         )
         found = json.loads(made.choices[0].message.content or "")
         assert found["city"] in ("Goa", "Pune")
         assert 0 <= found["n"] <= 99
         assert made.choices[0].finish_reason == "stop"
+
+
+def test_any_object_is_asked_for_and_a_wrong_schema_is_refused(client: openai.OpenAI, student: ServedStudent) -> None:
+    made = client.chat.completions.create(
+        model=student.name, messages=ask("x"), response_format={"type": "json_object"}, stop="\n", max_tokens=9
+    )
+    assert (made.choices[0].message.content or "").startswith("{")
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=student.name,
+            messages=ask("x"),
+            response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "thing"}}},
+        )
+    assert caught.value.param == "response_format.json_schema.schema"
+
+
+def test_tokens_come_with_their_log_probabilities(client: openai.OpenAI, student: ServedStudent) -> None:
+    asked: dict[str, Any] = {"model": student.name, "messages": ask("good"), "logprobs": True, "top_logprobs": 4}
+    made = client.chat.completions.create(**asked, max_tokens=9).choices[0]
+    assert made.logprobs is not None
+    tokens = made.logprobs.content or []
+    assert "".join(token.token for token in tokens) == made.message.content
+    raw = b"".join(bytes(token.bytes or []) for token in tokens)
+    assert raw.decode("utf-8", "replace") == made.message.content
+    (expected,) = write(student.engine, [replace(student.prompt_of("good ="), max_tokens=9, logprobs=True)])
+    assert [token.logprob for token in tokens] == pytest.approx(expected.logprobs[-len(tokens) :])
+    for token in tokens:
+        assert 0 < len(token.top_logprobs) <= 4
+        assert token.logprob == pytest.approx(token.top_logprobs[0].logprob)  # greedy
+        listed = [other.logprob for other in token.top_logprobs]
+        assert listed == sorted(listed, reverse=True)
+        assert sum(map(math.exp, listed)) <= 1 + 1e-6
+    chunks = list(client.chat.completions.create(**asked, max_tokens=9, stream=True))
+    streamed = []
+    for chunk in chunks:
+        of_chunk = (chunk.choices[0].logprobs.content or []) if chunk.choices[0].logprobs else []
+        assert "".join(token.token for token in of_chunk) == (chunk.choices[0].delta.content or "")
+        streamed += of_chunk
+    assert [token.model_dump() for token in streamed] == [token.model_dump() for token in tokens]
+
+
+def test_several_answers_differ_and_come_again_with_the_same_seed(
+    client: openai.OpenAI, student: ServedStudent
+) -> None:
+    asked: dict[str, Any] = {"model": student.name, "messages": ask("good"), "temperature": 1.5, "seed": 3}
+    made = client.chat.completions.create(**asked, n=4)
+    texts = [choice.message.content for choice in made.choices]
+    assert [choice.index for choice in made.choices] == [0, 1, 2, 3]
+    assert len(set(texts)) > 1
+    assert [c.message.content for c in client.chat.completions.create(**asked, n=4).choices] == texts
+    assert client.chat.completions.create(**asked).choices[0].message.content == texts[0]
+    streamed, ends = [""] * 4, [""] * 4
+    chunks = list(client.chat.completions.create(**asked, n=4, stream=True, stream_options={"include_usage": True}))
+    for chunk in chunks[:-1]:
+        (choice,) = chunk.choices
+        streamed[choice.index] += choice.delta.content or ""
+        ends[choice.index] = choice.finish_reason or ends[choice.index]
+    assert streamed == texts
+    assert ends == [choice.finish_reason for choice in made.choices]
+    assert chunks[-1].usage == made.usage
+    assert made.usage is not None
+    tokens = [made.usage.completion_tokens, made.usage.prompt_tokens]
+    alone = client.chat.completions.create(**asked).usage
+    assert alone is not None
+    assert tokens[0] > alone.completion_tokens
+    assert tokens[1] == alone.prompt_tokens
 
 
 def test_one_prompt_that_is_too_long_spoils_no_other(student: ServedStudent) -> None:

@@ -71,11 +71,9 @@ def test_the_official_client_is_served() -> None:
             [b"tive"],
         ]
         assert [model.id for model in client.models.list()] == ["scripted"]
-        with pytest.raises(openai.BadRequestError, match="Unsupported parameter: tools"):
+        with pytest.raises(openai.BadRequestError, match="Unsupported parameter: modalities"):
             client.chat.completions.create(
-                model="m",
-                messages=[{"role": "user", "content": "great"}],
-                tools=[{"type": "function", "function": {"name": "f"}}],
+                model="m", messages=[{"role": "user", "content": "great"}], modalities=["audio"]
             )
         assert server.stats()["with_key"] == 2
 

@@ -65,7 +65,8 @@ class Panel:
             max_tokens=task.max_tokens,
             temperature=self.sampling,
             sample=0 if task.answers else member,
-            schema=task.schema,
+            schema="" if task.tools else task.schema,
+            tools=task.tools,
         )
 
     def first(self) -> Panel:

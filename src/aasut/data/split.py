@@ -75,7 +75,7 @@ def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
             table["source"] = PurePath(table["source"]).name
     return {
         "data": data,
-        "answers": [recipe.task.kind, task.answers, task.schema],
+        "answers": [recipe.task.kind, task.answers, task.schema, *([task.tools] if task.tools else [])],
         "slots": task.prompt.slots,
         "seed": recipe.seed,
         "content": [tables.content(table, base=base) for table in recipe.data.tables],

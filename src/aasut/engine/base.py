@@ -36,8 +36,9 @@ class Prompt:
     """A text to go on from. The answer ends at the model's end, before the first of `stop`, or at max_tokens.
 
     Greedy at temperature 0; else drawn, with `seed`, from the fewest likeliest tokens whose mass reaches
-    `top_p`. `schema`, a JSON Schema as text, binds the answer to JSON of that shape. `logprobs`: say how
-    likely the answer's tokens were.
+    `top_p`. `schema`, a JSON Schema as text, binds the answer to JSON of that shape. `plain`: text that begins
+    with neither [ nor { is allowed beside that JSON, or without a schema, nothing else. `logprobs`: say how likely
+    the answer's tokens were, and the `top_logprobs` likeliest in each one's place, where the engine lists them.
     """
 
     text: str
@@ -48,6 +49,22 @@ class Prompt:
     stop: tuple[str, ...] = ()
     schema: str = ""
     logprobs: bool = False
+    plain: bool = False
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of an answer: its share of the text, and its bytes, which may be a part of a character.
+
+    Such a part has no text; the token that ends the character has all of it. `logprob` is natural, among the tokens
+    allowed there and at temperature 1; `top` lists the likeliest by their bytes, the likeliest first.
+    """
+
+    text: str
+    raw: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,7 @@ class Piece:
     `finish` is "" until the row's last piece, which says "stop" or "length"; `tokens` were made so far.
     `logprobs`, where the prompt asks for them, stand in the last piece: the natural log-probability of
     each token chosen, one that ends the answer included, among those allowed there and at temperature 1.
+    `said` then has the tokens of this piece's text: the texts of all together are the answer.
     """
 
     row: int
@@ -64,6 +82,7 @@ class Piece:
     tokens: int
     finish: str = ""
     logprobs: tuple[float, ...] = ()
+    said: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,7 @@ class Engine(Protocol):
     prefix_cache: bool  # compute a shared prefix once; off for measuring what that saves
     context: int  # most tokens of prompt and answer together
     parameters: int  # weights of the model, tied ones counted once
+    alternatives: int  # most of them that `generate` lists in the place of a token; 0 where it knows of none
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
         """How likely each answer is after each prompt. All prompts begin with `prefix`, computed once.

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aasut.engine.base import Piece, Prompt
+from aasut.engine.base import Piece, Prompt, Token
 from aasut.engine.common import tokens_of
 from aasut.engine.grammar import Grammar
 from aasut.errors import ModelError
+from aasut.formats.token_bytes import vocabulary_bytes
 from aasut.formats.tokenizer import Tokenizer
 
+ALTERNATIVES = 20  # to a token, listed at most
 ROWS = 64  # decoded at once; more rows share each reading of the weights
 
 Logits = NDArray[np.float32]
@@ -59,10 +63,13 @@ class _Row:
 
     def __init__(self, number: int, prompt: Prompt, tokenizer: Tokenizer) -> None:
         self.number, self.prompt, self.tokenizer = number, prompt, tokenizer
-        self.grammar = Grammar(tokenizer, prompt.schema) if prompt.schema else None
+        bound = prompt.schema or prompt.plain
+        self.grammar = Grammar(tokenizer, prompt.schema, plain=prompt.plain) if bound else None
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
         self.logprobs: list[float] = []
+        self.held: list[Token] = []  # tokens whose text is not shown yet
+        self.told = 0  # characters of the answer that stand in tokens
         self.shown = 0
 
     def take(self, logits: Logits) -> Piece:
@@ -76,6 +83,8 @@ class _Row:
             return self._piece(self.tokenizer.decode(self.answer), "stop")
         self.answer.append(token)
         text = self.tokenizer.decode(self.answer)
+        if self.prompt.logprobs:
+            self._hold(text, logits)
         cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
         if cut >= 0:
             return self._piece(text[:cut], "stop")
@@ -87,10 +96,37 @@ class _Row:
             return self._piece(text, "length")
         return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
 
+    def _hold(self, text: str, logits: Logits) -> None:
+        """Note the last token, with what it adds to the text."""
+        token, told = self.answer[-1], self.told
+        self.told = max(told, len(text.rstrip("\ufffd")))
+        known = _bytes_of(self.tokenizer)
+        added = text[told : self.told]
+        raw = known.get(token) or added.encode("utf-8", "replace")
+        listed = [(int(i), logprob(logits, int(i))) for i in likeliest(logits, self.prompt.top_logprobs)]
+        top = tuple((known.get(i) or self.tokenizer.written(i).encode(), value) for i, value in listed)
+        self.held.append(Token(added, raw, self.logprobs[-1], top))
+
     def _piece(self, text: str, finish: str) -> Piece:
-        piece = Piece(self.number, text[self.shown :], len(self.answer), finish, tuple(self.logprobs) if finish else ())
+        said = self._said(text, finish) if len(text) > self.shown or finish else ()
+        sure = tuple(self.logprobs) if finish else ()
+        piece = Piece(self.number, text[self.shown :], len(self.answer), finish, sure, said)
         self.shown = max(self.shown, len(text))
         return piece
+
+    def _said(self, text: str, finish: str) -> tuple[Token, ...]:
+        """The tokens of the text that is shown now; one that a stop text cuts is cut too, and those behind it left."""
+        held, self.held = self.held, []
+        if finish and held and len(text) > self.told:  # the answer ends within a character
+            held[-1] = replace(held[-1], text=held[-1].text + text[self.told :])
+        found, left = [], len(text) - self.shown
+        for token in held:
+            if left == 0 and token.text:
+                break
+            kept = token.text[:left]
+            found.append(token if kept == token.text else replace(token, text=kept, raw=kept.encode()))
+            left -= len(kept)
+        return tuple(found)
 
 
 def _may_go_on(text: str, stop: Sequence[str]) -> bool:
@@ -109,6 +145,20 @@ def draw(logits: Logits, temperature: float, top_p: float, random: np.random.Gen
         mass = np.cumsum(weights[order]) - weights[order]
         weights[order[mass >= top_p * weights.sum()]] = 0.0
     return int(random.choice(len(weights), p=weights / weights.sum()))
+
+
+def likeliest(logits: Logits, count: int) -> NDArray[np.int64]:
+    """The tokens with the largest logits [V], in order, those aside that may not come."""
+    if not count:
+        return np.zeros(0, np.int64)
+    found = np.argpartition(-logits, min(count, len(logits)) - 1)[:count]
+    found = found[np.argsort(-logits[found], kind="stable")]
+    return np.asarray(found[logits[found] > -np.inf])
+
+
+@lru_cache(maxsize=4)
+def _bytes_of(tokenizer: Tokenizer) -> dict[int, bytes]:
+    return vocabulary_bytes(tokenizer)
 
 
 def logprob(logits: Logits, token: int) -> float:

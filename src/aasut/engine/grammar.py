@@ -1,4 +1,4 @@
-"""Decoding that is bound to a JSON Schema: which tokens may come next, by llguidance.
+"""Decoding that is bound to a JSON Schema, or to text that is none: which tokens may come next, by llguidance.
 
 The JSON has one space after each comma and colon and no other white space, as `json.dumps` writes
 it, so that a student sees one form only. One space may stand before it.
@@ -16,20 +16,24 @@ from numpy.typing import NDArray
 from aasut.errors import EngineError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
 
+TEXT = r"/[^\[{\s](.|\n)*/"  # begins with what JSON objects and lists do not
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Grammar:
     """The state of one row's answer."""
 
-    def __init__(self, tokenizer: Tokenizer, schema: str) -> None:
-        """Raises RecipeError for a schema that cannot be followed, EngineError for a model without an end token."""
+    def __init__(self, tokenizer: Tokenizer, schema: str, *, plain: bool = False) -> None:
+        """See `base.Prompt` for `plain`.
+
+        Raises RecipeError for a schema that cannot be followed, EngineError for a model without an end token.
+        """
         import llguidance
 
         if tokenizer.eos_id is None:
             raise EngineError("This model has no end token, so that no JSON can be bound.", "Take another model.")
         self.tokenizer = tokenizer
-        self._matcher = llguidance.LLMatcher(_tokens(tokenizer), _compiled(schema))
+        self._matcher = llguidance.LLMatcher(_tokens(tokenizer), _compiled(schema, plain))
         self._check()
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,26 +61,31 @@ class Grammar:
             raise _refusal(str(self._matcher.get_error()))
 
 
-def check(schema: str) -> None:
-    """Raises RecipeError where decoding cannot be bound to this schema."""
+def check(schema: str, what: str = "task.schema") -> None:
+    """Raises RecipeError where decoding cannot be bound to this JSON Schema; `what` names it."""
     import llguidance
 
-    problem = llguidance.LLMatcher.validate_grammar(_compiled(schema))
+    problem = llguidance.LLMatcher.validate_grammar(_compiled(schema, False))
     if problem:
-        raise _refusal(problem)
+        raise _refusal(problem, what)
 
 
-def _refusal(problem: str) -> RecipeError:
+def _refusal(problem: str, what: str = "task.schema") -> RecipeError:
     reason = " ".join(problem.partition("\n")[0].split())  # the lines after it show the grammar
-    return RecipeError(f"task.schema cannot be followed: {reason[:200]}.", "Write it with fewer or simpler keywords.")
+    return RecipeError(f"{what} cannot be followed: {reason[:200]}.", "Write it with fewer or simpler keywords.")
 
 
 @lru_cache(maxsize=8)
-def _compiled(schema: str) -> str:
+def _compiled(schema: str, plain: bool) -> str:
     import llguidance
 
-    spaced = json.loads(schema) | {"x-guidance": SPACING}
-    grammar: str = llguidance.LLMatcher.grammar_from_lark(f'start: " "? answer\nanswer: %json {json.dumps(spaced)}')
+    rules = ['start: " "? answer']
+    if schema:
+        rules += [f"value: %json {json.dumps(json.loads(schema) | {'x-guidance': SPACING})}"]
+    if plain:
+        rules += [f"TEXT: {TEXT}"]
+    rules += [f"answer: {' | '.join(['value'] * bool(schema) + ['TEXT'] * plain)}"]
+    grammar: str = llguidance.LLMatcher.grammar_from_lark("\n".join(rules))
     return grammar
 
 

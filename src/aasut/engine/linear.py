@@ -55,6 +55,7 @@ class LinearEngine:
     name = "linear-float32"
     context = 1 << 30
     prefix_cache = False
+    alternatives = 0
 
     def __init__(self, vocabulary: dict[str, Any], weights: dict[str, NDArray[np.float32]]) -> None:
         self.answers: list[str] = vocabulary["answers"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aasut.engine.base import Piece, Prompt, Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, plan
-from aasut.engine.decode import Logits, decode
+from aasut.engine.decode import ALTERNATIVES, Logits, decode
 from aasut.engine.layout import batches
 from aasut.engine.tree import TokenTree
 from aasut.errors import EngineError
@@ -115,6 +115,8 @@ def _cut(network: Any) -> Any:
 
 class OpenVinoEngine:
     """See `engine.base.Engine`."""
+
+    alternatives = ALTERNATIVES
 
     def __init__(self, request: Any, source: gguf_read.Gguf, precision: str, *, prefix_cache: bool) -> None:
         self.request = request

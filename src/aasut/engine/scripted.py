@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aasut.engine.base import Piece, Prompt, Scores
-from aasut.errors import ModelError
+from aasut.engine.base import Piece, Prompt, Scores, Token
+from aasut.errors import EngineError, ModelError
 from aasut.types import Usage
 
 RULES = "rules.json"
@@ -21,8 +21,10 @@ class ScriptedEngine:
 
     An answer's probability is (1 + 9 * its words that occur in the prompt), divided by the sum over
     the answers; where no word occurs, all answers are equally likely. A token is a word between
-    spaces.
+    spaces. Its text is sure: it has no alternatives to a token.
     """
+
+    alternatives = 0
 
     def __init__(self, rules: Mapping[str, str], context: int = 4096) -> None:
         self.name = "scripted"
@@ -56,7 +58,8 @@ class ScriptedEngine:
     def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
         """The answer of the first rule whose word occurs, word by word; nothing where none does.
 
-        The text is the same at every temperature and seed, and whatever `schema` says.
+        The text is the same at every temperature and seed, and whatever `schema` and `plain` say. Raises
+        EngineError where alternatives are asked for.
         """
         for row, prompt in enumerate(prompts):
             if not prompt.text.startswith(prefix):
@@ -67,8 +70,12 @@ class ScriptedEngine:
                 text = text.split(sequence, 1)[0]
             words = text.split()
             made = words[: prompt.max_tokens]
+            if prompt.top_logprobs:
+                raise EngineError("The engine scripted lists no alternatives to a token.", "Set top_logprobs to 0.")
             for number, word in enumerate(made):
-                yield Piece(row, word if number == 0 else " " + word, number + 1)
+                shown = word if number == 0 else " " + word
+                said = (Token(shown, shown.encode(), 0.0),) if prompt.logprobs else ()
+                yield Piece(row, shown, number + 1, said=said)
             sure = (0.0,) * len(made) if prompt.logprobs else ()
             yield Piece(row, "", len(made), "stop" if len(made) == len(words) else "length", sure)
 

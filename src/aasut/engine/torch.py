@@ -16,7 +16,7 @@ from aasut.engine import attention
 from aasut.engine.attention import KeyValues
 from aasut.engine.base import Piece, Prompt, Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, plan
-from aasut.engine.decode import Logits, decode
+from aasut.engine.decode import ALTERNATIVES, Logits, decode
 from aasut.engine.layout import batches
 from aasut.errors import EngineError, ModelError
 from aasut.formats import safetensors
@@ -187,6 +187,8 @@ def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 class TorchEngine:
     """See `engine.base.Engine`."""
+
+    alternatives = ALTERNATIVES
 
     def __init__(self, model: Model, tokenizer: Tokenizer, *, prefix_cache: bool = True) -> None:
         self.model = model

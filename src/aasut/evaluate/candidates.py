@@ -85,7 +85,10 @@ class Candidate:
             scores = self.engine.score(prompts, self.texts)
             return Answered(np.exp(scores.logprobs).tolist(), usage=scores.usage)
         task = self.task
-        asked_for = [Prompt(text, task.max_tokens, schema=task.schema, logprobs=features) for text in prompts]
+        asked_for = [
+            Prompt(text, task.max_tokens, schema=task.schema, plain=bool(task.tools), logprobs=features)
+            for text in prompts
+        ]
         written = write(self.engine, asked_for)
         asked = sum(self.engine.count_tokens(text) for text in prompts)
         usage = Usage(asked, sum(answer.tokens for answer in written))

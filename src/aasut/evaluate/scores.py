@@ -17,7 +17,6 @@ nothing agree; no answer at all has no score.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 from aasut.errors import DataError
 from aasut.evaluate.metrics import Floats
 from aasut.tasks import Task
+from aasut.tools import calls
 
 ItemScore = Callable[[Task, str, str], float]
 
@@ -46,38 +46,6 @@ def of_items(name: str, task: Task, predicted: Sequence[str], gold: Sequence[str
     """A score by its name of each prediction, 0 to 1, [n]; not for macro_f1, which single items have not."""
     score = ITEM_SCORES[name]
     return np.array([score(task, p, g) if p else 0.0 for p, g in zip(predicted, gold, strict=True)], dtype=np.float64)
-
-
-def calls(answer: str) -> list[tuple[str, str]]:
-    """(name, arguments in one written form) of each tool call in an answer, none where it is no tool call."""
-    try:
-        found = json.loads(answer)
-        return [_call(one) for one in (found if isinstance(found, list) else [found])]
-    except (ValueError, RecursionError):
-        return []
-
-
-def _call(found: Any) -> tuple[str, str]:
-    """One call. Raises ValueError where it is none."""
-    if isinstance(found, dict) and isinstance(found.get("function"), dict):
-        found = found["function"]
-    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
-        raise ValueError("no tool call")
-    given = found.get("arguments")
-    if isinstance(given, str):
-        given = json.loads(given) if given.strip() else {}
-    if not isinstance(given, dict | None):
-        raise ValueError("arguments are no object")
-    return found["name"], json.dumps(_plain(given or {}), sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    """JSON with whole numbers without a fraction: 2.0 is 2."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _exact(task: Task, predicted: str, gold: str) -> float:

@@ -72,7 +72,9 @@ def result(answers: Answers, model: str, confidence: float) -> dict[str, Any]:
         near = [answers.task.similarity(p, g) for p, g in zip(predicted, answers.gold, strict=True)]
         return found | {
             "similarity": float(np.mean(near)),
-            "fields": metrics.field_accuracy(predicted, answers.gold) if answers.task.schema else {},
+            "fields": metrics.field_accuracy(predicted, answers.gold)
+            if answers.task.schema and not answers.task.tools
+            else {},
             "unusable": sum(not text for text in predicted),
             "macro_f1": None,
             "confusion": None,

@@ -55,6 +55,8 @@ def render(recipe: Recipe, facts: dict[str, Any], licences: list[dict[str, Any]]
 def _what(task: Task) -> str:
     if task.answers:
         return f"A student that answers one of: {', '.join(task.answers)}."
+    if task.tools:
+        return f"A student that calls these functions, or answers with text where none is needed: `{task.tools}`."
     if task.schema:
         return f"A student that answers with JSON of this schema: `{task.schema}`."
     return f"A student that answers with text of up to {task.max_tokens} tokens."

@@ -56,6 +56,7 @@ def describe(recipe: Recipe, served: str, sha256: str) -> StudentCard:
         answers=task.answers,
         max_tokens=task.max_tokens,
         schema=task.schema,
+        tools=task.tools,
         task_prompt=task.prompt.messages,
         student_prompt=recipe.student_template().messages,
         file=served,

@@ -27,7 +27,7 @@ class StudentCard:
     """All that is needed to serve a student. `sha256` is `content_hash` of the served file or folder."""
 
     name: str
-    kind: Literal["classify", "generate", "extract"]
+    kind: Literal["classify", "generate", "extract", "tools"]
     answers: tuple[str, ...]
     task_prompt: tuple[Message, ...]
     student_prompt: tuple[Message, ...]
@@ -37,6 +37,7 @@ class StudentCard:
     sha256: str
     max_tokens: int = 16
     schema: str = ""
+    tools: str = ""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -86,7 +87,7 @@ class StudentCard:
 
     def task(self) -> Task:
         """The task that the student was made for."""
-        return make(self.kind, PromptTemplate(self.task_prompt), self.answers, self.max_tokens, self.schema)
+        return make(self.kind, PromptTemplate(self.task_prompt), self.answers, self.max_tokens, self.schema, self.tools)
 
 
 _ADAPTER = TypeAdapter(StudentCard)

@@ -228,6 +228,7 @@ def _student_job(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work, fo
         "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json", exclude_unset=True),
         "rows": [asdict(row) for row in rows], "prompts": prompts, "answers": train.answer_texts(recipe),
         "influence": prompts[:8] if wanted else [], "max_tokens": task.max_tokens, "schema": task.schema,
+        "plain": bool(task.tools),
         "served": "torch" if recipe.export.serve == "safetensors" else recipe.export.engine,
         "precision": recipe.export.precision,
     }  # fmt: skip

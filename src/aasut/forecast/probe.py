@@ -149,7 +149,7 @@ def _answering(engine: Any, job: Mapping[str, Any]) -> dict[str, float]:
         return {"score": (time.perf_counter() - began) / tokens}
     began = time.perf_counter()
     most = min(job["max_tokens"], DECODED)
-    done = write(engine, [Prompt(text, most, schema=job["schema"]) for text in prompts])
+    done = write(engine, [Prompt(text, most, schema=job["schema"], plain=job["plain"]) for text in prompts])
     seconds, tokens = time.perf_counter() - began, sum(answer.tokens for answer in done)
     asked = sum(map(engine.count_tokens, prompts))
     return {"score": seconds / (asked + tokens), "token": seconds / max(tokens, 1)}

@@ -60,14 +60,14 @@ class Counter:
         if not self.chat:
             return self._local(request, answer)
         question = self.text(request.messages[-1].content) + 2 * MESSAGE_TOKENS
-        prefix = self._shared(request.messages[:-1])
+        prefix = self._shared(request.messages[:-1]) + (self.text(request.tools) if request.tools else 0)
         scale_in, scale_out = self.learned
         whole = round((prefix + question) * scale_in)
         return Tokens(round(prefix * scale_in), whole - round(prefix * scale_in), round(self.text(answer) * scale_out))
 
     def _local(self, request: Request, answer: str) -> Tokens:
-        before, question = plain_text(request.messages)
-        key = request.messages[:-1]
+        before, question = plain_text(request.messages, request.tools)
+        key = (Message("system", request.tools), *request.messages[:-1])
         if key not in self._prefixes:
             begin = int(self.tokenizer.add_bos and self.tokenizer.bos_id is not None)
             self._prefixes[key] = begin + (self.text(before) if before else 0)

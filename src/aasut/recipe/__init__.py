@@ -6,7 +6,7 @@ from aasut.recipe.file import LONGEST, load, parse, text_at
 from aasut.recipe.models import Asked, Endpoint, Judge, Lora, ModelAddress, OtherTeacher, Student, Teacher
 from aasut.recipe.recipe import Evaluate, Export, Recipe
 from aasut.recipe.section import Section
-from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask
+from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask, ToolsTask
 
 __all__ = [
     "LONGEST",
@@ -35,6 +35,7 @@ __all__ = [
     "Student",
     "Table",
     "Teacher",
+    "ToolsTask",
     "load",
     "parse",
     "text_at",

@@ -125,7 +125,7 @@ def _explain(problem: Any) -> str:
         *first, last = (tag.strip(" '") for tag in problem["ctx"]["expected_tags"].split(","))
         return f"task.kind: unknown, choose {', '.join(first)} or {last} (given: {problem['ctx']['tag']!r})"
     parts = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
-    if parts[:1] == ["task"] and parts[1:2] and parts[1] in ("classify", "generate", "extract"):
+    if parts[:1] == ["task"] and parts[1:2] and parts[1] in ("classify", "generate", "extract", "tools"):
         del parts[1]  # the kind is no field
     field = ".".join(parts)
     given = problem.get("input")

@@ -18,6 +18,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "generate": ("exact", "token_f1", "tool_calls", "tool_names"),
     "extract": ("exact", "fields", "tool_calls", "tool_names"),
+    "tools": ("exact", "tool_calls", "tool_names"),
 }  # by kind of task: first the one that the verdict is about; the first two where a recipe names none
 
 
@@ -56,9 +57,9 @@ class Evaluate(Section):
     metrics: list[Metric] | None = None
     """Scores on which student and teacher are compared at the same margin beside the verdict's own, adjusted together
     by Holm's procedure. classify: `macro_f1`, where not given; generate: `token_f1`, where not given, `tool_calls`,
-    `tool_names`; extract: `fields`, where not given, `tool_calls`, `tool_names`. The verdict's own, `accuracy` of
-    labels and `exact` match of text, is always among them. Margin, confidence and metrics stand fast once `test` was
-    opened."""
+    `tool_names`; extract: `fields`, where not given, `tool_calls`, `tool_names`; tools: `tool_calls`, where not
+    given, `tool_names`. The verdict's own, `accuracy` of labels and `exact` match of text, is always among them.
+    Margin, confidence and metrics stand fast once `test` was opened."""
     timing_requests: Positive = 128
     """Test inputs used for measuring speed; fewer are used without the prefix cache."""
     strata: str | None = None
@@ -74,7 +75,7 @@ class Recipe(Section):
     seed: int = 7
     """Seed of everything drawn."""
     task: AnyTask
-    """What is asked: `kind` is classify (where not given), generate or extract."""
+    """What is asked: `kind` is classify (where not given), generate, extract or tools."""
     data: Data
     """Inputs and human answers."""
     teacher: Teacher

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from aasut import tools as functions
 from aasut.prompts import PromptTemplate
 from aasut.recipe.section import Positive, Prompt, Section
-from aasut.tasks import Classify, Extract, Generate, Task
+from aasut.tasks import Classify, Extract, Generate, Task, Tools
 
 
 class ClassifyTask(Section):
@@ -86,6 +87,30 @@ class ExtractTask(Section):
         return Extract(PromptTemplate.of(self.prompt), self.max_tokens, json.dumps(self.schema_, ensure_ascii=False))
 
 
+class ToolsTask(Section):
+    """Calls of functions for each input, or text where none is needed."""
+
+    kind: Literal["tools"] = "tools"
+    """Kind of task."""
+    tools: list[dict[str, Any]]
+    """Functions that may be called, as OpenAI's API takes them: a list of {type: function, function: {name,
+    description, parameters}}."""
+    prompt: Prompt
+    """The prompt that the application sends today, with slots such as {text}; text, or a list of role and content."""
+    max_tokens: Positive = 256
+    """Tokens that an answer may have; longer answers of the teacher count as failed."""
+
+    @field_validator("tools")
+    @classmethod
+    def _are_functions(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if reason := functions.fault(value):
+            raise ValueError(f"are no function definitions: {reason}")
+        return value
+
+    def build(self) -> Task:
+        return Tools(PromptTemplate.of(self.prompt), self.max_tokens, json.dumps(self.tools, ensure_ascii=False))
+
+
 def _kind(value: Any) -> str:
     return str(value.get("kind", "classify") if isinstance(value, Mapping) else getattr(value, "kind", "classify"))
 
@@ -93,6 +118,7 @@ def _kind(value: Any) -> str:
 AnyTask = Annotated[
     Annotated[ClassifyTask, Tag("classify")]
     | Annotated[GenerateTask, Tag("generate")]
-    | Annotated[ExtractTask, Tag("extract")],
+    | Annotated[ExtractTask, Tag("extract")]
+    | Annotated[ToolsTask, Tag("tools")],
     Discriminator(_kind),
 ]

@@ -115,7 +115,8 @@ def _task(recipe: Recipe) -> Plain:
     return {
         "kind": recipe.task.kind,
         "answers": list(task.answers),
-        "schema": json.loads(task.schema) if task.schema else None,
+        "schema": json.loads(task.schema) if task.schema and not task.tools else None,
+        "tools": json.loads(task.tools) if task.tools else None,
         "max_tokens": task.max_tokens,
         "prompt": _text(recipe),
     }

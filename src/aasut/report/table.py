@@ -54,7 +54,12 @@ def parameters(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-SCORES = {"classify": ("accuracy", "Macro-F1"), "generate": ("exact", "Word F1"), "extract": ("exact", "fields")}
+SCORES = {
+    "classify": ("accuracy", "Macro-F1"),
+    "generate": ("exact", "Word F1"),
+    "extract": ("exact", "fields"),
+    "tools": ("exact", "Call F1"),
+}
 
 
 def score_names(facts: Facts) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API over one student: chat completions, models, health.
+"""OpenAI's HTTP API over one student: chat completions, models, health, and a description of them.
 
 Requests that arrive while the engine is busy wait and are scored together in its next call. There
 are no keys and nothing is stored: keep it on the loopback address, or behind a proxy that guards it.
@@ -6,13 +6,11 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,19 +19,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from aasut.engine.base import Piece, Prompt
+from aasut.engine.base import Prompt
 from aasut.errors import DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
-from aasut.serve import protocol
+from aasut.serve import openapi, protocol
+from aasut.serve.answering import answer
 from aasut.serve.batch import Batcher, batcher
-from aasut.serve.protocol import ChatRequest, Refusal
+from aasut.serve.refusal import Refusal, failed
 from aasut.serve.reply import Reply
 from aasut.serve.server import Server, listen
-from aasut.serve.student import Answer, ServedStudent, draw
-from aasut.store import digest
-from aasut.types import Usage
+from aasut.serve.student import ServedStudent
 
 BODY_LIMIT = 1_000_000  # bytes
+EVENTS = "text/event-stream"
 _STOP_S = 10  # seconds that requests under way have to end in when the server is stopped
 
 
@@ -41,11 +39,16 @@ class _Api:
     def __init__(self, student: ServedStudent, batcher: Batcher[Prompt]) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
+        self.described = openapi.student()
         self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
 
     async def chat(self, http: Request) -> Response:
         try:
-            return await self._complete(protocol.parse(await _body(http)))
+            request = protocol.parse(await _body(http))
+            self._check_model(request.model)
+            reply = Reply(request, self.student.name, self.fingerprint)
+            made = await answer(request, self.student, self.batcher, reply)
+            return JSONResponse(made) if isinstance(made, dict) else StreamingResponse(made, media_type=EVENTS)
         except (Refusal, ClientDisconnect):
             raise
         except PromptMismatch as error:
@@ -55,48 +58,7 @@ class _Api:
         except Exception as error:
             # The reason goes to standard error; the client learns only that it happened.
             traceback.print_exception(error, file=sys.stderr)
-            raise Refusal(
-                "The server failed on this request.", status=500, kind="server_error", code="internal_error"
-            ) from None
-
-    async def _complete(self, request: ChatRequest) -> Response:
-        self._check_model(request.model)
-        request.check(self.student.task)
-        prompt = self.student.read(request.conversation())
-        reply = Reply(request, self.student.name, self.fingerprint)
-        return await (self._label if self.student.task.answers else self._text)(request, prompt, reply)
-
-    async def _label(self, request: ChatRequest, prompt: str, reply: Reply) -> Response:
-        said = [one async for one in self.batcher.ask(Prompt(prompt, 1))]
-        answer = said[0]
-        assert isinstance(answer, Answer)
-        key = None if request.seed is None else f"{request.seed} {prompt}"
-        temperature, top_p = request.temperature or 0.0, 1.0 if request.top_p is None else request.top_p
-        label = draw(answer, temperature=temperature, top_p=top_p, key=key)
-        if request.stream:
-            return StreamingResponse(_each(reply.label_events(answer, label)), media_type="text/event-stream")
-        return JSONResponse(reply.label(answer, label))
-
-    async def _text(self, request: ChatRequest, text: str, reply: Reply) -> Response:
-        student = self.student
-        seed = secrets.randbits(60) if request.seed is None else int(digest([request.seed, text])[:15], 16)
-        prompt = Prompt(
-            text,
-            request.most_tokens(student.task),
-            temperature=request.temperature or 0.0,
-            top_p=1.0 if request.top_p is None else request.top_p,
-            seed=seed,
-            stop=tuple(request.stops()),
-            schema=student.task.schema,
-        )
-        asked = student.engine.count_tokens(text)
-        pieces = _shown(self.batcher.ask(prompt))
-        first = await anext(pieces)  # what is refused is refused before a stream begins
-        if request.stream:
-            return StreamingResponse(_events(reply, first, pieces, asked), media_type="text/event-stream")
-        found = [first] + [piece async for piece in pieces]
-        written = "".join(piece.text for piece in found)
-        return JSONResponse(reply.text(written, found[-1].finish, Usage(asked, found[-1].tokens)))
+            raise failed() from None
 
     async def models(self, _: Request) -> Response:
         return JSONResponse({"object": "list", "data": [self.model]})
@@ -110,6 +72,9 @@ class _Api:
         return JSONResponse(
             {"status": "ok", "model": student.name, "sha256": student.file_sha256, "engine": student.engine.name}
         )
+
+    async def description(self, _: Request) -> Response:
+        return JSONResponse(self.described)
 
     def _check_model(self, name: str) -> None:
         if name != self.student.name:
@@ -137,6 +102,7 @@ def build(student: ServedStudent, *, largest_batch: int = 32, waiting: int = 102
             Route("/v1/models", api.models),
             Route("/v1/models/{id:path}", api.one_model),
             Route("/health", api.health),
+            Route("/openapi.json", api.description),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone},
         lifespan=lifespan,
@@ -179,35 +145,6 @@ async def _body(http: Request) -> bytes:
                 f"The body is longer than the limit of {BODY_LIMIT} bytes.", status=413, code="request_too_large"
             )
     return b"".join(parts)
-
-
-async def _each(events: Iterator[str]) -> AsyncIterator[str]:
-    for event in events:
-        yield event
-
-
-async def _shown(said: AsyncIterator[Piece | Answer]) -> AsyncIterator[Piece]:
-    """The pieces of a written answer, without the space that stands between a prompt and its answer."""
-    begun = False
-    async for piece in said:
-        assert isinstance(piece, Piece)
-        text = piece.text if begun else piece.text.lstrip()
-        begun = begun or bool(text)
-        if text or piece.finish:
-            yield replace(piece, text=text)
-
-
-async def _events(reply: Reply, first: Piece, rest: AsyncIterator[Piece], asked: int) -> AsyncIterator[str]:
-    yield reply.first()
-    last = first
-    if first.text:
-        yield reply.piece(first.text)
-    if not first.finish:
-        async for last in rest:
-            if last.text:
-                yield reply.piece(last.text)
-    for event in reply.last(last.finish, Usage(asked, last.tokens)):
-        yield event
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from aasut.engine.base import Piece, Prompt
-from aasut.serve.protocol import Refusal
+from aasut.serve.refusal import Refusal
 from aasut.serve.student import Answer, ServedStudent
 
 Ask = TypeVar("Ask")

@@ -8,9 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from aasut import tools as functions
 from aasut.engine.base import Written
 from aasut.errors import AasutError, DataError
 from aasut.serve.student import Answer, ServedStudent
+from aasut.tasks import Task
 
 
 def chat(student: ServedStudent, stdin: TextIO, stdout: TextIO, *, as_json: bool = False) -> int:
@@ -31,7 +33,7 @@ def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bo
     shown = not as_json  # JSON stays clean of prompts
     if shown:
         what = student.slots[0] if len(student.slots) == 1 else ", then ".join(student.slots)
-        answers = ", ".join(student.task.answers) or ("JSON" if student.task.schema else "in its own words")
+        answers = ", ".join(student.task.answers) or _form(student.task)
         _write(stdout, f"{student.name} answers: {answers}\n")
         _write(stdout, f"Type the {what}. An empty line or Ctrl-D ends.\n")
     try:
@@ -51,6 +53,12 @@ def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bo
             _write(stdout, _reply(student, slots, as_json)[0] + "\n")
     except KeyboardInterrupt:
         _write(stdout, "\n" if shown else "")
+
+
+def _form(task: Task) -> str:
+    if task.tools:
+        return f"calls of {', '.join(functions.names(task.tools))}, or in its own words"
+    return "JSON" if task.schema else "in its own words"
 
 
 def _pipe(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool) -> int:

@@ -8,7 +8,7 @@ Every field is honoured, or accepted at the values that change nothing, or refus
     temperature, top_p    answers are drawn from the student's probabilities; the likeliest at 0, and where
                           temperature is absent
     seed                  the same seed and the same text draw the same answer
-    n                     1
+    n                     1 to 8; labels are drawn so often, texts are written with so many seeds
     user, safety_identifier, prompt_cache_key, metadata   accepted; nothing is stored
     all others            see NEUTRAL
 
@@ -20,21 +20,40 @@ A student that answers with labels:
 
 A student that writes text:
 
+    logprobs, top_logprobs  each token's; alternatives where the engine lists them
     max_tokens, max_completion_tokens   the task's max_tokens where absent
     stop                  up to 4 texts; the answer ends before the first
-    response_format       for a student that extracts: json_object, or json_schema with the task's own schema
+    response_format       json_object, or json_schema; for a student that extracts with the task's own schema
+
+A student that calls tools, as one that writes text, but for
+
+    tools                 those of the task, in any order
+    tool_choice           auto, none, required, or a function's name
+    parallel_tool_calls   false: one call at most
+    stop                  with tool_choice none alone, as it would cut calls
+    response_format       text alone
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from aasut.engine.base import Prompt
+from aasut.serve.bound import Bound, of_format, of_tools
+from aasut.serve.content import text_of
+from aasut.serve.refusal import UNKNOWN, UNSUPPORTED, Refusal
+from aasut.store import digest
 from aasut.tasks import Task
 from aasut.types import Message, Role
 
+__all__ = ["ChatRequest", "Refusal", "parse", "parse_plain"]
+
+MOST_ANSWERS = 8
+_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 # Fields that a student cannot honour, with the values at which they ask for nothing; null is one always.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
@@ -44,8 +63,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (),
     "prediction": (),
     "presence_penalty": (0, 0.0),
     "prompt_cache_options": (),
@@ -53,8 +70,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "reasoning_effort": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
-    "tool_choice": (),
-    "tools": (),
     "verbosity": (),
     "web_search_options": (),
 }
@@ -65,26 +80,9 @@ MESSAGE_NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": (),
     "name": (),
     "refusal": (),
+    "tool_call_id": (),
     "tool_calls": (),
 }
-UNKNOWN = "unsupported_parameter"
-
-
-class Refusal(Exception):
-    """A request that is not answered, with what OpenAI's error object says of it."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        param: str | None = None,
-        code: str | None = None,
-        kind: str = "invalid_request_error",
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 class _Strict(BaseModel):
@@ -101,13 +99,14 @@ class StreamOptions(_Strict):
 class ChatMessage(_Strict):
     """One message; `text` reads its content."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Any = None
     annotations: Any = None
     audio: Any = None
     function_call: Any = None
     name: Any = None
     refusal: Any = None
+    tool_call_id: Any = None
     tool_calls: Any = None
 
 
@@ -123,6 +122,7 @@ class ChatRequest(_Strict):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: int | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: Any = None
@@ -137,8 +137,7 @@ class ChatRequest(_Strict):
     logit_bias: Any = None
     modalities: Any = None
     moderation: Any = None
-    n: Any = None
-    parallel_tool_calls: Any = None
+    parallel_tool_calls: bool | None = None
     prediction: Any = None
     presence_penalty: Any = None
     prompt_cache_options: Any = None
@@ -156,17 +155,23 @@ class ChatRequest(_Strict):
         """The messages as plain text; Refusal where one is anything else."""
         turns = []
         for number, message in enumerate(self.messages):
-            role: Role = "system" if message.role == "developer" else message.role
-            turns.append(Message(role, _text(message.content, f"messages[{number}].content")))
+            turns.append(Message(_ROLES[message.role], text_of(message.content, f"messages[{number}].content")))
         return tuple(turns)
 
-    def check(self, task: Task) -> None:
-        """Refuse what depends on the task: stop texts that would cut a label, formats and logprobs that it has not."""
-        stops = self.stops()
-        if self.logprobs and not task.answers:
-            raise Refusal("logprobs are not given by this model, which writes text.", param="logprobs", code=UNKNOWN)
-        if self.response_format not in (None, {"type": "text"}, *_formats(task)):
-            self._check_format(task)
+    def check(self, task: Task, alternatives: int = 20) -> None:
+        """Refuse what depends on the task: stop texts that would cut an answer, formats and tools that it has not.
+
+        `alternatives`: to a token, that the engine of a student that writes text lists.
+        """
+        bound, stops = self.bound(task), self.stops()
+        if not task.answers and (self.top_logprobs or 0) > alternatives:
+            raise Refusal(
+                f"top_logprobs: this model's engine lists {alternatives or 'no'} alternatives to a token.",
+                param="top_logprobs",
+                code=UNSUPPORTED,
+            )
+        if stops and task.tools and bound.schema:
+            raise Refusal("stop would cut calls of tools.", param="stop", code=UNSUPPORTED)
         for stop in stops:
             labels = task.answers
             cut = next((label for label in labels if stop and stop in label), None)
@@ -189,64 +194,69 @@ class ChatRequest(_Strict):
         given = [count for count in (self.max_completion_tokens, self.max_tokens) if count is not None]
         return min(given, default=task.max_tokens)
 
-    def _check_format(self, task: Task) -> None:
-        given = self.response_format
-        kind = given.get("type") if isinstance(given, dict) else None
-        if kind == "json_schema" and task.schema:
-            wanted = given.get("json_schema")
-            if isinstance(wanted, dict) and wanted.get("schema") == json.loads(task.schema):
-                return
-            message = "response_format: this model was made for another schema, the one that its recipe gives."
-        else:
-            accepted = ", ".join(json.dumps(one) for one in [{"type": "text"}, *_formats(task)])
-            message = f"response_format at this value is not supported by this model; accepted: {accepted}."
-        raise Refusal(message, param="response_format", code="unsupported_value")
+    def bound(self, task: Task) -> Bound:
+        """What the answer is bound to; Refusal for formats and tools that the task has not."""
+        called = of_tools(self.tools, self.tool_choice, self.parallel_tool_calls, task)
+        shaped = of_format(self.response_format, task)
+        return called if task.tools else shaped
 
+    def prompts(self, task: Task, text: str) -> list[Prompt]:
+        """What an engine is asked for `n` texts that answer the student's plain prompt; see `check`.
 
-def _formats(task: Task) -> list[dict[str, str]]:
-    return [{"type": "json_object"}] if task.schema else []
+        Seeds are drawn where the request has none. The first answer is the same whatever `n` is.
+        """
+        bound = self.bound(task)
+        base = secrets.randbits(60) if self.seed is None else self.seed
+        seeds = [digest([base, text, number] if number else [base, text]) for number in range(self.n or 1)]
+        return [
+            Prompt(
+                text,
+                self.most_tokens(task),
+                temperature=self.temperature or 0.0,
+                top_p=1.0 if self.top_p is None else self.top_p,
+                seed=int(seed[:15], 16),
+                stop=tuple(self.stops()),
+                schema=bound.schema,
+                logprobs=bool(self.logprobs),
+                plain=bound.plain,
+                top_logprobs=self.top_logprobs or 0,
+            )
+            for seed in seeds
+        ]
 
 
 def parse(body: bytes) -> ChatRequest:
     """Read a request's body; Refusal names the first field that is wrong or not honoured."""
     try:
-        request = ChatRequest.model_validate_json(body)
+        return _checked(ChatRequest.model_validate_json(body))
     except ValidationError as error:
         raise _refusal(error) from None
+
+
+def parse_plain(plain: Any) -> ChatRequest:
+    """As `parse`, of a body that is decoded already."""
+    try:
+        return _checked(ChatRequest.model_validate(plain))
+    except ValidationError as error:
+        raise _refusal(error) from None
+
+
+def _checked(request: ChatRequest) -> ChatRequest:
     _check_neutral(request, NEUTRAL, "")
     for number, message in enumerate(request.messages):
+        if message.role not in _ROLES:
+            raise Refusal(
+                f"messages[{number}]: results of tools, in a message of role {message.role!r}, are not read by this "
+                "model, which answers single turns.",
+                param=f"messages[{number}].role",
+                code=UNSUPPORTED,
+            )
         _check_neutral(message, MESSAGE_NEUTRAL, f"messages[{number}].")
     if request.top_logprobs is not None and not request.logprobs:
         raise Refusal("top_logprobs is given, so logprobs must be true.", param="top_logprobs", code="invalid_value")
     if request.stream_options is not None and not request.stream:
         raise Refusal("stream_options is given, so stream must be true.", param="stream_options", code="invalid_value")
     return request
-
-
-def _text(content: Any, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not content:
-        raise Refusal(f"{where}: give a text or a list of text parts.", param=where, code="invalid_type")
-    texts = []
-    for number, part in enumerate(content):
-        place = f"{where}[{number}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text":
-            raise Refusal(
-                f"{place}: a part of type {kind!r} is refused: this model reads text only.",
-                param=place,
-                code="unsupported_value",
-            )
-        extra = [key for key, value in part.items() if key not in ("type", "text") and value is not None]
-        if extra:
-            raise Refusal(
-                f"{place}: {extra[0]} is not supported.", param=f"{place}.{extra[0]}", code="unknown_parameter"
-            )
-        if not isinstance(part.get("text"), str):
-            raise Refusal(f"{place}.text: give a text.", param=f"{place}.text", code="invalid_type")
-        texts.append(part["text"])
-    return "".join(texts)
 
 
 def _check_neutral(model: BaseModel, neutral: dict[str, tuple[Any, ...]], where: str) -> None:
@@ -259,7 +269,7 @@ def _check_neutral(model: BaseModel, neutral: dict[str, tuple[Any, ...]], where:
         raise Refusal(
             f"{where}{field} at this value is not supported by this model{accepted}.",
             param=f"{where}{field}",
-            code="unsupported_value" if values else UNKNOWN,
+            code=UNSUPPORTED if values else UNKNOWN,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aasut.engine import base
@@ -23,12 +23,13 @@ class Answer:
     """The student's answer: `label` is the likeliest one.
 
     `logprobs` holds every label's natural log-probability, the likeliest first. `usage` counts the
-    student's own prompt and the label's text.
+    student's own prompt and the label's text; `tokens` each label's, where they are known.
     """
 
     label: str
     logprobs: Mapping[str, float]
     usage: Usage
+    tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 class ServedStudent:
@@ -41,6 +42,7 @@ class ServedStudent:
         self.reader = Reader(task, prompt)
         self.task, self.prompt, self.engine = task, prompt, engine
         self.name, self.file_sha256 = name, file_sha256
+        self._tokens: Mapping[str, int] = {}
 
     @classmethod
     def load(cls, run_folder: Path) -> ServedStudent:
@@ -108,7 +110,7 @@ class ServedStudent:
 
     def prompt_of(self, prompt: str) -> Prompt:
         """A plain prompt with the task's settings; a text's first space is not part of the answer."""
-        return Prompt(prompt, self.task.max_tokens, schema=self.task.schema)
+        return Prompt(prompt, self.task.max_tokens, schema=self.task.schema, plain=bool(self.task.tools))
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -128,14 +130,23 @@ class ServedStudent:
     def _answer(self, prompt: str, texts: Sequence[str], row: Sequence[float]) -> Answer | Exception:
         if len(row) != len(texts) or any(math.isnan(x) for x in row) or not math.isfinite(max(row)):
             return EngineError(f"{self.engine.name} gave no probabilities for a prompt of {len(prompt)} characters.")
+        labels = self.task.answers
         order = sorted(range(len(row)), key=lambda i: -row[i])
         try:
-            count = self.engine.count_tokens  # counts the token that begins a prompt too
-            usage = Usage(count(prompt), count(texts[order[0]]) - count(""))
+            tokens = self._label_tokens(texts)
+            usage = Usage(self.engine.count_tokens(prompt), tokens[labels[order[0]]])
         except AasutError as error:
             return error
-        labels = self.task.answers
-        return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage)
+        return Answer(labels[order[0]], {labels[i]: row[i] for i in order}, usage, tokens)
+
+    def _label_tokens(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Tokens of each label, counted once."""
+        if not self._tokens:
+            count = self.engine.count_tokens  # counts the token that begins a prompt too
+            self._tokens = {
+                label: count(text) - count("") for label, text in zip(self.task.answers, texts, strict=True)
+            }
+        return self._tokens
 
 
 def _moved(piece: Piece | Exception, row: int) -> Piece | Exception:

@@ -123,7 +123,7 @@ class Collector:
         """The slots of a logged request, read as the server would read them."""
         self.asked.add(str(row.values.get("custom_id")))
         try:
-            return self.task.prompt.read(logs.logged(row.values).messages)
+            return self.task.prompt.read(logs.logged(row.values, self.task.tools).messages)
         except logs.UnknownShape as fault:
             self.strange = self.strange or fault.found
             raise

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aasut import tools as functions
 from aasut.errors import AmbiguousPrompt, PromptMismatch
 from aasut.sources.rows import RowFault
 from aasut.types import Message, Role
@@ -57,18 +58,18 @@ class Logged:
     schema: Mapping[str, Any] | None = None
 
 
-def logged(line: Mapping[str, Any]) -> Logged:
+def logged(line: Mapping[str, Any], tools: str = "") -> Logged:
     """The request in one object of a log.
 
-    Raises UnknownShape where there is none, RowFault for one that a student of text cannot be
-    asked, such as one with tools or images.
+    `tools`: the functions that requests must define, as the JSON text of OpenAI's definitions; an answer that calls
+    some is then told as text (see tools.py). Raises UnknownShape where there is no request, RowFault for one that a
+    student cannot be asked, such as one with other tools or images.
     """
     body = _request(line)
     if body is None:
         raise UnknownShape(_seen(line))
-    if body.get("tools") or body.get("functions"):
-        raise RowFault("uses tools")
-    messages = _messages(body)
+    _check_tools(body, tools)
+    messages = _messages(body, calling=bool(tools))
     answer = _answer_of(line) if body is line else _answer_of({k: v for k, v in line.items() if v is not body})
     if messages and messages[-1].role == "assistant":
         if answer is not None and answer != messages[-1].content:
@@ -114,14 +115,33 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and "role" in value and ("content" in value or "tool_calls" in value)
 
 
-def _messages(body: Mapping[str, Any]) -> list[Message]:
+def _check_tools(body: Mapping[str, Any], tools: str) -> None:
+    given = body.get("tools")
+    if body.get("functions") or (given and not tools):
+        raise RowFault("uses tools")
+    if tools and (functions.fault(given) or not functions.same(given, json.loads(tools))):
+        raise RowFault("other tools")
+
+
+def _messages(body: Mapping[str, Any], *, calling: bool) -> list[Message]:
     turns: Any = body.get("messages", body.get("conversations"))
     if turns is None:
         turns = [{"role": "user", "content": body["input"]}]
     head = body.get("system", body.get("instructions"))
     if head:
         turns = [{"role": "system", "content": head}, *turns]
+    said = _calls(turns[-1]) if calling and isinstance(turns, list) and turns else None
+    if said is not None:
+        return [*map(_message, turns[:-1]), Message("assistant", said)]
     return [_message(turn) for turn in turns]
+
+
+def _calls(turn: Any) -> str | None:
+    """The calls that a message makes, as text; None where it makes none."""
+    try:
+        return functions.written(turn.get("tool_calls")) if isinstance(turn, dict) else None
+    except ValueError:
+        return None
 
 
 def _message(turn: Any) -> Message:
@@ -170,6 +190,8 @@ def _answer(value: Any, depth: int = 8) -> str | None:
         return next((found for part in value if (found := _answer(part, depth - 1)) is not None), None)
     if not isinstance(value, dict):
         return None
+    if value.get("tool_calls"):
+        return _calls(value)
     for key in ("body", "choices", "message", "output", "content", "text"):
         if value.get(key) is not None:
             return _answer(value[key], depth - 1)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from aasut import tools
 from aasut.teacher.logprobs import read, token_bytes
 from aasut.types import Completion, Request, Usage
 
@@ -26,12 +27,13 @@ def parse(raw: bytes, request: Request) -> tuple[Completion, bool]:
     """A chat completion's JSON as a Completion, and whether it counts its tokens; garbage becomes a failed row.
 
     An answer that was cut short or withheld is a failed row too, unless it names a choice all the same.
-    Of free text the tokens' log-probabilities are kept, where they are given and sound.
+    Of free text the tokens' log-probabilities are kept, where they are given and sound. Calls of tools become their
+    text.
     """
     try:
         plain = json.loads(raw)
         choice = plain["choices"][0]
-        text = choice["message"]["content"] or ""
+        text = _called(choice["message"], request) or choice["message"]["content"] or ""
         if not isinstance(text, str):
             raise TypeError("content is no text")
         finish = str(choice.get("finish_reason") or "stop")
@@ -42,6 +44,11 @@ def parse(raw: bytes, request: Request) -> tuple[Completion, bool]:
     failure = "" if named else CUT.get(finish, "")
     tokens = None if request.choices or failure else read(choice, text)
     return Completion(text, usage or Usage(), logprobs, finish, failure, tokens), usage is not None
+
+
+def _called(message: Any, request: Request) -> str:
+    """The calls that a message makes, as text, where the request has tools; "" where there are none."""
+    return tools.written(message["tool_calls"]) if request.tools and message.get("tool_calls") else ""
 
 
 def _usage(plain: Any) -> Usage | None:

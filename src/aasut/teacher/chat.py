@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aasut import tools
 from aasut.errors import ModelError
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.types import Message, Request
@@ -18,7 +19,8 @@ Split = Callable[[str], Sequence[bytes]]  # a text's tokens, which joined are it
 CERTAINTY = 0.9  # probability of the rule's answer; the other answers of the rules share the rest
 FIELDS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user", "n",
-    "logprobs", "top_logprobs", "response_format", "stream", "stream_options",
+    "logprobs", "top_logprobs", "response_format", "stream", "stream_options", "tools", "tool_choice",
+    "parallel_tool_calls",
 }  # fmt: skip
 
 
@@ -63,7 +65,8 @@ def refusal(status: int, message: str) -> dict[str, Any]:
 def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: Split = pieces) -> dict[str, Any]:
     """The chat completion for a request's JSON; `cut` keeps the first token alone. Raises Refused.
 
-    A rule's answer is the same whatever `temperature`, `seed` and `response_format` say.
+    A rule's answer is the same whatever `temperature`, `seed`, `response_format` and `tool_choice` say. One that is
+    a JSON list of calls is given as `tool_calls` to a request with tools.
     """
     messages = _messages(body)
     strange = sorted(set(body) - FIELDS)
@@ -72,6 +75,9 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: S
     numbers = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "top_logprobs")]
     if any(n is not None and (not isinstance(n, int) or n < 0) for n in numbers):
         raise Refused(400, "max_tokens, max_completion_tokens and top_logprobs are whole numbers.")
+    reason = tools.fault(body["tools"]) if body.get("tools") is not None else ""
+    if reason:
+        raise Refused(400, f"Invalid tools: {reason}.")
     answer = teacher.complete([Request(tuple(messages))])[0]
     if answer.failure:
         raise Refused(422, answer.failure)
@@ -84,7 +90,11 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: S
         "finish_reason": "stop" if len(kept) == len(whole) else "length",
         "logprobs": None,
     }
-    if body.get("logprobs"):
+    calls = tools.native(answer.text) if body.get("tools") else []
+    if calls and len(kept) == len(whole):
+        choice["message"] |= {"content": None, "tool_calls": calls}
+        choice["finish_reason"] = "tool_calls"
+    elif body.get("logprobs"):
         listed = _logprobs(kept, answer.text, teacher.rules, split, body.get("top_logprobs") or 0)
         choice["logprobs"] = {"content": listed, "refusal": None}
     asked = sum(len(split(m.content)) for m in messages)
@@ -103,10 +113,14 @@ def _messages(body: Any) -> list[Message]:
         raise Refused(400, "The body needs a list `messages`.")
     found = []
     for plain in body["messages"]:
+        if isinstance(plain, dict) and (plain.get("tool_calls") or plain.get("tool_call_id")):
+            continue  # what was called before changes no rule's answer
         whole = isinstance(plain, dict) and isinstance(plain.get("content"), str)
         if not whole or plain.get("role") not in ("system", "user", "assistant"):
             raise Refused(400, "A message needs a role (system, user, assistant) and a text `content`.")
         found.append(Message(plain["role"], plain["content"]))
+    if not found:
+        raise Refused(400, "The body needs a message without calls.")
     return found
 
 

@@ -14,15 +14,16 @@ from aasut.recipe import Teacher as TeacherSettings
 from aasut.store import digest
 from aasut.tasks import answer_text
 from aasut.teacher.base import Keep
+from aasut.tools import schema
 from aasut.types import Completion, Message, Request, Usage
 
 SEPARATOR = "\n\n"  # between worked examples
 TOO_LONG = "longer than the teacher's context"
 
 
-def plain_text(messages: Sequence[Message]) -> tuple[str, str]:
-    """What a base model continues: (text before the last message, the last message)."""
-    before = ""
+def plain_text(messages: Sequence[Message], tools: str = "") -> tuple[str, str]:
+    """What a base model continues: (text before the last message, the last message). `tools` come first."""
+    before = tools + SEPARATOR if tools else ""
     for message in messages[:-1]:
         if message.role == "assistant":
             before += answer_text(before, message.content) + SEPARATOR
@@ -53,7 +54,7 @@ class LocalTeacher:
     def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
         done: dict[int, Completion] = {}
         groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[int]] = {}
-        texts = [plain_text(request.messages) for request in requests]
+        texts = [plain_text(request.messages, request.tools) for request in requests]
         for number, request in enumerate(requests):
             answers = tuple(answer_text("".join(texts[number]), choice) for choice in request.choices)
             most = self._tokens_of(answers) if answers else request.max_tokens
@@ -114,7 +115,8 @@ class LocalTeacher:
                 temperature=request.temperature,
                 seed=_seed(prefix + question, request.sample),
                 stop=_stop(request.messages),
-                schema=request.schema,
+                schema=schema(request.tools) if request.tools else request.schema,
+                plain=bool(request.tools),
             )
             for request, question in zip(requests, questions, strict=True)
         ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from aasut import tools
 from aasut.errors import TeacherError
 from aasut.recipe import Endpoint
 from aasut.recipe import Teacher as TeacherSettings
@@ -26,6 +27,7 @@ RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
 OVERLOADED = (408, 429, 503, 504, 524, 529)
 ALIVE = 10  # answers to others, in the time of one call, that show that the fault is the call's own
 AHEAD = 16  # requests handed over for each call that may be in flight; some of them wait for another attempt
+RESULT = "Done."  # of a call in a worked example
 MESSAGE_TOKENS = 16  # that an API adds to a message at most
 UNCOUNTED = "answers without token counts, taken at their worst case"
 UNTOLD = "answers without usable log-probabilities, of which the text alone can be learned"
@@ -99,7 +101,7 @@ class OpenAiTeacher:
         """The HTTP request's JSON."""
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": _messages(request),
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
         }
@@ -108,6 +110,8 @@ class OpenAiTeacher:
         if request.schema and self.endpoint.send_schema:
             shape = {"name": "answer", "schema": json.loads(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        if request.tools:
+            body["tools"] = json.loads(request.tools)
         return body
 
     async def _answer(self, request: Request) -> Completion:
@@ -183,7 +187,7 @@ class OpenAiTeacher:
     def _most(self, request: Request) -> Usage:
         """Tokens of one attempt at most: a token is a byte at least."""
         size = sum(len(m.content.encode("utf-8", "replace")) + MESSAGE_TOKENS for m in request.messages)
-        return Usage(size + self._unseen, request.max_tokens)
+        return Usage(size + len(request.tools.encode()) + self._unseen, request.max_tokens)
 
     def _refused(self, reply: Reply) -> Completion:
         """A failed row for a request that the endpoint does not take. Raises TeacherError where it takes none."""
@@ -224,6 +228,20 @@ class OpenAiTeacher:
     def _rest(self) -> None:
         for task in self._resting:
             task.cancel()
+
+
+def _messages(request: Request) -> list[dict[str, Any]]:
+    """The conversation; in worked examples calls are made as the API makes them, and each has a result, as it must."""
+    found: list[dict[str, Any]] = []
+    for number, message in enumerate(request.messages):
+        calls = tools.native(message.content) if request.tools and message.role == "assistant" else []
+        if not calls:
+            found.append({"role": message.role, "content": message.content})
+            continue
+        calls = [call | {"id": f"{call['id']}_{number}"} for call in calls]
+        found.append({"role": message.role, "content": None, "tool_calls": calls})
+        found += [{"role": "tool", "tool_call_id": call["id"], "content": RESULT} for call in calls]
+    return found
 
 
 def create(settings: TeacherSettings, _path: Path | None, _revision: str) -> OpenAiTeacher:
