@@ -164,7 +164,7 @@ def main() -> None:
             offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}
             stack.enter_context(peer.running([*start, "--num_workers", "1"], offline))
             servers.append(peer)
-        except environment.Unavailable as error:
+        except environment.NotInstallable as error:
             why = str(error)
         script, asked = folder / "ask.lua", 1
         found: dict[str, dict[int, list[Times]]] = {s.name: {c: [] for c in CONNECTIONS} for s in servers}

@@ -1,35 +1,50 @@
-"""Environments of their own for peers, made on first use and kept in the cache."""
+"""Environments of the peers' own, made on first use and kept in the cache."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aasut" / "benchmarks"
+from aasut.files import digest
+from aasut.sources.models import cache_root
+
+KEPT = cache_root() / "benchmarks"
 
 
-class Unavailable(Exception):
-    """A peer that cannot be installed here; says why."""
+class NotInstallable(Exception):
+    """The end of what pip said."""
 
 
-def python(name: str, *steps: Sequence[str]) -> Path:
-    """The interpreter of an environment with these packages, a `pip install` for each step. Raises Unavailable."""
-    folder = KEPT / f"{name}-{hashlib.sha256(repr(steps).encode()).hexdigest()[:12]}"
+def python(
+    name: str,
+    *installs: Sequence[str],
+    without: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Path:
+    """The interpreter of an environment with the packages of `installs`, which pip is given one after the other.
+
+    `without` are taken out again; `variables` are for what pip compiles. Raises NotInstallable.
+    """
+    folder = KEPT / f"{name}-{digest([*map(list, installs), list(without), dict(variables or {})])[:12]}"
     found = folder / "bin" / "python"
-    if (folder / "ready").exists():
-        return found
-    print(f"making the environment of {name}", file=sys.stderr, flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    for packages in steps:
-        made = subprocess.run([str(found), "-m", "pip", "install", *packages], capture_output=True, text=True)
-        if made.returncode:
-            last = (made.stderr.strip() or "no reason given").splitlines()[-1]
-            raise Unavailable(f"{' '.join(packages)}: {last[:300]}")
-    (folder / "ready").touch()
+    if not (folder / "ready").exists():
+        print(f"making the environment of {name}", file=sys.stderr, flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        for packages in installs:
+            _pip(found, ["install", *packages], variables)
+        if without:
+            _pip(found, ["uninstall", "-y", *without], None)
+        (folder / "ready").touch()
     return found
+
+
+def _pip(found: Path, words: Sequence[str], variables: Mapping[str, str] | None) -> None:
+    environment = os.environ | dict(variables or {})
+    done = subprocess.run([str(found), "-m", "pip", *words], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise NotInstallable(f"pip {' '.join(words)}: {done.stderr[-1000:].strip()}")

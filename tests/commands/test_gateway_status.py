@@ -43,7 +43,7 @@ def test_live_status_needs_a_terminal_or_json(tmp_path: Path) -> None:
     store(tmp_path, [asked()])
     ran = CliRunner().invoke(app, ["status", "--store", str(tmp_path), "--watch"])
     assert ran.exit_code == 2
-    code = "import sys, pathlib; from aasut.commands import gateway_status as g; g.status(pathlib.Path(sys.argv[1]), True, True)"
+    code = "import sys; from aasut.commands.gateway_status import *; status(Path(sys.argv[1]), True, True)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

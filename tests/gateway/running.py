@@ -73,9 +73,13 @@ class Running:
 
 
 @contextmanager
-def gateway(store: Path, *flags: object, env: dict[str, str] | None = None) -> Iterator[Running]:
-    """`aasut gateway` with these flags, on a free port."""
+def gateway(
+    store: Path, *flags: object, env: dict[str, str] | None = None, largest_file: int | None = None
+) -> Iterator[Running]:
+    """`aasut gateway` with these flags, on a free port; it can write no file larger than so many bytes."""
     words = [sys.executable, "-m", "aasut", "gateway", "--store", str(store), "--port", "0", *map(str, flags)]
+    if largest_file is not None:
+        words = ["prlimit", f"--fsize={largest_file}", *words]
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, **(env or {})}
     ) as process:

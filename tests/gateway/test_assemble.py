@@ -108,6 +108,7 @@ def test_lines_may_end_in_three_ways_and_hold_other_fields(ending: str) -> None:
 def test_one_event_that_is_garbage_does_not_take_others_with_it() -> None:
     lines = ['{"a": 1}', '{"b": 2', '{"c": 3}, {"c": 4}', "7", '{"d": "\u2028\x85"}']
     assert list(events("".join(f"data: {line}\n\n" for line in lines).encode())) == [{"a": 1}, {"d": "\u2028\x85"}]
+    assert list(events(b'data: {"a": 1}\n\ndata: {"c": 3}, {"c": 4}\n\n')) == [{"a": 1}]
     assert [event["n"] for event in events(sent(*({"n": n} for n in range(200))))] == list(range(200))
 
 

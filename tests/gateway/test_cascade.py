@@ -259,18 +259,20 @@ def test_a_certificate_of_another_engine_is_refused(root: Path) -> None:
         asyncio.run(main())
 
 
-def write_text_run(root: Path) -> None:
-    """A run whose student writes text, on the scripted engine, with a certificate that accepts all."""
+RULES = {"great": "They like it.", "awful": "It broke\nat once.", "long": "on and on " * 30}
+
+
+def write_text_run(root: Path, kind: Any = "generate", rules: dict[str, str] = RULES, tools: str = "") -> None:
+    """A run whose student writes by rules, on the scripted engine, with a certificate that accepts what it knows."""
     folder = root / "words"
     folder.mkdir(parents=True)
     small_run.write_recipe(folder, small_run.recipe(task={"kind": "generate", "prompt": "Text: {text}"},
                            student={"model": {"address": "file:m"}, "prompt": "T: {text} ="}))  # fmt: skip
-    rules = {"great": "They like it.", "awful": "It broke\nat once.", "long": "on and on " * 30}
     (folder / "student.gguf").write_text(json.dumps(rules), encoding="utf-8")
     task, student = PromptTemplate.of("Text: {text}"), PromptTemplate.of("T: {text} =")
     sha256 = file_hash(folder / "student.gguf")
-    StudentCard("words", "generate", (), tuple(task.messages), tuple(student.messages), "student.gguf", "scripted",
-                "auto", sha256, max_tokens=16).write(folder)  # fmt: skip
+    StudentCard("words", kind, (), tuple(task.messages), tuple(student.messages), "student.gguf", "scripted", "auto",
+                sha256, max_tokens=16, tools=tools).write(folder)  # fmt: skip
     hashes = {"file": "student.gguf", "file_sha256": sha256, "engine": "scripted",
               "template": digest([task.plain(), student.plain()])}  # fmt: skip
     certificate = {"certified": True, "threshold": -1.0, "scorer": {"kind": "least_token", "quantiles": [0.0]},
@@ -315,6 +317,32 @@ def test_a_student_that_writes_text(tmp_path: Path) -> None:
 )
 def test_what_the_upstream_answered(upstream: dict[str, Any], answer: str | None) -> None:
     assert answer_of(upstream, Generate(PromptTemplate.of("{text}"), 8)) == answer
+
+
+def test_a_student_that_calls_tools(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "switch", "parameters": {"type": "object"}}}]
+    written = '[{"name": "switch", "arguments": {"on": true}}]'
+    write_text_run(tmp_path, "tools", {"great": written}, tools=json.dumps(tools))
+
+    async def main() -> None:
+        async with opened(tmp_path, audit_share=1) as cascade:
+            offer = await cascade.offer(chat("great", tools=tools))
+            assert (offer.decision.reason, offer.decision.answer) == ("", written)
+            choice = offer.whole()["choices"][0]
+            call = choice["message"]["tool_calls"][0]["function"]
+            assert (choice["finish_reason"], call["name"], json.loads(call["arguments"])) == (
+                "tool_calls", "switch", {"on": True},
+            )  # fmt: skip
+            assert '"tool_calls"' in "".join(offer.events())
+            said = {"content": None, "tool_calls": [{"function": {"name": "switch", "arguments": '{"on":true}'}}]}
+            await cascade.heard(offer, {"choices": [{"message": said, "finish_reason": "tool_calls"}]})
+            assert offer.decision.audit == "agreed"
+            other = await cascade.offer(chat("great", tools=tools))
+            await cascade.heard(other, completion("I will."))
+            assert other.decision.audit == "differed"
+            assert (await cascade.offer(chat("great"))).decision.reason == "other_tools"
+
+    asyncio.run(main())
 
 
 def test_a_label_may_be_cut_by_the_clients_own_limit() -> None:

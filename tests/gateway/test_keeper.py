@@ -53,9 +53,11 @@ def test_old_bodies_go_and_their_space_comes_back_while_counts_stay(tmp_path: Pa
 def test_one_that_was_written_late_goes_too(tmp_path: Path) -> None:
     now = time.time()
     made = [asked(at=now - DAY + 600 + n) for n in range(keeper.WINDOW + 50)]
-    made[-1].at = now - DAY - 60
+    made[-1].at, made[-1].request = now - DAY - 60, b"zebra"
     store(tmp_path, made)
     assert traffic.forget(tmp_path, 1) == 1
+    size(tmp_path)
+    assert b"zebra" not in (tmp_path / schema.FILE).read_bytes()  # nor in what is left of a page
     assert not list(traffic.exchanges(tmp_path))[-1].request
 
 
@@ -106,6 +108,7 @@ def test_the_log_of_commits_begins_anew(tmp_path: Path) -> None:
 
 def test_it_says_how_the_recording_goes(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, Record())
+    assert (tmp_path / keeper.STATE).stat().st_size == keeper.STATE_BYTES  # at once: later the disk may be full
     recorder.put(asked())
 
     def said() -> dict[str, object]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from aasut.gateway.deployed import Deployed
 from aasut.gateway.matching import Matched
 from aasut.prompts import PromptTemplate
 from aasut.serve.reader import Reader
-from aasut.tasks import Classify, Generate, Task
+from aasut.tasks import Classify, Generate, Task, Tools
 
 LABELS = ("negative", "positive")
 PROMPT = PromptTemplate.of("Text: {text} by {name}.")
@@ -58,12 +59,36 @@ def test_a_request_in_the_tasks_prompt_is_asked_in_the_students_own() -> None:
         (chat(messages=[{"role": "tool", "content": "x"}]), "cannot_honour:messages.role"),
         (chat(messages=[]), "cannot_honour:messages"),
         (chat(messages=[{"role": "user", "content": "x", "x" * 99: 1}]), "cannot_honour:messages"),
-        (chat("Text: \ud800 by x."), "cannot_honour:body"),
+        (chat("Text: \ud800 by x."), "cannot_honour:messages.content"),
         ({"messages": []}, "cannot_honour:model"),
     ],
 )
 def test_what_goes_upstream_says_why(body: dict[str, Any], why: str) -> None:
     assert reason(body) == why
+
+
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("on", "off")]
+CALLS = student(Tools(PROMPT, 8, json.dumps(TOOLS)))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (chat(), "other_tools"),
+        (chat(tools=TOOLS[:1]), "other_tools"),
+        (chat(tools=TOOLS, tool_choice="required"), "cannot_honour:tool_choice"),
+        (chat(tools=TOOLS, tool_choice="none"), "cannot_honour:tool_choice"),
+        (chat(tools=TOOLS, parallel_tool_calls=False), "cannot_honour:parallel_tool_calls"),
+    ],
+)
+def test_tools_are_those_of_the_task(body: dict[str, Any], why: str) -> None:
+    assert isinstance(matching.match(chat(tools=TOOLS[::-1], tool_choice="auto"), CALLS), Matched)
+    assert reason(body, CALLS) == why
+
+
+def test_a_format_that_binds_the_answer_otherwise_goes_upstream() -> None:
+    assert isinstance(matching.match(chat(response_format={"type": "text"}), WRITES), Matched)
+    assert reason(chat(response_format={"type": "json_object"}), WRITES) == "cannot_honour:response_format"
 
 
 def test_logprobs_are_for_labels() -> None:

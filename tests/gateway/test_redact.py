@@ -130,7 +130,7 @@ def test_log_probabilities_do_not_spell_it_out() -> None:
 
 def test_a_name_that_comes_twice_hides_nothing() -> None:
     found = Redactor().body(b'{"a": "sk-0123456789abcdef", "a": "b"}')
-    assert json.loads(found) == {"a": "b"}
+    assert found == b'{"a":"b"}'
 
 
 def test_json_stays_json() -> None:

@@ -71,9 +71,11 @@ def test_the_official_client_is_served() -> None:
             [b"tive"],
         ]
         assert [model.id for model in client.models.list()] == ["scripted"]
-        with pytest.raises(openai.BadRequestError, match="Unsupported parameter: modalities"):
+        with pytest.raises(openai.BadRequestError, match="Unsupported parameter: audio"):
             client.chat.completions.create(
-                model="m", messages=[{"role": "user", "content": "great"}], modalities=["audio"]
+                model="m",
+                messages=[{"role": "user", "content": "great"}],
+                audio={"voice": "alloy", "format": "wav"},
             )
         assert server.stats()["with_key"] == 2
 

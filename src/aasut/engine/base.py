@@ -127,6 +127,31 @@ class Engine(Protocol):
         """Give memory back."""
 
 
+class Session(Protocol):
+    """Answers under way on one engine, which others may join and leave between its steps. All calls on one thread."""
+
+    def add(self, prompt: Prompt) -> int:
+        """The number of a new row, which joins at the next step. Raises what `Engine.generate` raises."""
+
+    def step(self) -> list[tuple[int, Piece | Exception]]:
+        """(row, a further piece of its answer, or why there is none), for the rows that have something to say."""
+
+    def cancel(self, row: int) -> None:
+        """Nobody waits for this row any more."""
+
+    def __len__(self) -> int:
+        """Rows that have not ended."""
+
+    def close(self) -> None:
+        """Leave all rows as they are."""
+
+
+def session(engine: Engine, rows: int) -> Session | None:
+    """A session of at most `rows` answers at once; None on an engine that has none and takes whole batches only."""
+    make: Callable[[int], Session] | None = getattr(engine, "session", None)
+    return None if make is None else make(rows)
+
+
 def write(engine: Engine, prompts: Sequence[Prompt], *, prefix: str = "") -> list[Written]:
     """The whole answers to all prompts, in order."""
     texts = [""] * len(prompts)

@@ -19,6 +19,7 @@ from aasut.formats.tokenizer import Tokenizer
 
 ALTERNATIVES = 20  # to a token, listed at most
 ROWS = 64  # decoded at once; more rows share each reading of the weights
+OVERLAP = 8  # tokens
 
 Logits = NDArray[np.float32]
 
@@ -39,15 +40,10 @@ def decode(
     """See `Engine.generate`."""
     shared, rows = tokens_of(tokenizer, [prompt.text for prompt in prompts], prefix, reuse=reuse)
     for prompt, row in zip(prompts, rows, strict=True):
-        length = len(shared) + len(row)
-        if length + prompt.max_tokens > context:
-            raise ModelError(
-                f"{length} prompt tokens and {prompt.max_tokens} answer tokens pass the model's context of {context}.",
-                "Shorten the prompt, or ask for fewer tokens.",
-            )
+        check_length(len(shared) + len(row), prompt.max_tokens, context)
     for begin in range(0, len(rows), ROWS):
         part = range(begin, min(begin + ROWS, len(rows)))
-        live = [_Row(number, prompts[number], tokenizer) for number in part]
+        live = [Row(number, prompts[number], tokenizer) for number in part]
         logits = stepper.start(shared, [rows[number] for number in part])
         while live:
             pieces = [row.take(logits[place]) for place, row in enumerate(live)]
@@ -58,7 +54,16 @@ def decode(
             yield from (piece for piece in pieces if piece.text or piece.finish)
 
 
-class _Row:
+def check_length(prompt: int, answer: int, context: int) -> None:
+    """Raises ModelError where a prompt and its answer, in tokens, pass the model's context."""
+    if prompt + answer > context:
+        raise ModelError(
+            f"{prompt} prompt tokens and {answer} answer tokens pass the model's context of {context}.",
+            "Shorten the prompt, or ask for fewer tokens.",
+        )
+
+
+class Row:
     """One answer under way."""
 
     def __init__(self, number: int, prompt: Prompt, tokenizer: Tokenizer) -> None:
@@ -67,6 +72,7 @@ class _Row:
         self.grammar = Grammar(tokenizer, prompt.schema, plain=prompt.plain) if bound else None
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
+        self.text = Text(tokenizer)
         self.logprobs: list[float] = []
         self.held: list[Token] = []  # tokens whose text is not shown yet
         self.told = 0  # characters of the answer that stand in tokens
@@ -80,9 +86,9 @@ class _Row:
         if self.prompt.logprobs:
             self.logprobs.append(logprob(logits, token))
         if token in self.tokenizer.end_ids:
-            return self._piece(self.tokenizer.decode(self.answer), "stop")
+            return self._piece(self.text.whole, "stop")
         self.answer.append(token)
-        text = self.tokenizer.decode(self.answer)
+        text = self.text.add(token)
         if self.prompt.logprobs:
             self._hold(text, logits)
         cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
@@ -127,6 +133,28 @@ class _Row:
             found.append(token if kept == token.text else replace(token, text=kept, raw=kept.encode()))
             left -= len(kept)
         return tuple(found)
+
+
+class Text:
+    """The text of tokens that come one by one; only the last ones are decoded anew each time."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.whole = ""
+        self._settled = ""
+        self._tail: list[int] = []
+        self._skip = 0  # characters of the tail's text that are in `_settled`
+
+    def add(self, token: int) -> str:
+        """The whole text with one token more."""
+        self._tail.append(token)
+        text = self.tokenizer.decode(self._tail)
+        self.whole = self._settled + text[self._skip :]
+        if len(self._tail) >= 2 * OVERLAP and not text.endswith("\ufffd"):
+            # A decoder may treat the first token in a special way, so some are kept before those that come.
+            self._tail = self._tail[-OVERLAP:]
+            self._settled, self._skip = self.whole, len(self.tokenizer.decode(self._tail))
+        return self.whole
 
 
 def _may_go_on(text: str, stop: Sequence[str]) -> bool:

@@ -1,8 +1,8 @@
 """The engine on OpenVINO: GGUF files of Llama and Qwen models on a CPU.
 
-OpenVINO GenAI builds its graph from the GGUF file. The graph's output projection is cut off here,
-so that only the hidden states that decide are brought out, and only the columns that matter are
-multiplied, in float32.
+OpenVINO GenAI builds its graph from the GGUF file. For scoring, the graph's output projection is cut off
+here, so that only the hidden states that decide are brought out, and only the columns that matter are
+multiplied, in float32. For writing, see `paged` and `session`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 
 from aasut.engine.base import Piece, Prompt, Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, plan
-from aasut.engine.decode import ALTERNATIVES, Logits, decode
+from aasut.engine.decode import ALTERNATIVES, ROWS
 from aasut.engine.layout import batches
+from aasut.engine.paged import PagedModel
+from aasut.engine.session import Session, write_all
 from aasut.engine.tree import TokenTree
 from aasut.errors import EngineError
 from aasut.formats import gguf_read, gguf_write
@@ -54,14 +57,9 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
         precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
     if precision not in PRECISIONS:
         raise EngineError(f"There is no precision {precision!r}.", "Choose auto, bfloat16 or float32.")
-    network = _cut(core.read_model(_graph(path)))
-    hint = PRECISIONS[precision]
-    compiled = core.compile_model(
-        network,
-        "CPU",
-        {"INFERENCE_PRECISION_HINT": hint, "KV_CACHE_PRECISION": hint, "PERFORMANCE_HINT": "LATENCY"},
-    )
-    return OpenVinoEngine(compiled.create_infer_request(), source, precision, prefix_cache=prefix_cache)
+    graph = _graph(path)
+    _projection(core.read_model(graph))
+    return OpenVinoEngine(graph, source, precision, prefix_cache=prefix_cache)
 
 
 def _graph(path: Path) -> Path:
@@ -94,15 +92,20 @@ def _graph(path: Path) -> Path:
     return graph
 
 
+def _projection(network: Any) -> Any:
+    """The node that makes logits of hidden states, which is the last one."""
+    projection = network.get_results()[0].input_value(0).get_node()
+    if projection.get_type_name() != "MatMul":
+        raise EngineError("OpenVINO built a graph without a plain output projection.", "Take the engine torch.")
+    return projection
+
+
 def _cut(network: Any) -> Any:
     """Replace the logits output by the hidden states at the flat indices of a new input, `rows`: [R, d]."""
     from openvino import opset13
 
     result = network.get_results()[0]
-    projection = result.input_value(0).get_node()
-    if projection.get_type_name() != "MatMul":
-        raise EngineError("OpenVINO built a graph without a plain output projection.", "Take the engine torch.")
-    hidden = projection.input_value(0)
+    hidden = _projection(network).input_value(0)
     size = hidden.get_partial_shape()[2].get_length()
     rows = opset13.parameter([-1], np.int64, name="rows")
     rows.output(0).get_tensor().set_names({"rows"})
@@ -114,20 +117,44 @@ def _cut(network: Any) -> Any:
 
 
 class OpenVinoEngine:
-    """See `engine.base.Engine`."""
+    """See `engine.base.Engine`. Scoring and writing have a compiled graph each, made when it is first needed."""
 
     alternatives = ALTERNATIVES
 
-    def __init__(self, request: Any, source: gguf_read.Gguf, precision: str, *, prefix_cache: bool) -> None:
-        self.request = request
+    def __init__(self, graph: Path, source: gguf_read.Gguf, precision: str, *, prefix_cache: bool) -> None:
+        self._graph, self._source, self._precision = graph, source, precision
         self.tokenizer = Tokenizer.from_gguf(source)
         self.prefix_cache = prefix_cache
         self.name = f"openvino-{precision}"
         self.parameters = source.parameters
         self.context = int(source.get("context_length"))
-        names = source.tensors
-        self.projection = source.load("output.weight" if "output.weight" in names else "token_embd.weight")  # [V, d]
         self._states: dict[tuple[int, ...], list[NDArray[Any]]] = {}
+
+    @cached_property
+    def request(self) -> Any:
+        """The graph that scores: batches with padding, hidden states out."""
+        import openvino
+
+        core = openvino.Core()
+        return core.compile_model(_cut(core.read_model(self._graph)), "CPU", self._settings).create_infer_request()
+
+    @cached_property
+    def projection(self) -> NDArray[np.float32]:
+        """The output matrix, [V, d]."""
+        names = self._source.tensors
+        return self._source.load("output.weight" if "output.weight" in names else "token_embd.weight")
+
+    @cached_property
+    def paged(self) -> PagedModel:
+        """The graph that writes."""
+        import openvino
+
+        return PagedModel(openvino.Core().read_model(self._graph), self._settings, self.context)
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        hint = PRECISIONS[self._precision]
+        return {"INFERENCE_PRECISION_HINT": hint, "KV_CACHE_PRECISION": hint, "PERFORMANCE_HINT": "LATENCY"}
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], *, prefix: str = "") -> Scores:
         call = plan(self.tokenizer, prompts, answers, prefix, reuse=self.prefix_cache, context=self.context)
@@ -174,8 +201,11 @@ class OpenVinoEngine:
                 hidden[:, node] = states[:, k, step]
 
     def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
-        stepper = _Stepper(self)
-        return decode(stepper, self.tokenizer, prompts, prefix, reuse=self.prefix_cache, context=self.context)
+        return write_all(self.session(ROWS), prompts, prefix)
+
+    def session(self, rows: int) -> Session:
+        """See `engine.base.Session`."""
+        return Session(self.paged, self.tokenizer, self.context, rows=rows, share=self.prefix_cache)
 
     def _infer_one(self, tokens: Sequence[int], past: int) -> NDArray[np.float32]:
         """The last hidden state, [d], after further tokens of one row that has `past` tokens already."""
@@ -218,39 +248,5 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         self._states.clear()
-        del self.request
-
-
-class _Stepper:
-    """See `engine.decode.Stepper`. Rows are padded on the right; later tokens stand behind the padding."""
-
-    def __init__(self, engine: OpenVinoEngine) -> None:
-        self.engine = engine
-        self.seen = np.zeros((0, 0), np.int64)  # [B, T]: what of the state is no padding
-        self.lengths = np.zeros(0, np.int64)  # [B]: tokens so far
-
-    def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
-        size, width = len(rows), max(len(row) for row in rows)
-        ids = np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
-        ends = np.array([len(row) - 1 for row in rows], np.int64)
-        order = np.arange(width, dtype=np.int64)
-        self.engine._restore(prefix)
-        self.seen = np.ones((size, len(prefix) + width), np.int64)
-        self.seen[:, len(prefix) :] = order[None] <= ends[:, None]
-        self.lengths = len(prefix) + ends + 1
-        positions = np.repeat(len(prefix) + order[None], size, 0)
-        beams = np.zeros(size, np.int32) if prefix else np.arange(size, dtype=np.int32)
-        return self._logits(ids, positions, beams, np.arange(size) * width + ends)
-
-    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
-        chosen = np.array(keep, np.int32)
-        self.seen = np.concatenate([self.seen[chosen], np.ones((len(chosen), 1), np.int64)], 1)
-        ids, positions = np.array(tokens, np.int64)[:, None], self.lengths[chosen][:, None]
-        self.lengths = self.lengths[chosen] + 1
-        return self._logits(ids, positions, chosen, np.arange(len(chosen), dtype=np.int64))
-
-    def _logits(
-        self, ids: NDArray[np.int64], positions: NDArray[np.int64], beams: NDArray[np.int32], rows: NDArray[np.int64]
-    ) -> Logits:
-        logits: Logits = self.engine._infer(ids, self.seen, positions, beams, rows) @ self.engine.projection.T
-        return logits
+        for name in ("request", "projection", "paged"):
+            self.__dict__.pop(name, None)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aasut import tools
 from aasut.gateway import deployed, matching, settings
 from aasut.gateway.deployed import Deployed
 from aasut.gateway.exchange import Decision
@@ -57,9 +58,10 @@ class Offer:
         """The answer as server-sent events."""
         assert self.reply is not None
         if self.told["logprobs"] is None:
-            yield self.reply.first()
-            yield self.reply.piece(self.told["text"])
-            yield from self.reply.last(self.told["finish"], self.usage)
+            stream = self.reply.stream()
+            yield from stream.piece(self.told["text"])
+            yield from stream.end(self.told["finish"])
+            yield from self.reply.done(self.usage)
         else:
             yield from self.reply.label_events(self._label(), self.told["text"])
 
@@ -249,8 +251,9 @@ def answer_of(upstream: Mapping[str, Any], task: Task) -> str | None:
     """The answer to the task in a chat.completion, None where there is none or a text was cut."""
     try:
         choice = upstream["choices"][0]
-        text = choice["message"]["content"]
-    except (KeyError, IndexError, TypeError):
+        message = choice["message"]
+        text = tools.written(message["tool_calls"]) if task.tools and message.get("tool_calls") else message["content"]
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         return None
     if not isinstance(text, str) or (not task.answers and choice.get("finish_reason") == "length"):
         return None

@@ -34,6 +34,7 @@ class Keeper:
         self.writing = threading.Lock()
         self._folder, self._days, self._state = folder, keep_days, state
         self._forgot = 0.0
+        _write_over(folder / STATE, state() | {"running": True})  # its room is taken before the disk is full
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-upkeep", daemon=True)
         self._thread.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any
 from aasut.errors import AmbiguousPrompt, PromptMismatch
 from aasut.gateway.deployed import Deployed
 from aasut.serve import protocol
+from aasut.serve.bound import MISMATCH, Bound
 from aasut.serve.protocol import ChatMessage, ChatRequest, Refusal
+from aasut.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,40 @@ def match(chat: Mapping[str, Any], deployed: Deployed) -> Matched | str:
 
     `other_model`: it is for another model than the recipe's teacher.endpoint.model; a recipe with another kind of
     teacher takes requests for any model. `cannot_honour:FIELD`: the student cannot do what a field asks for.
+    `other_tools`: it defines other functions than the task, or none where the task has some.
     `other_prompt`, `ambiguous`: the messages are not the task's prompt, or can be read as it in several ways.
     """
     if deployed.model and chat.get("model") != deployed.model:
         return "other_model"
     try:
-        request = protocol.parse(json.dumps(chat).encode())
+        request = protocol.parse_plain(chat)
         request.check(deployed.task)
-        if request.n not in (None, 1):  # the student has one certified answer
-            return "cannot_honour:n"
-        if request.logprobs and not deployed.task.answers:  # it is given whole, in the task's form, without its tokens
-            return "cannot_honour:logprobs"
+        field = _other_answer(request, deployed.task)
+        if field:
+            return f"cannot_honour:{field}"
         return Matched(request, deployed.reader.read(request.conversation()))
     except Refusal as refusal:
-        return f"cannot_honour:{_field(refusal.body['error']['param'])}"
+        error = refusal.body["error"]
+        return "other_tools" if error["code"] == MISMATCH else f"cannot_honour:{_field(error['param'])}"
     except AmbiguousPrompt:
         return "ambiguous"
     except PromptMismatch:
         return "other_prompt"
     except (RecursionError, ValueError):
         return "cannot_honour:body"
+
+
+def _other_answer(request: ChatRequest, task: Task) -> str:
+    """The field that asks for another answer than the certified one, which is one, and bound as the task is."""
+    if request.n not in (None, 1):
+        return "n"
+    if request.logprobs and not task.answers:  # a text is given in the task's form, without its tokens
+        return "logprobs"
+    if request.bound(task) == Bound(task.schema, bool(task.tools)):
+        return ""
+    if not task.tools:
+        return "response_format"
+    return "parallel_tool_calls" if request.tool_choice in (None, "auto") else "tool_choice"
 
 
 def cut(matched: Matched, deployed: Deployed, told: Mapping[str, Any]) -> str:

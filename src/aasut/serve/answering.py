@@ -11,7 +11,7 @@ from typing import Any
 
 from aasut.engine.base import Piece, Prompt
 from aasut.serve import reply as replies
-from aasut.serve.batch import Batcher
+from aasut.serve.batch import Waiter
 from aasut.serve.protocol import ChatRequest
 from aasut.serve.refusal import failed
 from aasut.serve.reply import Choice, Reply
@@ -23,7 +23,7 @@ Found = AsyncGenerator[tuple[int, Piece], None]
 
 
 async def answer(
-    request: ChatRequest, student: ServedStudent, batcher: Batcher[Prompt], reply: Reply
+    request: ChatRequest, student: ServedStudent, batcher: Waiter, reply: Reply
 ) -> dict[str, Any] | AsyncIterator[str]:
     """A `chat.completion`, or the events of a stream.
 
@@ -38,7 +38,7 @@ async def answer(
 
 
 async def _labels(
-    request: ChatRequest, prompt: str, batcher: Batcher[Prompt], reply: Reply
+    request: ChatRequest, prompt: str, batcher: Waiter, reply: Reply
 ) -> dict[str, Any] | AsyncIterator[str]:
     """The prompt is scored once, and labels are drawn `n` times."""
     (scored,) = [said async for said in batcher.ask(Prompt(prompt, 1))]
@@ -57,7 +57,7 @@ def draws(request: ChatRequest, prompt: str, scored: Answer) -> list[str]:
 
 
 async def _texts(
-    prompts: Sequence[Prompt], asked: int, batcher: Batcher[Prompt], reply: Reply
+    prompts: Sequence[Prompt], asked: int, batcher: Waiter, reply: Reply
 ) -> dict[str, Any] | AsyncIterator[str]:
     found = _pieces(prompts, batcher)
     try:
@@ -77,7 +77,7 @@ async def _texts(
     return reply.texts(choices, Usage(asked, sum(piece.tokens for _, piece in pieces if piece.finish)))
 
 
-async def _pieces(prompts: Sequence[Prompt], batcher: Batcher[Prompt]) -> Found:
+async def _pieces(prompts: Sequence[Prompt], batcher: Waiter) -> Found:
     """(number of the prompt, a further piece of its answer), as they come; raises what the first that fails raises."""
     told: asyncio.Queue[tuple[int, Piece | Answer | Exception]] = asyncio.Queue()
 

@@ -6,11 +6,13 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,12 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from aasut.engine.base import Prompt
 from aasut.errors import DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
 from aasut.serve import openapi, protocol
 from aasut.serve.answering import answer
-from aasut.serve.batch import Batcher, batcher
+from aasut.serve.batch import Waiter, batcher
 from aasut.serve.refusal import Refusal, failed
 from aasut.serve.reply import Reply
 from aasut.serve.server import Server, listen
@@ -32,11 +33,12 @@ from aasut.serve.student import ServedStudent
 
 BODY_LIMIT = 1_000_000  # bytes
 EVENTS = "text/event-stream"
+Made = TypeVar("Made")
 _STOP_S = 10  # seconds that requests under way have to end in when the server is stopped
 
 
 class _Api:
-    def __init__(self, student: ServedStudent, batcher: Batcher[Prompt]) -> None:
+    def __init__(self, student: ServedStudent, batcher: Waiter) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
         self.described = openapi.student()
@@ -47,7 +49,7 @@ class _Api:
             request = protocol.parse(await _body(http))
             self._check_model(request.model)
             reply = Reply(request, self.student.name, self.fingerprint)
-            made = await answer(request, self.student, self.batcher, reply)
+            made = await _while_there(http, answer(request, self.student, self.batcher, reply))
             return JSONResponse(made) if isinstance(made, dict) else StreamingResponse(made, media_type=EVENTS)
         except (Refusal, ClientDisconnect):
             raise
@@ -145,6 +147,21 @@ async def _body(http: Request) -> bytes:
                 f"The body is longer than the limit of {BODY_LIMIT} bytes.", status=413, code="request_too_large"
             )
     return b"".join(parts)
+
+
+async def _while_there(http: Request, answer: Coroutine[Any, Any, Made]) -> Made:
+    """The answer; where the client goes away before there is one, it is given up and ClientDisconnect is raised."""
+    working = asyncio.create_task(answer)
+    leaving = asyncio.ensure_future(http.receive())
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait((working, leaving))
 
 
 async def _refused(_: Request, error: Exception) -> Response:

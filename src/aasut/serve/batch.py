@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from aasut.engine import base
 from aasut.engine.base import Piece, Prompt
+from aasut.serve.flow import Flow
 from aasut.serve.refusal import Refusal
 from aasut.serve.student import Answer, ServedStudent
 
@@ -30,7 +32,7 @@ class Batcher(Generic[Ask]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._worker: asyncio.Task[None] | None = None
 
-    async def ask(self, what: Ask) -> AsyncIterator[Piece | Answer]:
+    async def ask(self, what: Ask) -> AsyncGenerator[Piece | Answer, None]:
         """What the engine says to one request, until it ends; raises what it raised."""
         if len(self._waiting) >= self.room:
             raise Refusal("Too many requests wait. Try again soon.", status=503, kind="server_error", code="overloaded")
@@ -70,8 +72,25 @@ class Batcher(Generic[Ask]):
         self._thread.shutdown(cancel_futures=True)
 
 
-def batcher(student: ServedStudent, largest: int, room: int) -> Batcher[Prompt]:
-    """The batcher of a student: labels are scored, text is written."""
+class Waiter(Protocol):
+    """What requests go to."""
+
+    def ask(self, prompt: Prompt, /) -> AsyncGenerator[Piece | Answer, None]:
+        """What the engine says to one request, until it ends; raises what it raised, or Refusal 503."""
+
+    def close(self) -> None:
+        """Answer nothing more."""
+
+
+def batcher(student: ServedStudent, largest: int, room: int) -> Waiter:
+    """The waiter of a student: labels are scored, text is written, step by step where the engine can.
+
+    At most `room` requests wait while `largest` are worked on.
+    """
+    if not student.task.answers:
+        session = base.session(student.engine, largest)
+        if session is not None:
+            return Flow(session, largest + room)
 
     def score(batch: list[Prompt], tell: Tell) -> None:
         for row, answer in enumerate(student.score([prompt.text for prompt in batch])):
