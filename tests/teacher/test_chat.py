@@ -48,6 +48,31 @@ def test_too_few_tokens_cut_the_answer() -> None:
         assert (choice["message"]["content"], choice["finish_reason"]) == ("billing_", "length")
 
 
+def test_several_answers_are_the_same() -> None:
+    found = made(n=3)
+    assert [choice["index"] for choice in found["choices"]] == [0, 1, 2]
+    assert len({choice["message"]["content"] for choice in found["choices"]}) == 1
+    assert found["usage"]["completion_tokens"] == 12
+
+
+def test_parts_are_read_and_images_say_nothing() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,great", "detail": "low"}}
+    content = [{"type": "text", "text": "a po"}, image, {"type": "text", "text": "or day"}]
+    found = made(messages=[{"role": "developer", "content": "great"}, {"role": "user", "content": content}])
+    assert found["choices"][0]["message"]["content"] == "billing_dispute"
+
+
+def test_what_a_function_gave_is_read_like_a_question() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": "great"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "odd"},
+    ]
+    assert made(messages=turns)["choices"][0]["message"]["content"] == "other"
+    assert made(messages=turns[:2])["choices"][0]["message"]["content"] == "billing_refund"
+
+
 def test_log_probabilities_follow_from_the_answers() -> None:
     content = made(logprobs=True, top_logprobs=5)["choices"][0]["logprobs"]["content"]
     assert "".join(entry["token"] for entry in content) == "billing_refund"
@@ -63,12 +88,16 @@ def test_log_probabilities_follow_from_the_answers() -> None:
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        ({"stream": True}, 400),
-        ({"n": 2}, 400),
+        ({"modalities": ["audio"]}, 400),
+        ({"n": 0}, 400),
+        ({"n": 129}, 400),
         ({"messages": []}, 400),
         ({"messages": "a"}, 400),
         ({"messages": [{"role": "user"}]}, 400),
-        ({"messages": [{"role": "tool", "content": "a"}]}, 400),
+        ({"messages": [{"role": "function", "content": "a"}]}, 400),
+        ({"messages": [{"role": ["user"], "content": "a"}]}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}]}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400),
         ({"max_tokens": "many"}, 400),
         ({"top_logprobs": -1}, 400),
         ({"messages": [{"role": "user", "content": "nothing"}]}, 422),
