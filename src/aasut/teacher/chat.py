@@ -140,8 +140,9 @@ def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     texts = []
-    for part in content if isinstance(content, list) else [None]:
-        kind = part.get("type") if isinstance(part, dict) else None
+    for one in content if isinstance(content, list) else [None]:
+        part = one if isinstance(one, dict) else {}
+        kind = part.get("type")
         image = part.get("image_url") if kind == "image_url" else None
         if kind == "text" and isinstance(part.get("text"), str):
             texts.append(part["text"])
