@@ -8,8 +8,9 @@ come, and the answers that clients got are held against people's. At last the in
 end each tweet with a cheerful line, which a student of words takes for the tweet's own. Requests are counted until
 the alarm turns the student off.
 
-What is promised was fixed before any of these tweets was looked at: at most TARGET of the student's own answers wrong.
-With --small: a quarter of the tweets, and a promise that is worth little: it shows that all of it runs.
+What is promised is the first of TARGETS that can be: the most of the student's own answers that are wrong. All of them
+share one level, LEVEL, so that the second try costs what it should. dev/LOG.md says what was looked at before they were
+settled. With --small: a quarter of the tweets, and a promise that is worth little: it shows that all of it runs.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from aasut.types import Example
 
 LEARN, GOLD, FRESH = 1500, 1100, 632
 SMALL = 4  # times fewer
-TARGET, SMALL_TARGET, CONFIDENCE = 0.05, 0.3, 0.95
+TARGETS, SMALL_TARGETS, LEVEL = (0.05, 0.10), (0.3,), 0.05
 AUDITS = 0.1  # of the student's answers; 2 % is what a gateway does if it is not told otherwise
 SIGNED = " Love it, thanks for the great news!"
 AT_ONCE, STEP = 32, 8  # requests in flight; in the drift, after which the alarm is looked for
@@ -68,14 +69,14 @@ def main() -> None:
     fresh = rows[LEARN + GOLD :][: FRESH // part]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = turn(Path(folder), learn, gold, fresh, SMALL_TARGET if small else TARGET)
+        found = turn(Path(folder), learn, gold, fresh, SMALL_TARGETS if small else TARGETS)
     print(json.dumps(found | {"seconds": round(time.perf_counter() - began, 1), "small": small}))
 
 
 def turn(
-    folder: Path, learn: list[Example], gold: list[Example], fresh: list[Example], target: float
+    folder: Path, learn: list[Example], gold: list[Example], fresh: list[Example], targets: Sequence[float]
 ) -> dict[str, Any]:
-    """One turn of the flywheel in an empty folder; target: the risk that is promised."""
+    """One turn of the flywheel in an empty folder; targets: risks to promise, of which the first that can be is."""
     template = prompt()
     (folder / "prompt.txt").write_text(template, encoding="utf-8")
     with upstream(folder) as url:
@@ -84,11 +85,18 @@ def turn(
             asyncio.run(ask(address, template, texts(learn)))
         write_recipe(folder, url, template, gold)
         ran = aasut(folder, "run", "recipe.yaml", "--from-traffic", "--json")
-        certificate = aasut(folder, "certify", "tweets", "--risk", target, "--confidence", CONFIDENCE, "--json")
-        say(certificate["sentence"])
+        confidence, tried = 1 - LEVEL / len(targets), []
+        for target in targets:
+            certificate = aasut(folder, "certify", "tweets", "--risk", target, "--confidence", confidence, "--json")
+            say(certificate["sentence"])
+            tried.append({"risk": target, "certified": certificate["certified"]})
+            if certificate["certified"]:
+                break
         again = aasut(folder, "run", "recipe.yaml", "--from-traffic", "--json")
         found = {
             "target": target,
+            "targets_tried": tried,
+            "confidence_of_each": confidence,
             "certified": certificate["certified"],
             "recorded": ran["ledger"]["calls_recorded"],
             "calls_for_recorded": ran["calls_made_now"] - ran["verdict"]["n"],  # `test` was never asked before
