@@ -4,12 +4,14 @@ The upstream is a real model in a process of its own (embedded.py), which judges
 judgements come with the tweets. An application sends LEARN of them through `aasut gateway`, which records. `aasut run
 --from-traffic` makes a student, with no call for what was recorded; `aasut certify` says which of its answers may go
 out, by people's judgements of other tweets. The gateway then runs with the student, FRESH tweets that nothing has seen
-come, and the answers that clients got are held against people's. At last the inputs drift: the application begins to
-end each tweet with a cheerful line, which a student of words takes for the tweet's own. Requests are counted until
-the alarm turns the student off.
+come, and the answers that clients got are held against people's. At last the inputs drift, and requests are counted
+until the alarm turns the student off: complaints come under a campaign's cheerful hashtag, which a student of words
+takes for the tweet's own, and the teacher less so. Beside it, on a copy of the record, each tweet ends with a cheerful
+line, by which the teacher is fooled as well: audits that ask it see nothing, and that is reported too.
 
-What is promised was fixed before any of these tweets was looked at: at most TARGET of the student's own answers wrong.
-With --small: a quarter of the tweets, and a promise that is worth little: it shows that all of it runs.
+What is promised is the first of TARGETS that can be: the most of the student's own answers that are wrong. All of them
+share one level, LEVEL, so that the second try costs what it should. dev/LOG.md says what was looked at before they were
+settled. With --small: a quarter of the tweets, and a promise that is worth little: it shows that all of it runs.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import asyncio
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,16 +37,18 @@ from typing import Any
 
 import yaml
 from embedded import LABELS, NAME, prompt, tweets
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from aasut.gateway import traffic
+from aasut.prompts import PromptTemplate
 from aasut.types import Example
 
 LEARN, GOLD, FRESH = 1500, 1100, 632
 SMALL = 4  # times fewer
-TARGET, SMALL_TARGET, CONFIDENCE = 0.05, 0.3, 0.95
+TARGETS, SMALL_TARGETS, LEVEL = (0.05, 0.10), (0.3,), 0.05
 AUDITS = 0.1  # of the student's answers; 2 % is what a gateway does if it is not told otherwise
-SIGNED = " Love it, thanks for the great news!"
+HIJACKED = "#lovemygreatphone #thanks "  # before complaints; chosen on the tweets that may be looked at
+SIGNED = " Love it, thanks for the great news!"  # after any tweet
 AT_ONCE, STEP = 32, 8  # requests in flight; in the drift, after which the alarm is looked for
 PRICES = {NAME: {"input": 0.15, "output": 0.60}}  # dollars a million tokens
 PATIENCE_S = 180  # for a process to be ready
@@ -68,14 +73,14 @@ def main() -> None:
     fresh = rows[LEARN + GOLD :][: FRESH // part]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = turn(Path(folder), learn, gold, fresh, SMALL_TARGET if small else TARGET)
+        found = turn(Path(folder), learn, gold, fresh, SMALL_TARGETS if small else TARGETS)
     print(json.dumps(found | {"seconds": round(time.perf_counter() - began, 1), "small": small}))
 
 
 def turn(
-    folder: Path, learn: list[Example], gold: list[Example], fresh: list[Example], target: float
+    folder: Path, learn: list[Example], gold: list[Example], fresh: list[Example], targets: Sequence[float]
 ) -> dict[str, Any]:
-    """One turn of the flywheel in an empty folder; target: the risk that is promised."""
+    """One turn of the flywheel in an empty folder; targets: risks to promise, of which the first that can be is."""
     template = prompt()
     (folder / "prompt.txt").write_text(template, encoding="utf-8")
     with upstream(folder) as url:
@@ -84,11 +89,18 @@ def turn(
             asyncio.run(ask(address, template, texts(learn)))
         write_recipe(folder, url, template, gold)
         ran = aasut(folder, "run", "recipe.yaml", "--from-traffic", "--json")
-        certificate = aasut(folder, "certify", "tweets", "--risk", target, "--confidence", CONFIDENCE, "--json")
-        say(certificate["sentence"])
+        confidence, tried = 1 - LEVEL / len(targets), []
+        for target in targets:
+            certificate = aasut(folder, "certify", "tweets", "--risk", target, "--confidence", confidence, "--json")
+            say(certificate["sentence"])
+            tried.append({"risk": target, "certified": certificate["certified"]})
+            if certificate["certified"]:
+                break
         again = aasut(folder, "run", "recipe.yaml", "--from-traffic", "--json")
         found = {
             "target": target,
+            "targets_tried": tried,
+            "confidence_of_each": confidence,
             "certified": certificate["certified"],
             "recorded": ran["ledger"]["calls_recorded"],
             "calls_for_recorded": ran["calls_made_now"] - ran["verdict"]["n"],  # `test` was never asked before
@@ -100,27 +112,36 @@ def turn(
             "share_certified_on_test": certificate["coverage"] and certificate["coverage"]["value"],
         }
         if certificate["certified"]:
-            found |= cascade(folder, url, template, fresh)
+            found |= cascade(folder, url, template, fresh, gold)
         return found
 
 
-def cascade(folder: Path, url: str, template: str, fresh: Sequence[Example]) -> dict[str, Any]:
+def cascade(folder: Path, url: str, template: str, fresh: Sequence[Example], gold: Sequence[Example]) -> dict[str, Any]:
     """The gateway with the student: fresh inputs, then drifted ones until the alarm."""
     began = time.time()
+
+    def behind() -> None:
+        with OpenAI(base_url=url, api_key="none", timeout=600) as client:
+            client.chat.completions.create(model=NAME, messages=[{"role": "user", "content": filled(template, "ok")}])
+
     student = ["--student", "tweets", "--set", f"student.audit_share={AUDITS}"]
     with gateway(folder, url, *student) as (address, state):
         answers = asyncio.run(ask(address, template, texts(fresh)))
-        before = settled(state)
+        before = settled(state, behind)
     own = [(got, row) for got, row in zip(answers, fresh, strict=True) if got.by == "student"]
     wrong = sum(got.label != row.answer for got, row in own)
     errors = sum(got.label != row.answer for got, row in zip(answers, fresh, strict=True))
     seen = list(traffic.exchanges(folder / "traffic", since=began))
     paid, saved = sum(one.usd for one in seen), sum(one.saved_usd for one in seen)
     say(f"{len(own)} of {len(fresh)} fresh requests answered by the student, {wrong} of them wrong")
+    shutil.copytree(folder / "traffic", folder / "signed")
+    angry = [row for row in (*fresh, *gold) if row.answer == "negative"]  # none of them was learned from
+    complaints = [(HIJACKED + row.slots["text"], str(row.answer)) for row in angry]
     with gateway(folder, url, *student) as (address, state):
-        drifted, state_then = asyncio.run(drift(address, template, texts(fresh), state))
-    lost = [(got, row) for got, row in zip(drifted, fresh, strict=False) if got.by == "student"]
-    alarm = state_then["alarm"]
+        seen_by_audits = asyncio.run(drift(address, template, complaints, state, behind))
+    signed = [(row.slots["text"] + SIGNED, str(row.answer)) for row in fresh]
+    with gateway(folder, url, *student, "--store", "signed") as (address, state):
+        unseen = asyncio.run(drift(address, template, signed, state, behind))
     return {
         "share_answered_by_student": round(len(own) / len(fresh), 4),
         "true_error": round(wrong / len(own), 4) if own else None,
@@ -132,32 +153,44 @@ def cascade(folder: Path, url: str, template: str, fresh: Sequence[Example]) -> 
         "alarm_before_drift": before["alarm"],
         "audits_before_drift": before["monitor"]["audits"],
         "audited_risk": round(before["monitor"]["risk"], 4),
-        "requests_until_alarm": len(drifted) if alarm else None,
-        "audits_until_alarm": state_then["monitor"]["audits"] - before["monitor"]["audits"],
-        "true_error_in_drift": round(sum(got.label != row.answer for got, row in lost) / max(len(lost), 1), 4),
-        "answered_by_student_in_drift": len(lost),
-        "drifted": len(drifted),
+        "requests_until_alarm": seen_by_audits["requests"] if seen_by_audits["alarm"] else None,
+        "drift": seen_by_audits,
+        "drift_that_fools_the_teacher_too": unseen,
     }
 
 
-async def drift(address: str, template: str, inputs: Sequence[str], state: Any) -> tuple[list[Answered], Any]:
-    """The answers to drifted inputs up to the alarm, and the student's state then."""
+async def drift(
+    address: str, template: str, inputs: Sequence[tuple[str, str]], state: Any, behind: Any
+) -> dict[str, Any]:
+    """What becomes of drifted inputs, with what is right of each, up to the alarm, which is looked for every STEP."""
     found: list[Answered] = []
+    began = state()["monitor"]
     for start in range(0, len(inputs), STEP):
-        found += await ask(address, template, [text + SIGNED for text in inputs[start : start + STEP]])
-        if settled(state)["alarm"]:
+        found += await ask(address, template, [text for text, _ in inputs[start : start + STEP]])
+        if settled(state, behind)["alarm"]:
             break
-    return found, state()
+    now = state()
+    own = [(got, right) for got, (_, right) in zip(found, inputs, strict=False) if got.by == "student"]
+    return {
+        "alarm": now["alarm"],
+        "requests": len(found),
+        "answered_by_student": len(own),
+        "true_error": round(sum(got.label != right for got, right in own) / len(own), 4) if own else None,
+        "audits": now["monitor"]["audits"] - began["audits"],
+        "differed": now["monitor"]["errors"] - began["errors"],
+    }
 
 
-def settled(state: Any) -> Any:
-    """The student's state once audits under way are in: what is counted does not change for a moment."""
-    found = state()
-    while True:
-        time.sleep(0.3)
-        before, found = found, state()
-        if before["audits"] == found["audits"]:
-            return found
+def settled(state: Any, behind: Any) -> Any:
+    """The student's state once audits under way are in.
+
+    An audit is sent right after the client has its answer. The upstream works one batch after another, so that a
+    question put to it now is answered after all audits that it was sent before.
+    """
+    time.sleep(0.3)
+    behind()
+    time.sleep(0.3)
+    return state()
 
 
 async def ask(address: str, template: str, inputs: Sequence[str]) -> list[Answered]:
@@ -166,14 +199,18 @@ async def ask(address: str, template: str, inputs: Sequence[str]) -> list[Answer
     async with AsyncOpenAI(base_url=address, api_key="none", max_retries=0, timeout=600) as client:
 
         async def one(text: str) -> Answered:
-            content = template.replace("{{", "{").replace("}}", "}").replace("{text}", text)
             async with gate:
                 raw = await client.chat.completions.with_raw_response.create(
-                    model=NAME, messages=[{"role": "user", "content": content}], temperature=0
+                    model=NAME, messages=[{"role": "user", "content": filled(template, text)}], temperature=0
                 )
             return Answered(raw.parse().choices[0].message.content or "", raw.headers["x-aasut-answered-by"])
 
         return await asyncio.gather(*map(one, inputs))
+
+
+def filled(template: str, text: str) -> str:
+    """What the application sends for a tweet."""
+    return PromptTemplate.of(template).render({"text": text})[0].content
 
 
 def texts(rows: Sequence[Example]) -> list[str]:
@@ -245,8 +282,11 @@ def running(command: list[str], health: str, folder: Path | None = None) -> Iter
                 time.sleep(0.1)
         yield
     finally:
+        ended = process.poll()
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+        if ended is not None:
+            say(f"{' '.join(command)} had ended by itself with {ended}")
 
 
 def get(url: str) -> Any:
