@@ -113,3 +113,4 @@ def test_a_student_answers(made: Path, tmp_path: Path) -> None:
             _, out, told = curl(running, "-v", "-N", *words, body={"model": "m", "messages": SURE, "stream": True})
             assert streamed(out) == "positive"
             assert "x-aasut-answered-by: student" in told
+            assert "content-type: text/event-stream" in told
