@@ -42,6 +42,10 @@ class Running:
         assert self.process.stderr is not None
         self.said.extend(iter(self.process.stderr.readline, ""))
 
+    def join(self) -> None:
+        """Read to the end what it said, once it has ended."""
+        self._reader.join()
+
     def _ready(self) -> str:
         found = re.search(r"Gateway at (\S+)", "".join(self.said))
         if found is None and self.process.poll() is not None:
@@ -83,10 +87,15 @@ def gateway(
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, **(env or {})}
     ) as process:
+        found: Running | None = None
         try:
-            yield Running(process, store)
+            found = Running(process, store)
+            yield found
         finally:
             process.kill()
+            process.wait()
+            if found is not None:
+                found.join()
 
 
 def until(look: Callable[[], Any], what: str) -> Any:

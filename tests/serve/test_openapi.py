@@ -49,11 +49,17 @@ def send(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]
 def test_requests_drawn_from_the_description_are_answered_as_it_says(served: tuple[str, int], tmp_path: Path) -> None:
     name, port = served
     _, plain = send(port, "GET", "/openapi.json")
-    plain["components"]["schemas"]["ChatRequest"]["properties"]["model"] = {"const": name}  # else all are refused
+    asked = plain["components"]["schemas"]["ChatRequest"]
+    asked["properties"]["model"] = {"const": name}  # of any other value all would be refused
+    asked["properties"]["messages"]["maxItems"] = 1
+    if name == "caller":
+        asked["properties"]["tools"] = {"const": [WEATHER]}
+        asked["required"].append("tools")
     file = tmp_path / "openapi.json"
     file.write_text(json.dumps(plain))
-    words = ["run", str(file), "--url", f"http://127.0.0.1:{port}", "--checks", CHECKS, "--max-examples", "12"]
-    words += ["--phases", "examples,fuzzing", "--seed", "7", "--suppress-health-check", "all", "--no-color"]
+    words = ["run", str(file), "--url", f"http://127.0.0.1:{port}", "--checks", CHECKS, "--max-examples", "25"]
+    words += ["--phases", "coverage,fuzzing" if name == "caller" else "fuzzing"]
+    words += ["--seed", "7", "--suppress-health-check", "all", "--no-color"]
     main = "from schemathesis.cli import schemathesis; schemathesis()"
     ran = subprocess.run([sys.executable, "-c", main, *words], capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]

@@ -110,3 +110,32 @@ def test_what_is_not_honoured_is_refused(fields: dict[str, Any], status: int) ->
     for body in (None, [], "text", {}):
         with pytest.raises(Refused):
             complete(body, ScriptedTeacher(RULES))
+
+
+CALLS = '[{"name": "weather", "arguments": {"city": "Goa"}}]'
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+
+def test_a_rule_that_calls_is_given_as_calls_to_a_request_with_tools() -> None:
+    rules = {"goa": CALLS, "": "Where?"}
+    choice = made("in Goa", rules, tools=[WEATHER], tool_choice="auto", logprobs=True)["choices"][0]
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"] == [
+        {"id": "call_0", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Goa"}'}}
+    ]
+    assert (choice["finish_reason"], choice["logprobs"]) == ("tool_calls", None)
+    assert made("in Goa", rules)["choices"][0]["message"]["content"] == CALLS
+    assert made("hello", rules, tools=[WEATHER])["choices"][0]["message"]["content"] == "Where?"
+    assert made("in Goa", rules, tools=[WEATHER], max_tokens=3)["choices"][0]["finish_reason"] == "length"
+
+
+def test_wrong_tools_are_refused_and_earlier_calls_are_passed_over() -> None:
+    for tools in ([], "x", [{"type": "function"}]):
+        with pytest.raises(Refused, match="Invalid tools"):
+            made("in Goa", {"": "a"}, tools=tools)
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    turns = [{"role": "user", "content": "a"}, call, {"role": "tool", "tool_call_id": "1", "content": "Done."}]
+    body = {"messages": [*turns, {"role": "user", "content": "great"}]}
+    assert complete(body, ScriptedTeacher(RULES))["choices"][0]["message"]["content"] == "billing_refund"
+    with pytest.raises(Refused, match="a message without calls"):
+        complete({"messages": [call]}, ScriptedTeacher(RULES))

@@ -25,7 +25,7 @@ from aasut.gateway.keys import Key, Keys
 from aasut.gateway.limits import Limited, Limits
 from aasut.gateway.observe import Observer
 from aasut.gateway.passing import Passing
-from aasut.gateway.recorder import Recorder
+from aasut.gateway.recording import Recording
 from aasut.gateway.tokens import most_answered
 from aasut.serve.protocol import Refusal
 
@@ -37,7 +37,7 @@ class Gateway:
     """Answers requests with a deployment, which may be replaced while it does."""
 
     def __init__(
-        self, deployment: Deployment, recorder: Recorder, keys: Keys, limits: Limits, observer: Observer
+        self, deployment: Deployment, recorder: Recording, keys: Keys, limits: Limits, observer: Observer
     ) -> None:
         self.deployment, self.recorder = deployment, recorder
         self.keys, self.limits, self.observer = keys, limits, observer
@@ -190,7 +190,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def keeper(recorder: Recorder, observer: Observer, *, strict: bool) -> Any:
+def keeper(recorder: Recording, observer: Observer, *, strict: bool) -> Any:
     """What a deployment records with."""
 
     def keep(exchange: Exchange) -> asyncio.Future[str] | None:

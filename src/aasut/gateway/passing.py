@@ -154,7 +154,7 @@ class Passing:
         exchange.streamed = True
         headers = [*call.headers(), *self._about("upstream")]
         kept: list[bytes] = []
-        size = 0
+        size, broken = 0, None
         try:
             async for part in call.pieces():
                 if not kept:
@@ -171,19 +171,20 @@ class Passing:
                     raise Broken("upstream_garbage", f"The upstream sent {stream.broken}.")
             if not stream.whole:
                 raise Broken("upstream_cut", "The upstream's answer ended in the middle.")
-        except Broken as broken:
-            await self._cut(broken)
-            return
+        except Broken as error:
+            broken = error
         finally:
             exchange.response = b"".join(kept)
             count(self.of, exchange, {"usage": stream.usage}, self.body)
             if not exchange.counted:
                 exchange.completion_tokens = stream.pieces
                 beside.price(self.of, exchange)
+        if broken is not None:
+            return await self._cut(broken)
         if not http.begun:
             await http.begin(200, headers)
         await self._record(200)
-        await http.end(stream.last)
+        return await http.end(stream.last)
 
     async def _cut(self, broken: Broken) -> None:
         """Tell a client that has a part of the answer already. Where it has none, the error is the answer."""

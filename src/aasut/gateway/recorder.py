@@ -55,7 +55,7 @@ class Recorder:
     """Writes to traffic.db in `folder`; `secrets` are blotted out wherever they stand, beside what the settings name.
 
     `failing` is "" or why nothing can be written just now; `written` and `lost` count exchanges, `waiting` those that
-    are not on the disk yet. Raises StoreError where the store cannot be opened.
+    are not on the disk yet, `noted` events. Raises StoreError where the store cannot be opened.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Recorder:
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self.failing = ""
-        self.lost = self.written = self.waiting = 0
+        self.lost = self.written = self.waiting = self.noted = 0
         self._folder, self._path = folder, folder / schema.FILE
         self._bodies = settings.bodies
         self._redactor = Redactor(settings.redact, secrets)
@@ -208,6 +208,7 @@ class Recorder:
         with self._lock:
             for _ in range(events):
                 self._events.popleft()
+            self.noted += events
             for certificate, promised in promises.items():
                 if self._promises.get(certificate) == promised:
                     del self._promises[certificate]

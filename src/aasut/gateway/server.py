@@ -27,7 +27,7 @@ from aasut.gateway.deployment import Deployment
 from aasut.gateway.keys import Keys
 from aasut.gateway.limits import Limits
 from aasut.gateway.observe import Observer
-from aasut.gateway.recorder import Recorder
+from aasut.gateway.recording import Recording
 from aasut.gateway.settings import Settings
 from aasut.gateway.upstream import Upstream
 from aasut.lock import holder, take
@@ -87,16 +87,17 @@ class _Running:
 
     async def _serve(self, listener: socket.socket) -> None:
         self.observer = observer = Observer(self.settings)
-        self.recorder = Recorder(self.folder, self.settings.record)
+        upstream = Upstream(self.settings.upstream)
+        self.recorder = await Recording.open(self.folder, self.settings.record, upstream.secrets)
         try:
             limits = Limits.resumed(
                 lambda since: {k: usd for k, (usd, *_) in traffic.spent(self.folder, since).items()}
             )
-            deployment = await self._deploy(self.settings, self.recorder)
+            deployment = await self._deploy(self.settings, upstream, self.recorder)
             self.gateway = Gateway(deployment, self.recorder, self.keys, limits, observer)
             await self._answer(listener)
         finally:
-            self.recorder.close()
+            await self.recorder.close()
             observer.close()
 
     async def _answer(self, listener: socket.socket) -> None:
@@ -180,14 +181,14 @@ class _Running:
                     raise AasutError(f"{name} has changed, which a running gateway cannot take.", "Start it again.")
             if self.tls is not None:  # a renewed certificate, for connections from now on
                 self.tls.load_cert_chain(str(settings.listen.tls_certificate), settings.listen.tls_key)
-            recorder = self.recorder
-            if settings.record != self.settings.record:
-                recorder = Recorder(self.folder, settings.record)
+            recorder, upstream = self.recorder, Upstream(settings.upstream)
+            if settings.record != self.settings.record or upstream.secrets != self.gateway.deployment.upstream.secrets:
+                recorder = await Recording.open(self.folder, settings.record, upstream.secrets)
             try:
-                fresh = await self._deploy(settings, recorder)
+                fresh = await self._deploy(settings, upstream, recorder)
             except BaseException:
                 if recorder is not self.recorder:
-                    await asyncio.to_thread(recorder.close)
+                    await recorder.close()
                 raise
         except (AasutError, OSError) as error:
             self._event("reload_failed", str(error))
@@ -201,16 +202,18 @@ class _Running:
         self.progress.say("Settings, keys and student read again")
         await old.close(settings.upstream.timeout_s)
         if recorded is not recorder:
-            await asyncio.to_thread(recorded.close)
+            await recorded.close()
 
     def _event(self, kind: str, text: str) -> None:
         self.recorder.event(kind, text)
 
-    async def _deploy(self, settings: Settings, recorder: Recorder) -> Deployment:
-        upstream = Upstream(settings.upstream)
+    async def _deploy(self, settings: Settings, upstream: Upstream, recorder: Recording) -> Deployment:
         self.recorder.event("upstream", settings.upstream.base_url)
         cascade = None
         if settings.student is not None:
             cascade = await Cascade.open(settings.student, self.root, self.folder, self._event, traffic.audits)
+            found, monitor = cascade.certificate, cascade.monitor
+            if found is not None and monitor is not None:
+                recorder.promise(found.sha256, cascade.student.card.name, monitor.risk, 1 - monitor.level)
         keep = keeper(recorder, self.observer, strict=settings.record.strict)
         return Deployment(settings, upstream, cascade, keep)

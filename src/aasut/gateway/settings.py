@@ -29,6 +29,9 @@ class Price(Section):
         return ((prompt - cached) * self.input + cached * fresh + completion * self.output) / 1e6
 
 
+_FREE = Price()
+
+
 class Upstream(Section):
     """The API behind the gateway, OpenAI's or one like it."""
 
@@ -53,7 +56,7 @@ class Upstream(Section):
 
     def price(self, model: str) -> Price:
         """The price of a model; nothing where none is declared."""
-        return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), Price())
+        return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), _FREE)
 
 
 class Listen(Section):

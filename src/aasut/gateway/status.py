@@ -225,7 +225,7 @@ def render(found: dict[str, Any]) -> RenderableType:
     parts += [Text(f"! {visible(alarm)}", style="bold red") for alarm in found["alarms"]]
     for column, title in (("mode", "Mode"), ("key", "Key"), ("model", "Model")):
         rows = found[f"{column}s"]
-        if len(rows) > 1 or column != "key" or any(row["key"] for row in rows):
+        if rows and (len(rows) > 1 or column != "key" or any(row["key"] for row in rows)):
             parts.append(_table(title, column, rows))
     for audit in found["audits"]:
         said = audit["monitor"]["sentence"] if audit["monitor"] else (

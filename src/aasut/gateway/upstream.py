@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterable
-from types import SimpleNamespace
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
@@ -37,6 +37,7 @@ _OWN = PREFIX.encode()
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what no header may hold
 
 Headers = list[tuple[bytes, bytes]]
+_CALL: ContextVar[Call] = ContextVar("call")  # the one that a task waits for
 
 
 class Broken(Exception):
@@ -64,13 +65,19 @@ class Upstream:
         self._session: aiohttp.ClientSession | None = None
         self._timeout = aiohttp.ClientTimeout(total=None, connect=wanted.connect_timeout_s)
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be written anywhere."""
+        return (self.key,) if self.key else ()
+
     async def begin(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes | None) -> Call:
         """Send a request to `path` below the base address; returns when the answer begins. Raises Broken."""
         given = self._headers(headers)
         url = self._urls.get(path) or self._url(path)
         call = Call(self)
+        _CALL.set(call)
         for attempt in (0, 1):
-            call.reused = False
+            call.reused = True
             try:
                 await call.begin(self._open().request, method, url, given, body)
                 if not 200 <= call.status < 600:
@@ -104,16 +111,13 @@ class Upstream:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            tracing = aiohttp.TraceConfig()
-            tracing.on_connection_reuseconn.append(_reused)
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=self.settings.connections, keepalive_timeout=60),
+                connector=_Connector(limit=self.settings.connections, keepalive_timeout=60),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=True,
                 skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
                 headers={"accept-encoding": "identity"},
-                trace_configs=[tracing],
                 read_bufsize=1 << 18,
             )
         return self._session
@@ -137,9 +141,7 @@ class Call:
 
     async def begin(self, ask: Any, method: str, url: URL, headers: list[tuple[str, str]], body: bytes | None) -> None:
         async with asyncio.timeout_at(min(self._now() + self._limits.first_byte_timeout_s, self._last)):
-            self._response = await ask(
-                method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=self
-            )
+            self._response = await ask(method, url, data=body, headers=headers, allow_redirects=False)
 
     @property
     def response(self) -> aiohttp.ClientResponse:
@@ -222,8 +224,12 @@ def _is_own(name: bytes, value: bytes) -> bool:
     return _OWN in value and (name in _KEYS or SECRET.search(value.decode("latin-1")) is not None)
 
 
-async def _reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
-    context.trace_request_ctx.reused = True
+class _Connector(aiohttp.TCPConnector):
+    """Tells each call whether its connection is a new one."""
+
+    async def _create_connection(self, *given: Any, **named: Any) -> Any:
+        _CALL.get().reused = False
+        return await super()._create_connection(*given, **named)
 
 
 def _key(wanted: settings.Upstream) -> str:

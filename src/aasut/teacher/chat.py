@@ -140,11 +140,11 @@ def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     texts = []
-    parts: list[Any] = content if isinstance(content, list) else [None]
-    for plain in parts:
-        part = plain if isinstance(plain, dict) else {}
-        image = part.get("image_url") if part.get("type") == "image_url" else None
-        if part.get("type") == "text" and isinstance(part.get("text"), str):
+    for one in content if isinstance(content, list) else [None]:
+        part = one if isinstance(one, dict) else {}
+        kind = part.get("type")
+        image = part.get("image_url") if kind == "image_url" else None
+        if kind == "text" and isinstance(part.get("text"), str):
             texts.append(part["text"])
         elif not (isinstance(image, dict) and isinstance(image.get("url"), str)):
             raise Refused(400, "A message needs a text `content`, or parts of it: texts, and images by image_url.")
