@@ -14,9 +14,10 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+from aasut.gateway import openapi
 from aasut.gateway.deployment import Deployment
 from aasut.gateway.exchange import Exchange
 from aasut.gateway.http import ClientGone, Http, Receive, Send
@@ -64,8 +65,12 @@ class Gateway:
         path = http.path
         if path.startswith("/v1/"):
             return await self._pass(http)
+        if path in ("/health", "/metrics", "/openapi.json"):
+            _check_method(http, ("GET", "HEAD"))
         if path == "/health":
             return await http.json(200, self.health())
+        if path == "/openapi.json":
+            return await http.json(200, openapi.gateway(keyed=self.keys.wanted))
         if path == "/metrics" and self.deployment.settings.observe.metrics:
             self._who(http)
             kind = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
@@ -146,10 +151,17 @@ def _check_way(http: Http) -> None:
     """Refuse a path that could lead out of the upstream's base address, and methods that no API has."""
     raw = http.scope.get("raw_path") or http.path.encode()
     parts = http.path.split("/")
-    if b"%" in raw or "" in parts[1:-1] or "." in parts or ".." in parts or "\\" in http.path:
+    upward = any(part.partition(";")[0] in (".", "..") for part in parts)
+    if b"%" in raw or "" in parts[1:-1] or upward or "\\" in http.path:
         raise Refusal("This path cannot be passed on.", status=404, code="unknown_url")
-    if http.method not in METHODS:
-        raise Refusal(f"Not allowed to {http.method} {http.path}.", status=405, code="method_not_allowed")
+    _check_method(http, METHODS)
+
+
+def _check_method(http: Http, methods: Sequence[str]) -> None:
+    if http.method not in methods:
+        message = f"Not allowed to {http.method} {http.path}."
+        told = {"allow": ", ".join(methods)}
+        raise Limited(message, 405, "invalid_request_error", "method_not_allowed", told)
 
 
 def _decoded(http: Http, exchange: Exchange, *, once: bool) -> dict[str, Any] | None:
@@ -160,7 +172,7 @@ def _decoded(http: Http, exchange: Exchange, *, once: bool) -> dict[str, Any] | 
     if http.method != "POST" or (http.path not in COSTED and "json" not in http.header(b"content-type")):
         return None
     try:
-        chat = json.loads(exchange.request, object_pairs_hook=_once if once else None)
+        chat = json.loads(exchange.request.decode(), object_pairs_hook=_once if once else None)
     except (ValueError, RecursionError) as error:
         reason = str(error).partition(":")[0]
         raise Refusal(f"The body is no JSON: {reason}.", code="invalid_json") from None

@@ -22,7 +22,7 @@ async def audit(
     of: Deployment, cascade: Cascade, offer: Offer, headers: Headers, chat: dict[str, Any], was: Exchange
 ) -> None:
     """Ask the upstream what the student has answered already, and let the cascade compare."""
-    body = json.dumps(cascade.audit(chat), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    body = json.dumps(cascade.audit(chat)).encode()
     other = Exchange(was.path, model=was.model, request=body, beside=was.id)
     began, found = time.monotonic(), None
     try:

@@ -106,9 +106,10 @@ class Http:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer."""
-        await self.begin(status, [*headers, (b"content-length", str(len(body)).encode())])
+        sized = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
+        await self.begin(status, [*headers, *sized])
         await self.end(body)
 
     async def json(self, status: int, body: Any, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """A whole answer of JSON."""
-        await self.whole(status, [*JSON, *headers], json.dumps(body, ensure_ascii=False).encode())
+        await self.whole(status, [*JSON, *headers], json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))

@@ -19,6 +19,7 @@ from aasut.gateway.upstream import Broken, Call, Headers
 from aasut.serve.protocol import Refusal
 
 CHAT = "/v1/chat/completions"
+OBJECTS = ("/v1/completions", "/v1/embeddings", "/v1/responses")  # other APIs whose answers are JSON objects
 KEPT = 16 << 20  # bytes of an answer that are recorded
 SAID = b"x-aasut-answered-by"
 
@@ -123,8 +124,9 @@ class Passing:
             return self.body, False
         if options is not None and (not isinstance(options, dict) or options.get("include_usage")):
             return self.body, False
-        asked = chat | {"stream_options": (options or {}) | {"include_usage": True}}
-        return json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogatepass"), True
+        if "stream_options" not in chat:  # all else stays as it came, to the byte
+            return self.body.replace(b"{", b'{"stream_options": {"include_usage": true}, ', 1), True
+        return json.dumps(chat | {"stream_options": (options or {}) | {"include_usage": True}}).encode(), True
 
     async def _whole(self, call: Call, raw: bytes) -> None:
         exchange, headers = self.exchange, call.headers()
@@ -140,7 +142,10 @@ class Passing:
                 raise Broken("upstream_garbage", "The upstream's answer is no chat completion.")
             count(self.of, exchange, found, self.body)
         elif self.chat is not None:
-            count(self.of, exchange, decoded(raw), self.body)
+            said = decoded(raw)
+            if said is None and self.http.path in OBJECTS:
+                raise Broken("upstream_garbage", "The upstream's answer is no JSON object.")
+            count(self.of, exchange, said, self.body)
         await self._record(call.status)
         await self.http.whole(call.status, [*headers, *self._about("upstream")], raw)
 

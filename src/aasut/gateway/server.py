@@ -107,7 +107,7 @@ class _Running:
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/v1"
         config = uvicorn.Config(
             self.gateway,
-            http=bounded(self.settings.listen.header_timeout_s),
+            http=bounded(self.settings.listen.header_timeout_s, self.settings.listen.send_timeout_s),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -74,6 +74,8 @@ class Listen(Section):
     """Megabytes that a request may have."""
     header_timeout_s: Timeout = 30
     """Seconds in which a request must have come whole."""
+    send_timeout_s: Timeout = 60
+    """Seconds after which a client that takes nothing of its answer is left."""
     drain_s: Timeout = 30
     """Seconds that requests under way have to end in when the gateway is stopped."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -17,7 +18,7 @@ from yarl import URL
 
 from aasut.errors import RecipeError
 from aasut.gateway import settings
-from aasut.gateway.keys import PREFIX
+from aasut.gateway.keys import PREFIX, SECRET
 
 ANSWER_LIMIT = 64 << 20  # bytes
 # What is about one connection, or about who asks, and not about what is asked (RFC 9110, 7.6.1).
@@ -32,6 +33,8 @@ _DROPPED_ANSWERS = {
     b"upgrade",
 }  # fmt: skip
 _KEYS = (b"authorization", b"api-key")
+_OWN = PREFIX.encode()
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # what no header may hold
 
 Headers = list[tuple[bytes, bytes]]
 _CALL: ContextVar[Call] = ContextVar("call")  # the one that a task waits for
@@ -77,6 +80,9 @@ class Upstream:
             call.reused = True
             try:
                 await call.begin(self._open().request, method, url, given, body)
+                if not 200 <= call.status < 600:
+                    call.close()
+                    raise Broken("upstream_garbage", f"The upstream answered {call.status}, which is no status.")
                 return call
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 # A kept connection that the other side had closed in the meantime: nothing came back on it.
@@ -88,26 +94,20 @@ class Upstream:
 
     def _url(self, path: str) -> URL:
         url = URL(self._base + path, encoded=True)
-        if len(self._urls) < 1000:  # clients choose paths
+        if len(self._urls) < 1000 and len(path) < 200:  # clients choose paths
             self._urls[path] = url
         return url
 
     def _headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+        hop = _nominated(headers)
+        kept = () if self.key else _KEYS
         passed = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in headers
-            if name not in _DROPPED and not name.startswith(b"x-forwarded-")
+            if name in kept or (name not in _DROPPED and name not in hop and not name.startswith(b"x-forwarded-"))
+            if not _is_own(name, value)
         ]
-        if self.key:
-            passed.append(("authorization", f"Bearer {self.key}"))
-        else:
-            # A virtual key is for this gateway alone.
-            passed += [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in headers
-                if name in _KEYS and PREFIX.encode() not in value
-            ]
-        return passed
+        return [*passed, ("authorization", f"Bearer {self.key}")] if self.key else passed
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -159,8 +159,12 @@ class Call:
 
     def headers(self) -> Headers:
         """What is passed on of the answer's headers."""
+        found = [(name.lower(), value) for name, value in self.response.raw_headers]
+        hop = _nominated(found)
         return [
-            (low, value) for name, value in self.response.raw_headers if (low := name.lower()) not in _DROPPED_ANSWERS
+            (name, value)
+            for name, value in found
+            if name not in _DROPPED_ANSWERS and name not in hop and not _CONTROL.search(value)
         ]
 
     async def read(self) -> bytes:
@@ -207,6 +211,17 @@ class Call:
         """End the call: the connection is kept after a whole answer, and closed in the middle of one."""
         if self._response is not None:
             (self._response.release if self._response.content.at_eof() else self._response.close)()
+
+
+def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
+    """Names of the headers that are about one connection because its `Connection` header says so."""
+    said = [value for name, value in headers if name == b"connection"]
+    return {name.strip().lower() for value in said for name in value.split(b",")} if said else set()
+
+
+def _is_own(name: bytes, value: bytes) -> bool:
+    """Does a header hold a virtual key? It is for this gateway alone."""
+    return _OWN in value and (name in _KEYS or SECRET.search(value.decode("latin-1")) is not None)
 
 
 class _Connector(aiohttp.TCPConnector):

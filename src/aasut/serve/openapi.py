@@ -14,12 +14,14 @@ from aasut.tools import MOST
 Plain = dict[str, Any]
 
 JSON = "application/json"
+EVENTS = "text/event-stream"  # whose schema is of each event, to some readers, and of the whole text to others
 REASONS = {
     400: "The request is wrong, or asks for what is not honoured.",
     401: "The key is missing or wrong.",
     403: "The key does not allow it.",
     404: "There is no such model.",
     405: "The method is not allowed here.",
+    408: "The request did not come whole in time.",
     413: "The body is too large.",
     429: "A limit is reached.",
     500: "The server failed.",
@@ -62,7 +64,7 @@ def student() -> Plain:
 
 def chat(body: Plain, errors: Iterable[int]) -> Plain:
     """The operation of chat completions with this schema of its body."""
-    answers = {JSON: ref("ChatCompletion"), "text/event-stream": {}}  # the form of events has no place in 3.1
+    answers: Mapping[str, Plain] = {JSON: ref("ChatCompletion"), EVENTS: {}}
     return operation("Answer a conversation: whole, or as server-sent events.", answers, errors, body=body)
 
 
