@@ -98,8 +98,10 @@ class Cycle(RequestResponseCycle):
 
 
 def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
-    """Connections on which a request's head has to come within so many seconds.
+    """Connections that call what stands in `scope["aasut.left"]` when a client leaves before its answer is whole.
 
+    That costs no task, as waiting for ASGI's own message would. `scope["aasut.cycle"]` is the request and its answer. A
+    request's head has to come within so many seconds.
     A client that takes nothing of an answer for `patience_s` seconds is left.
     """
 
@@ -119,6 +121,10 @@ def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop()
             super().connection_lost(exc)
+            cycle = self._under_way
+            if cycle is not None and not cycle.response_complete:
+                for left in cycle.scope["aasut.left"]:  # type: ignore[typeddict-item]
+                    left()
 
         def data_received(self, data: bytes) -> None:
             if self._deaf or self.transport.is_closing():
@@ -189,6 +195,7 @@ def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
         def _start_asgi_task(self, cycle: Any, app: Any) -> None:
             cycle.__class__ = Cycle  # uvicorn makes its own
             cycle.patience_s = patience_s
+            cycle.scope["aasut.left"], cycle.scope["aasut.cycle"] = [], cycle
             self._under_way = cycle
             super()._start_asgi_task(cycle, app)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -66,5 +66,5 @@ class Exchange:
     beside: str = ""
     decision: Decision | None = None
     trace: Trace | None = None
-    id: str = field(default_factory=lambda: f"req_{secrets.token_hex(12)}")
+    id: str = field(default_factory=lambda: f"req_{random.getrandbits(96):024x}")
     at: float = field(default_factory=time.time)

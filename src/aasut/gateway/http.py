@@ -1,4 +1,4 @@
-"""One HTTP request over ASGI: its body within bounds, its answer, and whether its client is still there."""
+"""One HTTP request over ASGI, as `bounds` gives it: its body within bounds, its answer, whether its client is there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Http:
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
         self.begun = self.gone = False
-        self._watch: asyncio.Task[Message] | None = None
+        self._left: list[Callable[[], None]] = scope["aasut.left"]
 
     def header(self, name: bytes) -> str:
         """The first header of this name in lower case, "" where there is none."""
@@ -39,7 +39,10 @@ class Http:
 
     async def body(self, most: int, seconds: float) -> bytes:
         """The whole body. Raises Refusal where it has more than `most` bytes or takes longer, ClientGone."""
-        first = await self._part(seconds)
+        come = not self.scope["aasut.cycle"].more_body
+        first = await self._receive() if come else await self._part(seconds)
+        if first["type"] == "http.disconnect":
+            raise ClientGone
         if not first.get("more_body"):
             self._fits(len(first["body"]), most)
             return bytes(first["body"])
@@ -73,25 +76,16 @@ class Http:
         """From now on a client that closes the connection cancels the task that answers it."""
         answering = asyncio.current_task()
 
-        def closed(watch: asyncio.Task[Message]) -> None:
-            if not watch.cancelled() and answering is not None and not answering.done():
+        def left() -> None:
+            if answering is not None and not answering.done():
                 self.gone = True
                 answering.cancel()
 
-        self._watch = asyncio.get_running_loop().create_task(self._closed())
-        self._watch.add_done_callback(closed)
+        self._left.append(left)
 
     def unwatch(self) -> None:
         """The answer is whole: a client may go."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-
-    async def _closed(self) -> Message:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return message
+        self._left.clear()
 
     async def begin(self, status: int, headers: Headers) -> None:
         self.begun = True

@@ -7,6 +7,7 @@ has begun. Where the new one cannot be had, the old one stays.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -125,6 +126,8 @@ class _Running:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._again)
         self.recorder.event("start", address)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no request waits until all of that is looked through
         async with self._tended():
             await server.serve([listener])
         self.recorder.event("stop", "stopped by a signal")

@@ -169,6 +169,9 @@ class Call:
 
     async def read(self) -> bytes:
         """The whole answer. Raises Broken."""
+        content = self.response.content
+        if content.is_eof() and content.exception() is None and content.total_bytes <= ANSWER_LIMIT:
+            return content.read_nowait()  # a small one has come with its head
         parts = [part async for part in self.pieces()]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
