@@ -109,7 +109,7 @@ def wrk(server: Server, connections: int, seconds: float, script: Path) -> Times
         "l:percentile(50), l:percentile(99), s.errors.status + s.errors.connect + s.errors.read + s.errors.timeout))\n"
         "end\n"
     )
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(script)]
     url = f"http://127.0.0.1:{server.port}/v1/chat/completions"
     said = subprocess.run([*words, url], capture_output=True, text=True, check=True).stdout
     requests, duration, p50, p99, errors = map(int, re.search(r"RESULT (.*)", said)[1].split())  # type: ignore[index]
