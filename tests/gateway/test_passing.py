@@ -218,3 +218,13 @@ def test_other_apis_pass_and_count(tmp_path: Path) -> None:
             ("/v1/embeddings", "e"),
             ("/v1/responses", "r"),
         ]
+
+
+def test_a_web_page_cannot_spend_the_gateways_own_key(tmp_path: Path, upstream: ScriptedServer) -> None:
+    flags = ("--upstream", upstream.url, "--api-key-env", "KEY_OF_THE_TEST")
+    with gateway(tmp_path / "traffic", *flags, env={"KEY_OF_THE_TEST": "sk-secret"}) as running:
+        page = running.client(default_headers={"origin": "https://page.example"})
+        with page, pytest.raises(openai.PermissionDeniedError, match="A web page needs a key"):
+            page.chat.completions.create(model="m", messages=ASKED)
+        with running.client() as client:
+            assert client.chat.completions.create(model="m", messages=ASKED).choices

@@ -129,6 +129,9 @@ class Gateway:
     def _who(self, http: Http) -> Key | None:
         """The key of a request, None where none are asked for. Raises Refusal."""
         if not self.keys.wanted:
+            if self.deployment.upstream.key and http.header(b"origin"):  # any page could spend the upstream's key
+                message = "A web page needs a key of this gateway: aasut gateway keys add NAME."
+                raise Refusal(message, status=403, code="origin_not_allowed")
             return None
         return self.keys.identify(http.header(b"authorization"), http.header(b"api-key") or http.header(b"x-api-key"))
 
