@@ -25,10 +25,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """What all clients of one measurement got, in the order of the prompts, and how long it took."""
+    """What all clients of one measurement got, in the order of the prompts, and how long it took.
+
+    `elsewhere`: share of the processors' time that went to other programs.
+    """
 
     answers: list[Answer]
     seconds: float
+    elsewhere: float = 0.0
 
     @property
     def tokens_s(self) -> float:
@@ -49,7 +53,9 @@ async def _measure(address: str, body: Callable[[str], dict[str, Any]], prompts:
     left = list(enumerate(prompts))[::-1]
     answers: dict[int, Answer] = {}
     limits = aiohttp.ClientTimeout(total=MOST_SECONDS)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=limits) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=limits
+    ) as session:
 
         async def client() -> None:
             while left:
