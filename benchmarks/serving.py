@@ -9,8 +9,9 @@ of 64 tokens at most; those of the peers do not end before.
 
 The servers take turns in every round, each after a few requests that do not count, while the others stand still.
 `tokens_s_*` are the medians over the rounds of answers' tokens, as each server counts them, over seconds; prompts are
-read in that time, too. `first_s_*` are medians of the time to the first piece of text. A peer that cannot be
-installed has null and a reason.
+read in that time, too; `each_*` has every round's, and `elsewhere_*` the share of the processors' time that went to
+other programs meanwhile: where it is not near 0, compare within a round. `first_s_*` are medians of the time to the
+first piece of text. A peer that cannot be installed has null and a reason.
 
     python benchmarks/serving.py          ends within 20 minutes on 2 cores where the environments are there
     python benchmarks/serving.py --only aasut llama --rounds 1
@@ -20,17 +21,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from peers import environment, load, servers
+from peers import environment, load, processors, servers
 from populations import sentences
 
 from aasut.export.manifest import StudentCard
@@ -48,7 +52,7 @@ MODEL = ModelAddress(
 TASK = PromptTemplate.of("Go on with what buyers of one product wrote.\n- {text}\n-")
 STUDENT = PromptTemplate.of("What buyers of one product wrote:\n- {text}\n-")
 TOKENS, CONTEXT = 64, 512  # most of an answer, and of it and its prompt
-REQUESTS = {1: 6, 32: 96}  # of a measurement, by clients
+REQUESTS = {1: 4, 32: 64}  # of a measurement, by clients
 WARM_UP = 4
 NAMES = ("aasut", "vllm", "llama")
 SECONDS = 18 * 60  # a round is not begun where it would end later
@@ -137,16 +141,31 @@ def rounds(found: Sequence[servers.Server], count: int, ends: float) -> Loads:
         for clients, requests in REQUESTS.items():
             warm, asked = [next(texts) for _ in range(WARM_UP)], [next(texts) for _ in range(requests)]
             for server in found if number % 2 == 0 else found[::-1]:
-                server.go_on()
-                load.measure(server.address, server.body, warm, WARM_UP)
-                one = load.measure(server.address, server.body, asked, clients)
-                server.stand()
+                one = turn(server, warm, asked, clients)
                 loads[server.name][clients].append(one)
                 pace = f"{one.tokens_s:.1f} tokens/s, the first after {one.first_s * 1000:.0f} ms"
-                say(f"round {number + 1} of {count}, {server.name}, {clients} clients: {pace}")
+                say(
+                    f"round {number + 1} of {count}, {server.name}, {clients} clients: {pace}, {one.elsewhere:.0%} lost"
+                )
         took = time.monotonic() - began
     _check(loads)
     return loads
+
+
+def turn(server: servers.Server, warm: Sequence[str], asked: Sequence[str], clients: int) -> load.Load:
+    """One measurement of one server, which stands still before and after it."""
+    server.go_on()
+    load.measure(server.address, server.body, warm, WARM_UP)
+    before = _elsewhere_s(server)
+    one = load.measure(server.address, server.body, asked, clients)
+    lost = _elsewhere_s(server) - before
+    server.stand()
+    return replace(one, elsewhere=max(0.0, lost / (one.seconds * len(servers.PROCESSORS))))
+
+
+def _elsewhere_s(server: servers.Server) -> float:
+    """Processor seconds of all that is neither this server nor its clients."""
+    return processors.used_s() - processors.group_s(server.process.pid) - sum(os.times()[:2])
 
 
 def _check(loads: Loads) -> None:
@@ -167,6 +186,8 @@ def summary(loads: Loads, reasons: dict[str, str]) -> dict[str, Any]:
         for clients in REQUESTS:
             ones = loads.get(name, {}).get(clients)
             result[f"{start}tokens_s_{clients}"] = round(median(one.tokens_s for one in ones), 1) if ones else None
+            result[f"{start}each_{clients}"] = [round(one.tokens_s, 1) for one in ones or ()]
+            result[f"{start}elsewhere_{clients}"] = [round(one.elsewhere, 2) for one in ones or ()]
             result[f"{start}first_s_{clients}"] = round(median(one.first_s for one in ones), 3) if ones else None
         if name in reasons:
             result[f"{start}reason"] = reasons[name]
@@ -198,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="servers to measure")
     parser.add_argument("--rounds", type=int, default=3, help="times that each is measured at most")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end, too
     print(json.dumps(measure(given.only, given.rounds)))
 
 

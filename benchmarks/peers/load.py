@@ -25,10 +25,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """What all clients of one measurement got, in the order of the prompts, and how long it took."""
+    """What all clients of one measurement got, in the order of the prompts, and how long it took.
+
+    `elsewhere`: share of the processors' time that went to other programs.
+    """
 
     answers: list[Answer]
     seconds: float
+    elsewhere: float = 0.0
 
     @property
     def tokens_s(self) -> float:
