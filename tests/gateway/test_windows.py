@@ -57,12 +57,24 @@ def test_the_wait_is_as_long_as_it_must_be_and_no_longer() -> None:
 def test_a_correction_counts_while_its_minute_lasts() -> None:
     window = Sliding()
     first, second = window.add(50, 0.0), window.add(20, 30.0)
-    window.correct(first, 10)
+    window.correct(first, 50, 10)
     assert window.room(100, 59.0) == 70
     assert window.room(100, 60.0) == 80
-    window.correct(first, 99)
+    window.correct(first, 10, 99)
     assert window.room(100, 60.0) == 80
-    window.correct(second, 0)
+    window.correct(second, 20, 0)
     assert window.room(100, 60.0) == 100
     assert window.room(100, 1000.0) == 100
     assert window.total == 0
+
+
+def test_a_busy_minute_is_few_entries_and_lets_in_no_more() -> None:
+    window = Sliding()
+    entries = [window.add(1, number / 1000) for number in range(60_000)]
+    assert len({id(entry) for entry in entries}) <= 600
+    assert window.room(60_000, 59.999) == 0
+    assert window.room(60_000, 60.0) == 0  # an entry counts until the last of it is a minute old
+    assert 0 < window.room(60_000, 60.1) <= 101
+    window.correct(entries[30_500], 1, 5)
+    assert window.room(60_000, 119.0) == 60_000 - window.total
+    assert window.room(60_000, 200.0) == 60_000

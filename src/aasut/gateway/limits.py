@@ -108,7 +108,7 @@ class Limits:
             state.requests.add(1, now)
         entry = state.tokens.add(tokens, now) if key.tokens_per_minute is not None else None
         state.running += 1
-        hold = Hold(self, key, state, entry)
+        hold = Hold(self, key, state, entry, tokens)
         hold._keep(worst)
         return hold
 
@@ -158,7 +158,7 @@ class Limits:
 class Hold:
     """One request's place among the limits of its key; leaving its `with` block unsettled gives it back."""
 
-    __slots__ = ("_entry", "_key", "_limits", "_money", "_open", "_state", "_worst")
+    __slots__ = ("_entry", "_key", "_limits", "_money", "_open", "_state", "_tokens", "_worst")
 
     def __init__(
         self,
@@ -166,8 +166,10 @@ class Hold:
         key: Key | None = None,
         state: _State | None = None,
         entry: Entry | None = None,
+        tokens: int = 0,
     ) -> None:
         self._limits, self._key, self._state, self._entry = limits, key, state, entry
+        self._tokens = tokens  # that the entry was added by
         self._money = () if state is None else (state.day, state.month)
         self._worst = 0  # in PICO of a dollar
         self._open = True
@@ -193,7 +195,7 @@ class Hold:
         if self._state is not None:
             self._state.running -= 1
             if self._entry is not None:
-                self._state.tokens.correct(self._entry, max(tokens, 0))
+                self._state.tokens.correct(self._entry, self._tokens, max(tokens, 0))
         spent = _pico(usd) if math.isfinite(usd) else self._worst
         for money in self._money:
             money.held -= self._worst

@@ -28,7 +28,7 @@ from aasut.gateway.recorder import MOST_BYTES, MOST_EVENTS, MOST_WAITING, Kept, 
 from aasut.gateway.schema import open_to_read
 from aasut.gateway.settings import Record
 
-SEND_S = 0.004  # exchanges are gathered for so long
+SEND_S = 0.015  # exchanges are gathered for so long
 TELL_S = 0.05  # the process says how it goes so often
 AGAIN_S = (0.0, 0.5, 2.0, 10.0)  # before another process is started
 STOP_S = 30.0  # that it has to write what waits in

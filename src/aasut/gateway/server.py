@@ -128,6 +128,7 @@ class _Running:
         self.recorder.event("start", address)
         gc.collect()
         gc.freeze()  # what is loaded stays: no request waits until all of that is looked through
+        gc.set_threshold(10_000, 20, 20)
         async with self._tended():
             await server.serve([listener])
         self.recorder.event("stop", "stopped by a signal")

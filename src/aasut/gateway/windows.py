@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 MINUTE = 60.0
+GRAIN_S = 0.1  # what comes within it is one entry, so that a busy minute has no more than 600
 PICO = 10**12  # dollars are summed in whole millionths of a millionth: sums are exact, in any order
 
 
@@ -27,8 +28,9 @@ def month_end(now: float) -> float:
 
 @dataclass(slots=True)
 class Entry:
-    """So many of something at a moment of the monotonic clock; `counts` until it is 60 seconds old."""
+    """So much from `began` to `at`, moments of the monotonic clock at most GRAIN_S apart; `counts` until `at` is old."""
 
+    began: float
     at: float
     amount: int
     counts: bool = True
@@ -51,16 +53,21 @@ class Sliding:
         return limit - self.total
 
     def add(self, amount: int, now: float) -> Entry:
-        entry = Entry(now, amount)
-        self._entries.append(entry)
         self.total += amount
+        if self._entries and now - self._entries[-1].began < GRAIN_S:
+            entry = self._entries[-1]
+            entry.at = now
+            entry.amount += amount
+        else:
+            entry = Entry(now, now, amount)
+            self._entries.append(entry)
         return entry
 
-    def correct(self, entry: Entry, amount: int) -> None:
-        """Replace what an entry was thought to be by what it was; nothing where its minute is over."""
+    def correct(self, entry: Entry, was: int, amount: int) -> None:
+        """Replace what was added to an entry by what it was in the end; nothing where its minute is over."""
         if entry.counts:
-            self.total += amount - entry.amount
-            entry.amount = amount
+            self.total += amount - was
+            entry.amount += amount - was
 
     def wait(self, amount: int, limit: int, now: float) -> float:
         """Seconds until `amount` fits below `limit`, if nothing else comes; it must be at most `limit`."""
