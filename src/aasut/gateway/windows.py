@@ -28,7 +28,7 @@ def month_end(now: float) -> float:
 
 @dataclass(slots=True)
 class Entry:
-    """So much from `began` to `at`, moments of the monotonic clock at most GRAIN_S apart; `counts` until `at` is old."""
+    """So much from `began` to `at`, on the monotonic clock and at most GRAIN_S apart; `counts` until `at` is old."""
 
     began: float
     at: float
