@@ -29,6 +29,7 @@ from aasut.gateway.schema import open_to_read
 from aasut.gateway.settings import Record
 
 SEND_S = 0.015  # exchanges are gathered for so long
+LOOK_S, BUSY_S = 0.01, 1.0  # the process looks for more so often, until nothing came for so long
 TELL_S = 0.05  # the process says how it goes so often
 AGAIN_S = (0.0, 0.5, 2.0, 10.0)  # before another process is started
 STOP_S = 30.0  # that it has to write what waits in
@@ -290,6 +291,7 @@ class _Writer:
         self.recorder: Recorder | None = None
         self.known: frozenset[str] = frozenset()  # written by a process before this one
         self.skipped = 0
+        self._heard = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -310,10 +312,22 @@ class _Writer:
             self._tell()
 
     def _received(self) -> bytes:
-        try:
-            return self.link.recv(1 << 20)
-        except ConnectionResetError:  # the gateway is gone, and all that it sent is read
-            return b""
+        """What came next, b"" at the end. While much comes it looks by itself, time and again.
+
+        A reader that waits is woken by who writes, mostly on the writer's own processor and before it goes on: the
+        gateway, in the middle of a request.
+        """
+        while True:
+            busy = time.monotonic() - self._heard < BUSY_S
+            try:
+                found = self.link.recv(1 << 20, socket.MSG_DONTWAIT if busy else 0)
+            except BlockingIOError:
+                time.sleep(LOOK_S)
+                continue
+            except ConnectionResetError:  # the gateway is gone, and all that it sent is read
+                return b""
+            self._heard = time.monotonic()
+            return found
 
     def _set_up(self, folder: str, settings: str, secrets: list[str], again: bool) -> bool:
         try:
