@@ -39,7 +39,7 @@ from aasut.gateway import keyring, traffic
 HERE = Path(__file__).parent
 LITELLM = (["litellm[proxy]==1.106.12"],)
 CONNECTIONS = (1, 16, 64)
-ROUNDS, SECONDS = 3, 4
+ROUNDS, SECONDS = 3, 3
 WARM_UP, LASTING = 20_000, 200_000  # requests
 BODY = json.dumps(
     {

@@ -24,6 +24,7 @@ from typing import Any
 
 from aasut.errors import AasutError, StoreError
 from aasut.gateway.exchange import Decision, Exchange
+from aasut.gateway.gentle import give_way
 from aasut.gateway.recorder import MOST_BYTES, MOST_EVENTS, MOST_WAITING, Kept, Recorder
 from aasut.gateway.schema import open_to_read
 from aasut.gateway.settings import Record
@@ -383,6 +384,7 @@ def main() -> None:
     """The process: `python -m aasut.gateway.recording SOCKET`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the gateway
         signal.signal(number, signal.SIG_IGN)
+    give_way()
     _Writer(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
