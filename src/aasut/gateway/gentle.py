@@ -1,7 +1,7 @@
 """Work beside the requests gives way to them at once, also where there are few processors.
 
-On Linux from 6.12 on a process may ask for short time slices (sched_setattr(2), `sched_runtime` of a normal process): who
-wakes up need not wait until a slice of some milliseconds is over. Elsewhere it is only nicer than the others.
+On Linux from 6.12 on a process may ask for short time slices (sched_setattr(2), `sched_runtime` of a normal process):
+who wakes up need not wait until a slice of some milliseconds is over. Elsewhere it is only nicer than the others.
 """
 
 from __future__ import annotations
