@@ -98,11 +98,11 @@ class Cycle(RequestResponseCycle):
 
 
 def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
-    """Connections that call what stands in `scope["aasut.left"]` when a client leaves before its answer is whole.
+    """Connections that call what stands in `scope["gateway.left"]` when a client leaves before its answer is whole.
 
-    That costs no task, as waiting for ASGI's own message would. `scope["aasut.cycle"]` is the request and its answer. A
-    request's head has to come within so many seconds.
-    A client that takes nothing of an answer for `patience_s` seconds is left.
+    That costs no task, as waiting for ASGI's own message would. `scope["gateway.cycle"]` is the request and its answer.
+    A request's head has to come within so many seconds. A client that takes nothing of an answer for `patience_s`
+    seconds is left.
     """
 
     class Bounded(HttpToolsProtocol):
@@ -123,7 +123,7 @@ def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
             cycle = self._under_way
             if cycle is not None and not cycle.response_complete:
-                for left in cycle.scope["aasut.left"]:  # type: ignore[typeddict-item]
+                for left in cycle.scope["gateway.left"]:  # type: ignore[typeddict-item]
                     left()
 
         def data_received(self, data: bytes) -> None:
@@ -195,7 +195,7 @@ def bounded(seconds: float, patience_s: float) -> type[asyncio.Protocol]:
         def _start_asgi_task(self, cycle: Any, app: Any) -> None:
             cycle.__class__ = Cycle  # uvicorn makes its own
             cycle.patience_s = patience_s
-            cycle.scope["aasut.left"], cycle.scope["aasut.cycle"] = [], cycle
+            cycle.scope["gateway.left"], cycle.scope["gateway.cycle"] = [], cycle
             self._under_way = cycle
             super()._start_asgi_task(cycle, app)
 

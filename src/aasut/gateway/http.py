@@ -31,7 +31,7 @@ class Http:
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
         self.begun = self.gone = False
-        self._left: list[Callable[[], None]] = scope["aasut.left"]
+        self._left: list[Callable[[], None]] = scope["gateway.left"]
 
     def header(self, name: bytes) -> str:
         """The first header of this name in lower case, "" where there is none."""
@@ -39,7 +39,7 @@ class Http:
 
     async def body(self, most: int, seconds: float) -> bytes:
         """The whole body. Raises Refusal where it has more than `most` bytes or takes longer, ClientGone."""
-        come = not self.scope["aasut.cycle"].more_body
+        come = not self.scope["gateway.cycle"].more_body
         first = await self._receive() if come else await self._part(seconds)
         if first["type"] == "http.disconnect":
             raise ClientGone

@@ -35,27 +35,41 @@ Usd = Annotated[NonNegative, Field(allow_inf_nan=False)]
 
 
 class Secret(Section):
-    """One secret of a key: its id, the SHA-256 of the whole of it, and until when it opens, seconds since 1970."""
+    """One secret of a key."""
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
+    """The part of it that is no secret, by which it is found."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the whole of it."""
     until: Moment | None = None
+    """Until when it opens, seconds since 1970; for ever where not given."""
 
 
 class Key(Section):
     """A virtual key. Moments are seconds since 1970; a limit of None is none. Days and months are of UTC."""
 
     name: str = Field(pattern=NAME)
+    """What it is called in the record, the log and the metrics."""
     secrets: tuple[Secret, ...] = Field(min_length=1)
+    """What opens it: one, or two for a while after a change."""
     created: Moment
+    """When it was made."""
     expires: Moment | None = None
+    """From when it opens nothing."""
     models: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=("*",), min_length=1)
+    """Patterns of the models that it may ask."""
     requests_per_minute: Positive | None = None
+    """Requests in any 60 seconds."""
     tokens_per_minute: Positive | None = None
+    """Tokens in any 60 seconds, both ways."""
     usd_per_day: Usd | None = None
+    """Dollars upstream in a day."""
     usd_per_month: Usd | None = None
+    """Dollars upstream in a month."""
     concurrency: Positive | None = None
+    """Requests at one time."""
     disabled: bool = False
+    """It was revoked."""
 
     def state(self, now: float) -> Literal["active", "revoked", "expired"]:
         if self.disabled:
@@ -71,7 +85,9 @@ class KeyFile(Section):
     """What keys.json holds."""
 
     version: Literal[1] = 1
+    """Of this form."""
     keys: tuple[Key, ...] = ()
+    """All that were ever made."""
 
     @model_validator(mode="after")
     def _once(self) -> KeyFile:
