@@ -1,4 +1,4 @@
-"""Write docs/recipe.md from the recipe's models; with --check, say whether it is up to date."""
+"""Write docs/recipe.md and docs/gateway.md from their models; with --check, say whether they are up to date."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from aasut.gateway.settings import Settings
 from aasut.recipe import Recipe
 
 HEAD = """# The recipe
@@ -18,6 +19,7 @@ HEAD = """# The recipe
 One YAML file describes a whole run. Defaults < recipe < command-line flags (`--set section.field=value`).
 Unknown fields are refused. This page is made from `src/aasut/recipe/` by `make docs`.
 """
+GATEWAY = Path(__file__).with_name("gateway.head.md")
 
 
 def sections(model: type[BaseModel], name: str) -> list[str]:
@@ -87,15 +89,19 @@ def is_list(annotation: object) -> bool:
 
 
 def main() -> int:
-    target = Path(__file__).with_suffix(".md")
-    page = HEAD + "\n" + "\n".join(sections(Recipe, "")) + "\n"
-    if "--check" in sys.argv:
-        if target.read_text(encoding="utf-8") != page:
-            print(f"{target.name} is out of date: run make docs", file=sys.stderr)
-            return 1
-        return 0
-    target.write_text(page, encoding="utf-8")
-    return 0
+    stale = False
+    for name, head, model in (
+        ("recipe.md", HEAD, Recipe),
+        ("gateway.md", GATEWAY.read_text(encoding="utf-8"), Settings),
+    ):
+        target = Path(__file__).with_name(name)
+        page = head + "\n" + "\n".join(sections(model, "")) + "\n"
+        if "--check" not in sys.argv:
+            target.write_text(page, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != page:
+            print(f"{name} is out of date: run make docs", file=sys.stderr)
+            stale = True
+    return int(stale)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,21 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from aasut.serve import api
+from aasut.serve import api, server
 from aasut.serve.student import ServedStudent
 
 
 @contextmanager
 def serving(student: ServedStudent, **settings: int) -> Iterator[int]:
     """A server on a free port of 127.0.0.1; yields the port."""
-    with api._listen("127.0.0.1", 0) as listener:
+    with server.listen("127.0.0.1", 0) as listener:
         app = api.build(student, **settings)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        running = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="error", lifespan="on"))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             yield listener.getsockname()[1]
         finally:
-            server.should_exit = True
+            running.should_exit = True
             thread.join(20)
             assert not thread.is_alive()

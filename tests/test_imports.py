@@ -39,7 +39,7 @@ ABOVE = {
     "runs": {"cli", "doctor", "commands"},
     "doctor": {"cli"},
     "forecast": {"cli", "commands"},
-    "init": {"cli"},
+    "init": {"cli", "commands"},
     "cli": {"__main__"},
 }  # and who may import them
 HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "matplotlib", "scipy", "pyarrow", "numpy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,20 @@ COMMANDS = [
     for line in block.splitlines()
     if line and not line.startswith("#")
 ]
-TRIED = ("run", "chat", "serve", "init", "gold", "teacher", "runs", "doctor", "label", "plan", "certify")  # below
+TRIED = (
+    "run",
+    "chat",
+    "serve",
+    "init",
+    "gold",
+    "teacher",
+    "runs",
+    "doctor",
+    "label",
+    "plan",
+    "certify",
+    "gateway",
+)  # below
 
 
 def aasut(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -49,7 +64,8 @@ def test_the_readmes_commands_are_known() -> None:
         else:
             assert program == "aasut", command
             assert words[0] in TRIED, command
-            path = words[:2] if words[0] == "runs" else words[:1]
+            grouped = words[0] in ("runs", "gateway") and not words[1].startswith("--")
+            path = words[: 3 if words[1:2] == ["keys"] else 2] if grouped else words[:1]
             shown = aasut(*path, "--help")
             assert shown.returncode == 0
             for flag in (word for word in words if word.startswith("--")):
@@ -187,6 +203,65 @@ def test_from_a_log_to_a_student_with_the_readmes_commands(log: Path) -> None:
     assert "All is as it was made" in here("runs", "verify")
     assert "nothing" in here("runs", "clean", "--older-than", "30d").casefold()
     assert "negative" in here("chat", "log", stdin="it broke after a day\n")
+
+
+@contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[str]:
+    """A server of aasut in `folder`; yields its address once it says it."""
+    command = [sys.executable, "-m", "aasut", *arguments, "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=folder)
+    try:
+        assert server.stderr is not None
+        ready = re.search(r"http://[^ ]+/v1", server.stderr.readline())
+        assert ready is not None
+        yield ready[0]
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def test_in_front_of_an_api_with_the_readmes_commands(log: Path, tmp_path: Path) -> None:
+    """gateway, run --from-traffic, gold, certify, gateway --student, status, keys, export, reload, on real requests."""
+    (tmp_path / "rules.yaml").write_text("{great: positive, good: positive, love: positive, '': negative}")
+    requests = [json.loads(line)["request"] for line in log.read_text(encoding="utf-8").splitlines()]
+
+    with_key = os.environ | {"OPENAI_API_KEY": "sk-of-the-application"}
+
+    def here(*arguments: str, stdin: str = "", good: int = 0) -> str:
+        command = [sys.executable, "-m", "aasut", *arguments]
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, cwd=tmp_path, timeout=300, env=with_key
+        )
+        assert done.returncode == good, done.stdout + done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    def ask(url: str) -> str:
+        """Send all requests through the gateway; who answered the last."""
+        for body in requests:
+            data, kind = json.dumps(body).encode(), {"content-type": "application/json"}
+            with urllib.request.urlopen(urllib.request.Request(url + "/chat/completions", data, kind)) as answer:
+                said = str(answer.headers["x-aasut-answered-by"])
+        return said
+
+    with started(tmp_path, "teacher", "rules.yaml") as teacher:
+        with started(tmp_path, "gateway", "--upstream", teacher) as url:
+            assert ask(url) == "upstream"
+        assert "aasut gold traffic.yaml" in here("run", "--from-traffic", good=1)
+        assert "80 rows answered" in here("gold", "traffic.yaml", "--count", "80", stdin="1\n2\n" * 40)
+        finished = json.loads(_json(here("run", "traffic.yaml", "--from-traffic", "--json")))
+        assert finished["calls_made_now"] == 0  # all of it was paid when it came
+        assert "calibrate" in here("certify", "traffic", "--risk", "0.05")
+        refused = here("gateway", "--upstream", teacher, "--student", "traffic", good=1)
+        assert "certifies nothing" in refused
+        with started(tmp_path, "gateway", "--upstream", teacher, "--student", "traffic", "--mode", "shadow") as url:
+            assert ask(url) == "upstream"
+            here("gateway", "reload")
+            assert "shadow" in here("gateway", "status")
+    state = json.loads(here("gateway", "status", "--json"))
+    assert state["requests"] == 480
+    assert "aasut-" in here("gateway", "keys", "add", "app", "--usd-per-month", "50")
+    here("gateway", "export", "log.jsonl")
+    assert len((tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()) >= 480
 
 
 def _json(output: str) -> str:

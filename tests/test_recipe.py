@@ -326,6 +326,16 @@ def test_judges_get_no_chosen_inputs() -> None:
     assert parse(plain, "recipe").data.asked == "asked.jsonl"
 
 
+def test_recorded_answers_are_those_of_an_endpoint_in_a_log_of_chat() -> None:
+    chat = {"source": "log.jsonl", "format": "chat", "role": "pool", "recorded": True}
+    assert WHOSE in message(changed("data.tables", [*small()["data"]["tables"], chat]))
+    assert LOGS in message(changed("data.tables.0.recorded", True))
+
+
+WHOSE = "data.tables[].recorded has answers of teacher.endpoint"
+LOGS = "recorded is for format chat"
+
+
 def test_every_validator_of_the_recipe_is_tested_above() -> None:
     """The sentences that validators raise, found in their source, each stand among REFUSED's words."""
     source = "".join(path.read_text(encoding="utf-8") for path in Path(recipes.__file__).parent.glob("*.py"))
@@ -334,6 +344,8 @@ def test_every_validator_of_the_recipe_is_tested_above() -> None:
         "uses a slot that task.prompt does not have",
         "which data.tables",
         UNFAIR,
+        WHOSE,
+        LOGS,
     ]
     for sentence in raised:
         parts = [part.strip(" :(,'") for part in re.split(r"\{\{|\}\}|\{[^}]*\}", sentence)]

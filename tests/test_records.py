@@ -145,6 +145,7 @@ def test_the_migrations_shipped_so_far_stand_as_they_are() -> None:
         "7802fc7d728e8af6",
         "c298aae5b345aec7",
         "1b1a5addadb0464b",
+        "dd614ca994fd337a",
     ]
 
 

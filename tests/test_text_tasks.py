@@ -13,12 +13,16 @@ from aasut import pipeline, recipe
 from aasut.data import label, split
 from aasut.engine.base import Prompt, load, write
 from aasut.errors import DataError, TeacherError
+from aasut.evaluate.candidates import student_candidate
 from aasut.evaluate.certificate import Wish
 from aasut.evaluate.certify import Target
+from aasut.evaluate.confidence import Scorer
 from aasut.export.manifest import StudentCard
 from aasut.finished import taken_up
+from aasut.gateway.worker import Answering
 from aasut.pipeline import Run
 from aasut.progress import Progress
+from aasut.serve.student import ServedStudent
 from aasut.tasks import Extract, Generate, Tools
 
 SCHEMA = {
@@ -205,3 +209,21 @@ def test_texts_are_certified_by_how_likely_their_tokens_were(finished: Any) -> N
     assert [len(row) for row in features["student"]] == [len(made["scorer"]["quantiles"])] * len(predicted["ids"])
     assert max(max(row) for row in features["student"]) <= 0
     assert found.facts["risk_coverage"]["risk"][-1] == pytest.approx(1 - found.facts["student"]["accuracy"])
+
+
+def test_the_gateways_student_gives_the_certified_answers_and_scores(finished: Any) -> None:
+    """Up to rounding: how prompts are put together into batches differs."""
+    _, _, found = finished
+    with taken_up("words", found.folder.parent, Progress(quiet=True), makes=("certify",)) as taken:
+        made = taken.stages.certify(taken.done, Wish(Target("selective", 0.5, 0.6), "human")).facts
+        student = student_candidate(taken.stages.recipe, found.folder / taken.done["export"].facts["served"])
+        rows = [row for row in split.load(taken.done["data"].path, "test") if student.fits(row)]
+    scorer = Scorer(**{name: value for name, value in made["scorer"].items() if name != "quantiles"})
+    answered = student.answer(rows, features=True)
+    student.engine.close()
+    served = ServedStudent.load(found.folder)
+    answering = Answering(served, scorer)
+    told = [next(answering.answer([(0, served.render(row.slots), 0.0)]))[1] for row in rows]
+    served.close()
+    assert [one["text"] for one in told] == answered.given(student.task)
+    assert [one["score"] for one in told] == pytest.approx(scorer.scores(answered.features).tolist(), abs=1e-3)

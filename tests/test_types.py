@@ -16,6 +16,7 @@ OTHER: dict[str, Any] = {
     "temperature": 0.5,
     "sample": 1,
     "schema": '{"type": "object"}',
+    "tools": "[]",
 }
 
 
@@ -33,6 +34,12 @@ def test_roles_and_places_of_messages_are_part_of_the_identity() -> None:
         Request((Message("system", "a"), Message("user", "b"))).body(),
     ]
     assert len({digest(body) for body in bodies}) == 4
+
+
+def test_a_request_without_tools_is_what_it_was_before_there_were_any() -> None:
+    names = ["messages", "choices", "max_tokens", "temperature", "sample"]
+    assert list(Request((Message("user", "a"),)).body()) == names
+    assert list(Request((Message("user", "a"),), schema="{}", tools="[]").body()) == [*names, "schema", "tools"]
 
 
 def test_usages_add_up() -> None:

@@ -15,12 +15,12 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import certify, label, plan, teacher
+from aasut.commands import certify, gateway, label, plan, run, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
 
-USER_ERROR, USAGE_ERROR, NOT_PROVEN, INTERRUPTED = 1, 2, 3, 130
+USER_ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 LONGEST_LINE = 1200  # characters of a message, about
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 
 app.add_typer(runs.app, name="runs")
+app.add_typer(gateway.app, name="gateway")
+app.command("run")(run.run)
 app.command("label")(label.label)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)
@@ -46,49 +48,6 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         print(f"aasut {__version__}")
         raise typer.Exit
-
-
-@app.command()
-def run(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml; docs/recipe.md lists its fields.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field, e.g. student.epochs=2.")
-    ] = None,
-    scale: Annotated[str, typer.Option(help="full, or ci for small slices of everything.")] = "full",
-    root: Root = Path("runs"),
-    require: Annotated[bool, typer.Option("--require", help="Exit with 3 unless the verdict is non_inferior.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what the run will take, and begin nothing that costs.")
-    ] = False,
-    probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="With --dry-run: try the models for some seconds, or guess.")
-    ] = True,
-    latency_s: Annotated[
-        float | None,
-        typer.Option("--latency-s", min=0, help="With --dry-run: seconds that a call to the endpoint takes."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Turn a teacher into a student: label, train, export, prove and price it."""
-    from aasut import pipeline
-    from aasut import recipe as recipes
-
-    if not dry_run and (not probe or latency_s is not None):
-        raise typer.BadParameter("--no-probe and --latency-s go with --dry-run.")
-    loaded = recipes.load(recipe, overrides or [])
-    if dry_run:
-        from aasut.forecast import command
-
-        command.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale, probe, latency_s, as_json)
-        return
-    finished = pipeline.run(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
-    if as_json:
-        print(json.dumps({"folder": str(finished.folder), "calls_made_now": finished.calls_made, **finished.facts}))
-    else:
-        _print_table(finished)
-    if require and finished.facts["verdict"]["result"] != "non_inferior":
-        raise typer.Exit(NOT_PROVEN)
 
 
 @app.command()
@@ -201,14 +160,6 @@ def _student(run: str, root: Path) -> Any:
 
     named = root / run
     return ServedStudent.load(named if named.is_dir() or "/" not in run else Path(run))
-
-
-def _print_table(finished: Any) -> None:
-    from aasut.report import table
-
-    console = _console()
-    console.print(table.render(finished.facts, finished.folder))
-    console.print(f"Calls made of the teacher just now: {finished.calls_made:,}")
 
 
 def _console() -> Any:

@@ -137,7 +137,9 @@ class Stages(Proof):
             panel = Panel.from_json((choose.path / "panel.json").read_text(encoding="utf-8"))
             weights = split.load_weights(data.path)
             teachers = self.ledger, folder, self.progress
-            return label.build(self.recipe, panel, pool, tune, *teachers, len(kept), weights, self.open_other)
+            facts = label.build(self.recipe, panel, pool, tune, *teachers, len(kept), weights, self.open_other)
+            facts["conservation"] |= {"recorded": self.recorded} if self.recorded else {}
+            return facts
 
         settings: list[Any] = [self.recipe.teacher.calibration, self.recipe.teacher.max_failed]
         if wanted := max((judge.unlabelled for judge in self.recipe.judges), default=0):
@@ -231,9 +233,11 @@ class Stages(Proof):
 
     def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
         from aasut.data import split
+        from aasut.gateway import harvest
         from aasut.report import facts, report
 
         evaluated, recipe = done["evaluate"], self.recipe
+        saw = harvest.facts_of(recipe, self.base)
         test_split = done["data"].facts["split_hash"]["test"]
 
         def build(folder: Path) -> dict[str, Any]:
@@ -242,9 +246,12 @@ class Stages(Proof):
                 "test_opened": self.store.openings(test_split),
                 "margin_recorded": self.store.declared(test_split),
                 "licences": self._licences(),
+                "traffic": saw,
             }
             gathered = facts.gather(recipe, scale, done, split.load(done["data"].path, "test"), more)
             report.write(gathered, folder)
             return {}
 
-        return self._stage("report", report.VERSION, [recipe, scale], list(done.values()), build)
+        return self._stage(
+            "report", report.VERSION, [recipe, scale, *([saw] if saw else [])], list(done.values()), build
+        )

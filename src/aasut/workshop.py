@@ -11,6 +11,7 @@ from aasut.errors import RecipeError, StoreError
 from aasut.progress import Progress
 from aasut.recipe import Asked, ModelAddress, Recipe
 from aasut.store import Artefact, Store
+from aasut.types import Conservation
 
 
 class Workshop:
@@ -24,6 +25,7 @@ class Workshop:
     ) -> None:
         self.recipe, self.base, self.store, self.progress, self.makes = recipe, base, store, progress, makes
         self.calls_made, self.usd_spent = 0, 0.0
+        self.recorded: Conservation | None = None  # of answers in recorded tables, once they are read
 
     def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
         """What teaching may need; the teacher itself is loaded when that is asked for."""
@@ -55,9 +57,18 @@ class Workshop:
 
     @cached_property
     def ledger(self) -> Any:
-        """The teacher behind its ledger."""
+        """The teacher behind its ledger, which has the answers in recorded tables too."""
         self.progress.say("loading the teacher")
-        return self._asked(self.recipe.teacher)
+        return self._with_recorded(self._asked(self.recipe.teacher))
+
+    def _with_recorded(self, ledger: Any) -> Any:
+        if any(table.recorded for table in self.recipe.data.tables):
+            from aasut.data import recorded
+
+            found = recorded.read(self.recipe, self.base)
+            ledger.enter(found.answers)
+            self.recorded = found.conservation
+        return ledger
 
     def open_judge(self, number: int) -> Any:
         """A judge behind the same ledger; the teacher, which is not asked any more, gives its memory back first."""
@@ -103,7 +114,7 @@ class Workshop:
 
         def counted(folder: Path) -> dict[str, Any]:
             ledger = self.ledger
-            names = ("calls_made", "calls_reused", "usd_spent", "usd_reused")
+            names = ("calls_made", "calls_reused", "calls_recorded", "usd_spent", "usd_reused")
             before = {name: getattr(ledger, name) for name in names}
             facts: dict[str, Any] = {}
             try:

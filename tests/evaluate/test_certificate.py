@@ -123,10 +123,23 @@ def test_all_is_fixed_before_calibrate_is_opened(taken: Taken, tmp_path: Path) -
     assert len(one) > len(two) == 1
 
 
+def test_what_audits_should_find_is_bounded_on_test(taken: Taken) -> None:
+    """This student follows the teacher on all inputs, so that only the number of answers in `test` speaks."""
+    found = taken.stages.certify(taken.done, wish()).facts
+    audit = found["audit"]
+    predicted = json.loads((taken.done["evaluate"].path / "predictions.json").read_text(encoding="utf-8"))
+    scores = np.array(predicted["probabilities"]["student"]).max(axis=1)
+    assert audit["accepted"] == (scores >= found["threshold"]).sum()
+    assert audit["differed"] == 0
+    assert audit["risk"] == pytest.approx(1 - 0.025 ** (1 / audit["accepted"]))
+    assert audit["confidence"] == pytest.approx(0.975)
+
+
 def test_agreement_with_the_teacher_is_named_so(taken: Taken) -> None:
     found = taken.stages.certify(taken.done, wish(against="teacher")).facts
     assert "differ from the teacher's answer, which need not be right" in found["sentence"]
     assert "human" not in found["sentence"]
+    assert found["audit"] == {"risk": 0.05, "confidence": 0.95}
     assert found["bad"] == 0  # the teacher is right by rule, and 2 % of the people are not: this student follows it
 
 
@@ -140,7 +153,7 @@ def test_the_system_counts_what_the_teacher_would_have_had_right(taken: Taken) -
 def test_no_certificate_says_how_many_more_answers(taken: Taken) -> None:
     found = taken.stages.certify(taken.done, wish(risk=0.03)).facts
     assert not found["certified"]
-    assert found["threshold"] is found["coverage"] is None
+    assert found["threshold"] is found["coverage"] is found["audit"] is None
     assert found["more_gold"] > 0
     assert f"About {found['more_gold']:,} more human answers" in found["sentence"]
     hopeless = taken.stages.certify(taken.done, wish(risk=0.001)).facts

@@ -71,3 +71,11 @@ def test_the_risk_coverage_curve() -> None:
     many = confidence.risk_coverage(list(np.random.default_rng(0).random(5000)), [True] * 5000)
     assert len(many["coverage"]) == 100
     assert many["coverage"][-1] == 1.0
+
+
+def test_a_score_is_the_same_alone_and_among_others() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(257, len(QUANTILES)))
+    scorer = confidence.fit(rows, rng.random(257) < 0.5)
+    together = scorer.scores(rows)
+    assert [scorer.scores(rows[i : i + 1])[0] for i in range(257)] == together.tolist()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +14,44 @@ from aasut.evaluate import monitor
 from aasut.evaluate.monitor import Monitor
 
 
-def alarms(true_risk: float, runs: int, audits: int, seed: int = 0) -> float:
-    """Share of runs with an alarm among so many audits."""
-    rng = np.random.default_rng(seed)
-    return float(np.mean([Monitor.begin(0.05, 0.9).saw(rng.random(audits) < true_risk).alarm for _ in range(runs)]))
+def alarms(true_risk: float, runs: int, audits: int, good: int = 0) -> float:
+    """Share of runs with an alarm among so many audits, of which the first `good` find one error in a hundred."""
+    rng = np.random.default_rng(0)
+    risks = np.r_[np.full(good, 0.01), np.full(audits - good, true_risk)]
+    return float(np.mean([Monitor.begin(0.05, 0.9).saw(rng.random(audits) < risks).alarm for _ in range(runs)]))
 
 
-def test_the_wealth_is_the_product_of_the_bets() -> None:
-    errors = [False, True, False, False, True]
-    state = Monitor.begin(0.05, 0.95, eta=4.0).saw(errors)
-    wealth = math.prod(1 + 4.0 * (error - 0.05) for error in errors)
-    assert math.exp(state.log_wealth) == pytest.approx(wealth, rel=1e-12)
-    assert (state.audits, state.errors) == (5, 2)
-    assert state == Monitor.begin(0.05, 0.95, eta=4.0).saw(errors[:2]).saw(errors[2:])
+def mixture(risk: float, bets: Sequence[float], errors: Sequence[bool]) -> float:
+    """W by its definition: bets on each risk, begun at every tenth audit, and what is never staked."""
+    starts = range(0, len(errors), 10)
+    total = 1 / (len(starts) + 1)
+    for j, start in enumerate(starts, 1):
+        for bet in bets:
+            by = [bet / risk if error else (1 - bet) / (1 - risk) for error in errors[start:]]
+            total += math.prod(by) / (j * (j + 1) * len(bets))
+    return total
+
+
+def test_the_wealth_is_the_mixture_of_the_bets() -> None:
+    errors = (np.random.default_rng(1).random(47) < 0.15).tolist()
+    state = Monitor.begin(0.05, 0.95).saw(errors)
+    assert state.bets == pytest.approx((0.1, 0.2, 0.4, 0.8))
+    for n in (0, 1, 9, 10, 11, 30, 47):
+        part = Monitor.begin(0.05, 0.95).saw(errors[:n])
+        assert part.wealth == pytest.approx(mixture(0.05, state.bets, errors[:n]), rel=1e-12)
+    assert (state.audits, state.errors) == (47, sum(errors))
+    assert state == Monitor.begin(0.05, 0.95).saw(errors[:13]).saw(errors[13:])
+
+
+@pytest.mark.parametrize("risk", [0.001, 0.05, 0.25, 0.5, 0.9])
+def test_wealth_is_not_expected_to_grow(risk: float) -> None:
+    """Over every run of audits, weighted by its chance at the promised risk, W stays 1 in the mean."""
+    total = 0.0
+    for errors in itertools.product((False, True), repeat=12):
+        total += (
+            math.prod(risk if error else 1 - risk for error in errors) * Monitor.begin(risk, 0.9).saw(errors).wealth
+        )
+    assert total == pytest.approx(1, rel=1e-9)
 
 
 def test_false_alarms_are_rare_however_long_one_looks() -> None:
@@ -35,26 +62,39 @@ def test_a_doubled_risk_is_noticed() -> None:
     assert alarms(0.10, 100, 600) > 0.95
 
 
+def test_a_good_time_does_not_hide_a_bad_one() -> None:
+    assert alarms(0.20, 100, 1200, good=1000) > 0.95
+
+
 def test_an_alarm_stays() -> None:
     rung = Monitor.begin(0.05, 0.95).saw([True] * 6)
     assert rung.alarm
     calm = rung.saw([False] * 500)
     assert calm.alarm
-    assert calm.log_wealth < 0
+    assert calm.wealth < 1
     assert "Alarm: 6 of 506" in calm.sentence()
 
 
-def test_the_largest_bet_is_ruined_by_right_answers_alone() -> None:
-    ruined = Monitor.begin(0.25, 0.95, eta=4.0).saw([False])
-    assert ruined.log_wealth == -math.inf
-    assert not ruined.saw([True] * 50).alarm
-    assert json.loads(json.dumps(ruined.as_dict()))["wealth"] == 0.0
+def test_the_state_is_plain_data_however_bad_it_is() -> None:
+    worst = json.loads(json.dumps(Monitor.begin(0.001, 0.95).saw([True] * 1000).as_dict(), allow_nan=False))
+    assert worst["alarm"]
+    assert worst["wealth"] > 1e200
 
 
-@pytest.mark.parametrize(("risk", "confidence", "eta"), [(0, 0.9, None), (0.1, 1, None), (0.1, 0.9, 11), (0.1, 0.9, 0)])
-def test_what_cannot_be_watched_is_refused(risk: float, confidence: float, eta: float | None) -> None:
+@pytest.mark.parametrize(("risk", "confidence"), [(0, 0.9), (1, 0.9), (0.1, 1), (0.1, 0)])
+def test_what_cannot_be_watched_is_refused(risk: float, confidence: float) -> None:
     with pytest.raises(DataError):
-        Monitor.begin(risk, confidence, eta)
+        Monitor.begin(risk, confidence)
+
+
+def test_beside_the_upstream_the_share_that_differs_is_watched() -> None:
+    state = monitor.beside({"risk": 0.05, "confidence": 0.95, "audit": {"risk": 0.08, "confidence": 0.975}})
+    assert (state.risk, state.what) == (0.08, "differed")
+    assert state.level == pytest.approx(0.025)
+    assert "0 of 0 audited answers differed from the upstream's; at most 8 % is expected" in state.sentence()
+    for old in ({}, {"audit": None}):
+        with pytest.raises(DataError, match="Certify again"):
+            monitor.beside(old)
 
 
 def certificate(folder: Path, **changes: object) -> Path:

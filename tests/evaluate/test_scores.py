@@ -28,7 +28,7 @@ def test_the_recipe_may_name_what_there_is() -> None:
     assert named == set(scores.ITEM_SCORES) | {"macro_f1"}
     assert {name for names in METRICS.values() for name in names} == named
     assert {kind: names[0] for kind, names in METRICS.items()} == {
-        "classify": "accuracy", "generate": "exact", "extract": "exact",
+        "classify": "accuracy", "generate": "exact", "extract": "exact", "tools": "exact",
     }  # fmt: skip
 
 

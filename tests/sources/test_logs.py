@@ -15,7 +15,7 @@ from aasut.prompts import PromptTemplate
 from aasut.sources.collect import TableRows
 from aasut.sources.logs import UnknownShape, answers_a_batch, batch_answer, logged
 from aasut.sources.rows import RowFault
-from aasut.tasks import Classify
+from aasut.tasks import Classify, Tools
 from aasut.types import Message
 
 TURNS = [{"role": "system", "content": "Sort mail."}, {"role": "user", "content": "Mail: नमस्ते"}]
@@ -247,3 +247,71 @@ def test_what_no_log_can_be(tmp_path: Path) -> None:
     fails(tmp_path, RecipeError, "delimiter is for CSV, not for chat", [mail("a")], delimiter=";")
     fails(tmp_path, RecipeError, "columns are for CSV", [mail("a")], columns=["a"])
     fails(tmp_path, DataError, r"log\.jsonl is empty", [])
+
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Tells it.", "parameters": CITY},
+}
+STOP: dict[str, Any] = {"type": "function", "function": {"name": "stop"}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [
+    {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Goa"}'}},
+    {"id": "2", "type": "function", "function": {"name": "stop", "arguments": "{}"}}]}  # fmt: skip
+CALLS = '[{"name": "weather", "arguments": {"city": "Goa"}}, {"name": "stop", "arguments": {}}]'
+BOTH = json.dumps([STOP, WEATHER])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"messages": [*TURNS, CALLED], "tools": [WEATHER, STOP]},
+        {"request": BODY | {"tools": [WEATHER, STOP]}, "response": {"choices": [{"message": CALLED}]}},
+        {
+            "request": json.dumps(BODY | {"tools": [STOP, WEATHER]}),
+            "response": {"body": {"choices": [{"message": CALLED}]}},
+        },
+        {"input": {"messages": TURNS, "tools": [STOP, WEATHER]}, "output": CALLED},
+    ],
+    ids=range(4),
+)
+def test_requests_with_the_tasks_tools_are_read_with_what_was_called(line: dict[str, Any]) -> None:
+    found = logged(line, BOTH)
+    assert (found.messages, found.answer) == (ASKED, CALLS)
+    with pytest.raises(RowFault, match="uses tools"):
+        logged(line)
+
+
+def test_a_text_answers_a_request_with_tools_too() -> None:
+    body = BODY | {"tools": [WEATHER, STOP]}
+    assert logged({"request": body, "response": REPLY}, BOTH).answer == "spam"
+    assert logged(body, BOTH).answer is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tools": [STOP]}, "other tools"),
+        ({"tools": [WEATHER | {"function": WEATHER["function"] | {"description": "Other."}}, STOP]}, "other tools"),
+        ({"tools": "x"}, "other tools"),
+        ({}, "other tools"),
+        ({"tools": [WEATHER, STOP], "functions": [{}]}, "uses tools"),
+        ({"tools": [WEATHER, STOP], "messages": [*TURNS, CALLED, {"role": "tool", "content": "x"}]}, "uses tools"),
+        ({"tools": [WEATHER, STOP], "messages": [CALLED, *TURNS]}, "uses tools"),
+    ],
+    ids=range(7),
+)
+def test_other_tools_and_results_of_tools_are_row_faults(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RowFault, match=reason):
+        logged(BODY | change, BOTH)
+
+
+def test_a_log_of_calls_is_a_table_of_the_pool(tmp_path: Path) -> None:
+    turns = PromptTemplate.of(
+        [{"role": "system", "content": "Sort mail."}, {"role": "user", "content": "Mail: {text}"}]
+    )
+    task = Tools(turns, 60, BOTH)
+    lines = [mail("one", tools=[WEATHER, STOP]), mail("two", tools=[STOP]), mail("three")]
+    rows = read_table.read(tmp_path, "log.jsonl", written(lines), task=task, format="chat", slots={})
+    assert read_table.texts(rows) == ["one"]
+    assert rows.failed == {"other tools": 2}

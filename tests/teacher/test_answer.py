@@ -158,3 +158,17 @@ def test_the_scripted_teachers_log_probabilities_are_read_back(answer: str) -> N
     assert found.choice_logprobs is not None
     wanted = [0.9 if other == answer else 0.025 for other in answers]
     assert [math.exp(value) for value in found.choice_logprobs] == pytest.approx(wanted, abs=1e-4)
+
+
+TOOLS = json.dumps([{"type": "function", "function": {"name": "stop"}}])
+CALL = {"id": "1", "type": "function", "function": {"name": "stop", "arguments": "{}"}}
+
+
+def test_calls_of_tools_become_their_text() -> None:
+    asked = Request((Message("user", "q"),), tools=TOOLS)
+    message = {"role": "assistant", "tool_calls": [CALL, CALL]}
+    raw = json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": COUNTS}).encode()
+    call = '{"name": "stop", "arguments": {}}'
+    assert parse(raw, asked) == (Completion(f"[{call}, {call}]", Usage(7, 2), finish_reason="tool_calls"), True)
+    assert parse(said("Hello", choice={"message": {"content": "Hello", "tool_calls": []}}), asked)[0].text == "Hello"
+    assert parse(said(None, choice={"message": {"content": None, "tool_calls": [{"x": 1}]}}), asked)[0].failure

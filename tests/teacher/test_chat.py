@@ -48,6 +48,31 @@ def test_too_few_tokens_cut_the_answer() -> None:
         assert (choice["message"]["content"], choice["finish_reason"]) == ("billing_", "length")
 
 
+def test_several_answers_are_the_same() -> None:
+    found = made(n=3)
+    assert [choice["index"] for choice in found["choices"]] == [0, 1, 2]
+    assert len({choice["message"]["content"] for choice in found["choices"]}) == 1
+    assert found["usage"]["completion_tokens"] == 12
+
+
+def test_parts_are_read_and_images_say_nothing() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,great", "detail": "low"}}
+    content = [{"type": "text", "text": "a po"}, image, {"type": "text", "text": "or day"}]
+    found = made(messages=[{"role": "developer", "content": "great"}, {"role": "user", "content": content}])
+    assert found["choices"][0]["message"]["content"] == "billing_dispute"
+
+
+def test_what_a_function_gave_is_read_like_a_question() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": "great"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "odd"},
+    ]
+    assert made(messages=turns)["choices"][0]["message"]["content"] == "other"
+    assert made(messages=turns[:2])["choices"][0]["message"]["content"] == "billing_refund"
+
+
 def test_log_probabilities_follow_from_the_answers() -> None:
     content = made(logprobs=True, top_logprobs=5)["choices"][0]["logprobs"]["content"]
     assert "".join(entry["token"] for entry in content) == "billing_refund"
@@ -63,12 +88,16 @@ def test_log_probabilities_follow_from_the_answers() -> None:
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        ({"stream": True}, 400),
-        ({"n": 2}, 400),
+        ({"modalities": ["audio"]}, 400),
+        ({"n": 0}, 400),
+        ({"n": 129}, 400),
         ({"messages": []}, 400),
         ({"messages": "a"}, 400),
         ({"messages": [{"role": "user"}]}, 400),
-        ({"messages": [{"role": "tool", "content": "a"}]}, 400),
+        ({"messages": [{"role": "function", "content": "a"}]}, 400),
+        ({"messages": [{"role": ["user"], "content": "a"}]}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}]}, 400),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400),
         ({"max_tokens": "many"}, 400),
         ({"top_logprobs": -1}, 400),
         ({"messages": [{"role": "user", "content": "nothing"}]}, 422),
@@ -81,3 +110,32 @@ def test_what_is_not_honoured_is_refused(fields: dict[str, Any], status: int) ->
     for body in (None, [], "text", {}):
         with pytest.raises(Refused):
             complete(body, ScriptedTeacher(RULES))
+
+
+CALLS = '[{"name": "weather", "arguments": {"city": "Goa"}}]'
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+
+def test_a_rule_that_calls_is_given_as_calls_to_a_request_with_tools() -> None:
+    rules = {"goa": CALLS, "": "Where?"}
+    choice = made("in Goa", rules, tools=[WEATHER], tool_choice="auto", logprobs=True)["choices"][0]
+    assert choice["message"]["content"] is None
+    assert choice["message"]["tool_calls"] == [
+        {"id": "call_0", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Goa"}'}}
+    ]
+    assert (choice["finish_reason"], choice["logprobs"]) == ("tool_calls", None)
+    assert made("in Goa", rules)["choices"][0]["message"]["content"] == CALLS
+    assert made("hello", rules, tools=[WEATHER])["choices"][0]["message"]["content"] == "Where?"
+    assert made("in Goa", rules, tools=[WEATHER], max_tokens=3)["choices"][0]["finish_reason"] == "length"
+
+
+def test_wrong_tools_are_refused_and_earlier_calls_are_passed_over() -> None:
+    for tools in ([], "x", [{"type": "function"}]):
+        with pytest.raises(Refused, match="Invalid tools"):
+            made("in Goa", {"": "a"}, tools=tools)
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    turns = [{"role": "user", "content": "a"}, call, {"role": "tool", "tool_call_id": "1", "content": "Done."}]
+    body = {"messages": [*turns, {"role": "user", "content": "great"}]}
+    assert complete(body, ScriptedTeacher(RULES))["choices"][0]["message"]["content"] == "billing_refund"
+    with pytest.raises(Refused, match="a message without calls"):
+        complete({"messages": [call]}, ScriptedTeacher(RULES))

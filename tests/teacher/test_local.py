@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -230,3 +232,13 @@ def test_after_worked_examples_a_blank_line_ends_an_answer_unless_they_have_one(
         turns = [Message("user", "Q: a"), *(Message("assistant", answer) for answer in shot), Message("user", "Q: b")]
         LocalTeacher(engine, "r").complete([Request(tuple(turns if shot else turns[:1]), max_tokens=9)])
     assert engine.stops == [(), ("\n\n",), ()]
+
+
+def test_tools_stand_before_all_else_and_bind_the_answer(engine: Engine) -> None:
+    tools = json.dumps([{"type": "function", "function": {"name": "stop"}}])
+    assert plain_text([Message("user", "Q: a")], tools) == (f"{tools}\n\n", "Q: a")
+    asked = Request((Message("user", "Q: a"),), max_tokens=30, tools=tools, temperature=1.5)
+    for sample in range(5):
+        (answer,) = LocalTeacher(engine, "r").complete([replace(asked, sample=sample)])
+        assert not answer.text.startswith("{")
+        assert not answer.text.startswith("[") or answer.text.startswith('[{"name": "stop"'[: len(answer.text)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import socket
 import time
@@ -11,6 +12,7 @@ import pytest
 from aasut.errors import AasutError, TeacherError
 from aasut.recipe import Endpoint
 from aasut.teacher.openai import UNTOLD, OpenAiTeacher
+from aasut.teacher.server import ScriptedServer
 from aasut.types import Completion, Message, Request, Usage
 from chat_server import ChatServer, Reply, completion, refusal
 
@@ -267,3 +269,39 @@ def test_a_host_that_is_not_there_is_one_clear_line() -> None:
     assert url in line(caught.value)
     with pytest.raises(TeacherError, match="does not answer"):
         teacher("http://no-such-host.invalid/v1", retries=0).complete(requests(1))
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+CALLS = '[{"name": "weather", "arguments": {"city": "Goa"}}, {"name": "weather", "arguments": {}}]'
+
+
+def test_tools_are_sent_as_the_api_has_them_and_calls_come_back_as_text() -> None:
+    shots = (
+        Message("user", "Goa?"),
+        Message("assistant", CALLS),
+        Message("user", "Hi"),
+        Message("assistant", "Where?"),
+    )
+    asked = Request((*shots, Message("user", "in Goa")), tools=json.dumps(TOOLS))
+    with ScriptedServer({"goa": CALLS, "": "Where?"}) as server:
+        asker = teacher(server.url)
+        plain = Request((Message("user", "elsewhere"),), tools=json.dumps(TOOLS))
+        called, said = asker.complete([asked, plain])
+        asker.close()
+    assert (called.text, called.finish_reason) == (CALLS, "tool_calls")
+    assert (said.text, said.finish_reason) == ("Where?", "stop")
+    body = asker.body(asked)
+    assert body["tools"] == TOOLS
+    assert [m["role"] for m in body["messages"]] == ["user", "assistant", "tool", "tool", "user", "assistant", "user"]
+    first, second = body["messages"][1]["tool_calls"]
+    assert first["function"] == {"name": "weather", "arguments": '{"city": "Goa"}'}
+    assert [m["tool_call_id"] for m in body["messages"][2:4]] == [first["id"], second["id"]]
+    assert len({first["id"], second["id"]}) == 2
+    assert "tools" not in asker.body(Request((Message("user", "a"),)))
+
+
+def test_the_worst_case_of_a_call_counts_its_tools() -> None:
+    price = {"usd_per_million_input_tokens": 1e6, "usd_per_million_output_tokens": 0}
+    asker = teacher("http://127.0.0.1:1/v1", 1e9, concurrency=1, **price)
+    bare = asker.at_risk(0, Request((Message("user", "a"),)))
+    assert asker.at_risk(0, Request((Message("user", "a"),), tools="x" * 100)) == pytest.approx(bare + 2 * 100)

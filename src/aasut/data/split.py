@@ -70,6 +70,7 @@ def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     listed = asked.path_of(recipe, base)
     data = recipe.data.model_dump(mode="json", exclude={"gold", "asked"})
     for table in data["tables"]:
+        del table["recorded"]  # which answers the teacher gave already does not part the rows
         if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
             table["source"] = PurePath(table["source"]).name
     return {

@@ -99,16 +99,20 @@ class Candidate:
 
     def fits(self, example: Example) -> bool:
         """Can the model read an example, the answer included?"""
-        prompt = self._prompts([example])[0]
-        most = self.engine.context - self.task.max_tokens * max(len(self.texts), 1)
-        if len(prompt.encode("utf-8", "replace")) < most:
-            return True  # a token is a byte at least
-        return self.engine.count_tokens(prompt) <= most
+        return fits(self.engine, self.task, self._prompts([example])[0])
 
     def _prompts(self, examples: Sequence[Example]) -> list[str]:
         if self.linear:
             return [linear_prompt(self.recipe, example) for example in examples]
         return prompts_of(self.recipe, examples)
+
+
+def fits(engine: Engine, task: Task, prompt: str) -> bool:
+    """Can the engine read a plain prompt, the answer included?"""
+    most = engine.context - task.max_tokens * max(len(task.answers), 1)
+    if len(prompt.encode("utf-8", "replace")) < most:
+        return True  # a token is a byte at least
+    return engine.count_tokens(prompt) <= most
 
 
 def candidates(recipe: Recipe, models: Models) -> dict[str, Candidate]:

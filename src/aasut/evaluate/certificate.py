@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 from aasut.data.ask import ask
 from aasut.data.panel import Panel
 from aasut.errors import DataError
-from aasut.evaluate import certify, confidence, metrics
+from aasut.evaluate import audits, certify, confidence, metrics
 from aasut.evaluate.candidates import Answered, Candidate
 from aasut.evaluate.certified import sentence, test_features
 from aasut.evaluate.certify import Bools, Floats, Target, Walk
+from aasut.evaluate.verdict import Answers
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.store import write_atomically
 from aasut.teacher.ledger import Ledger
 from aasut.types import Conservation, Example
 
-VERSION = 1
+VERSION = 2
 FILE = "certificate.json"
 BATCH = 256
 
@@ -117,6 +118,7 @@ def build(
     found = _plain(wish, walked, more, rows, opened) | {
         "scorer": scorer.as_dict(),
         "coverage": _coverage(subject.test, subject.predicted, unlabelled, walked),
+        "audit": _audit(recipe, wish, subject, unlabelled, walked),
         "hashes": dict(subject.hashes) | {"engine": subject.student.engine.name},
     }
     found["sentence"] = sentence(found, len(examples))
@@ -199,6 +201,14 @@ def _coverage(
     accepted = (scores >= walked.passed.threshold).tolist()
     share = metrics.accuracy(accepted, [group[name] for name in predicted["ids"]], walked.target.confidence)
     return {"value": share.value, "lower": share.lower, "upper": share.upper}
+
+
+def _audit(recipe: Recipe, wish: Wish, subject: Subject, scores: Floats, walked: Walk) -> dict[str, Any] | None:
+    """What audits in use should find, see audits.py; None where nothing is certified or can be watched."""
+    if walked.passed is None:
+        return None
+    answers = Answers.of(recipe.task.build(), subject.test, dict(subject.predicted))
+    return audits.expected(answers, scores, walked.passed.threshold, wish.target, wish.against, recipe.seed)
 
 
 def _plain(wish: Wish, walked: Walk, more: int | None, rows: Scored, opened: int) -> dict[str, Any]:

@@ -42,8 +42,9 @@ class Scorer:
         """Scores [n] of features [n, F]."""
         if self.kind != "token_quantiles":
             return np.asarray(features[:, 0], dtype=np.float64)
-        found: Floats = (features - np.array(self.centre)) / np.array(self.scale) @ np.array(self.weights) + self.bias
-        return found
+        parts = (features - np.array(self.centre)) / np.array(self.scale) * np.array(self.weights)
+        # Summed row by row: a matrix product may round a row otherwise when it stands alone.
+        return np.asarray(np.cumsum(parts, axis=1)[:, -1] + self.bias, dtype=np.float64)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"quantiles": list(QUANTILES) if self.kind != "label" else []}

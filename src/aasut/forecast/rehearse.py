@@ -160,7 +160,7 @@ class Rehearsal(Stages):
     @cached_property
     def ledger(self) -> Any:
         """The stand-in behind a copy of the ledger."""
-        return Ledger(self.stand_in, self.books)
+        return self._with_recorded(Ledger(self.stand_in, self.books))
 
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]

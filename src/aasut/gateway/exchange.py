@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 from dataclasses import dataclass, field
 from typing import Literal
+
+from aasut.gateway.trace import Trace
 
 By = Literal["upstream", "student", "gateway"]
 Audit = Literal["", "agreed", "differed", "failed"]
@@ -39,7 +41,9 @@ class Exchange:
     called it, such as /v1/chat/completions. `request`, `response`: bodies as they went over the wire, of a stream
     all its events; b"" where there was none. `by`: who answered; `gateway` is a refusal of its own. `counted`:
     tokens are as the upstream or the student said, not estimated. `usd`: paid upstream. `saved_usd`: what the
-    student's answer would have cost upstream, about. `fault`: "" or what broke, such as `client_gone`.
+    student's answer would have cost upstream, about. `fault`: "" or what broke, such as `client_gone`. `beside`:
+    the id of the request whose other half this is: in audits and in shadow mode both are asked, and the client
+    gets the answer of the exchange without it. `trace`: its span in the client's trace, None where no spans are made.
     """
 
     path: str
@@ -59,6 +63,8 @@ class Exchange:
     first_byte_s: float = 0.0
     latency_s: float = 0.0
     fault: str = ""
+    beside: str = ""
     decision: Decision | None = None
-    id: str = field(default_factory=lambda: f"req_{secrets.token_hex(12)}")
+    trace: Trace | None = None
+    id: str = field(default_factory=lambda: f"req_{random.getrandbits(96):024x}")
     at: float = field(default_factory=time.time)

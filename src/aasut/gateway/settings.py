@@ -29,6 +29,9 @@ class Price(Section):
         return ((prompt - cached) * self.input + cached * fresh + completion * self.output) / 1e6
 
 
+_FREE = Price()
+
+
 class Upstream(Section):
     """The API behind the gateway, OpenAI's or one like it."""
 
@@ -53,7 +56,7 @@ class Upstream(Section):
 
     def price(self, model: str) -> Price:
         """The price of a model; nothing where none is declared."""
-        return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), Price())
+        return next((price for pattern, price in self.prices.items() if fnmatchcase(model, pattern)), _FREE)
 
 
 class Listen(Section):
@@ -71,6 +74,8 @@ class Listen(Section):
     """Megabytes that a request may have."""
     header_timeout_s: Timeout = 30
     """Seconds in which a request must have come whole."""
+    send_timeout_s: Timeout = 60
+    """Seconds after which a client that takes nothing of its answer is left."""
     drain_s: Timeout = 30
     """Seconds that requests under way have to end in when the gateway is stopped."""
 

@@ -159,6 +159,7 @@ def _data(found: Findings, out: Path) -> list[str]:
         if found.row_id:
             lines.append(f"      id: {found.row_id} # every request has one of its own")
         lines.append("      role: pool # what a model answered is no human answer")
+        lines += ["      recorded: true # the teacher's own answers are taken as they are"] if found.recorded else []
     if table is None or table.answer is None:
         lines += [
             "  # The proof needs human answers: `aasut gold` asks you for them, and writes them to this file.",

@@ -21,7 +21,7 @@ class Findings:
     """Of a table or, where `log` is there, of a log. `kind` is empty where nothing tells it.
 
     `prompt` has a (role, text) for each message and is made up for a table. `faults` counts rows that
-    cannot be used, by reason.
+    cannot be used, by reason. `recorded`: a log's answers are the teacher's own.
     """
 
     path: Path
@@ -41,6 +41,7 @@ class Findings:
     row_id: str = ""
     faults: Mapping[str, int] = field(default_factory=dict)
     said_by: str = ""
+    recorded: bool = False
 
 
 def of(path: Path, sample: Sample) -> Findings:
@@ -122,7 +123,6 @@ def _of_log(path: Path, sample: Sample) -> Findings:
         "ambiguous slots": found.ambiguous,
         **faults,
     }
-    ids = [row.get("custom_id") for row in sample.rows if "custom_id" in row and not logs.answers_a_batch(row)]
     return Findings(
         path=path,
         sample=sample,
@@ -136,10 +136,16 @@ def _of_log(path: Path, sample: Sample) -> Findings:
         answered=told,
         model=models.most_common(1)[0][0] if models else "",
         base_url=bases.most_common(1)[0][0] if bases else "",
-        row_id="custom_id" if len(ids) == len(set(ids)) >= len(requests) else "",
+        row_id=next((name for name in ("custom_id", "id") if _names_rows(sample, name, len(requests))), ""),
         faults={reason: count for reason, count in lost.items() if count},
         said_by="the request" if asked is not None else "",
     )
+
+
+def _names_rows(sample: Sample, column: str, requests: int) -> bool:
+    """Has every request a value of its own there?"""
+    ids = [row.get(column) for row in sample.rows if column in row and not logs.answers_a_batch(row)]
+    return all(isinstance(one, str) for one in ids) and len(ids) == len(set(ids)) >= requests
 
 
 def _requests(sample: Sample) -> tuple[list[logs.Logged], Counter[str]]:

@@ -18,15 +18,16 @@ from aasut.sources import tables
 from aasut.store import write_atomically
 
 
-def init(path: Path, out: Path, progress: Progress, *, force: bool = False) -> dict[str, Any]:
+def init(path: Path, out: Path, progress: Progress, *, force: bool = False, recorded: bool = False) -> dict[str, Any]:
     """Write a commented recipe for a table or a log to `out`; facts of what was found, for people and programs.
 
+    recorded: the log has the teacher's own answers, which are not bought again.
     Raises RecipeError where `out` is there already, DataError for a file that cannot be learned from.
     """
     if out.exists() and not force:
         raise RecipeError(f"{out} is there already.", "Give another --out, or --force to write over it.")
     taken = sample.take(path)
-    found = findings.of(path, taken)
+    found = replace(findings.of(path, taken), recorded=recorded)
     text = compose.recipe(found, out)
     loaded = recipes.parse(yaml.safe_load(text), str(out))
     if taken.whole:

@@ -99,6 +99,9 @@ class Table(Section):
     """Human answers."""
     limit: Positive | None = None
     """Use at most this many rows of the table, drawn by the seed."""
+    recorded: bool = False
+    """For format chat: the log has the teacher's own answers, as a gateway keeps them. Where the recipe asks the same
+    question of the same endpoint, the answer is taken and not bought again."""
     role: Literal["pool", "gold", "both"] = "both"
     """`pool`: inputs for the teacher; `gold`: human answers for choosing and proving; `both`: split by group."""
 
@@ -108,6 +111,8 @@ class Table(Section):
             raise ValueError(f"role {self.role!r} needs human answers: declare `label`, or set role: pool")
         if self.format == "chat" and self.slots:
             raise ValueError("format chat reads the slots with task.prompt: leave slots out")
+        if self.format != "chat" and self.recorded:
+            raise ValueError("recorded is for format chat, whose lines have requests with their answers")
         if self.format != "chat" and not self.slots:
             raise ValueError("declare at least one slot")
         return self

@@ -37,6 +37,11 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise RecipeError(f"{path} is no YAML: {reason}.", "Mend the line it names.") from None
     if not isinstance(plain, dict):
         raise RecipeError(f"{path} holds no settings.", "See docs/recipe.md for what a recipe says.")
+    return over(plain, overrides)
+
+
+def over(plain: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Settings with flags of the form `section.field=value` over them. Raises RecipeError for one that is not."""
     for override in overrides:
         _override(plain, override)
     return plain

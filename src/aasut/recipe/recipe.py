@@ -154,6 +154,12 @@ class Recipe(Section):
         return (own, *(name for name in others if name in wanted))
 
     @model_validator(mode="after")
+    def _recorded_of_an_endpoint(self) -> Recipe:
+        if self.teacher.endpoint is None and any(table.recorded for table in self.data.tables):
+            raise ValueError("data.tables[].recorded has answers of teacher.endpoint: give it, or leave recorded out")
+        return self
+
+    @model_validator(mode="after")
     def _kept_aside_fairly(self) -> Recipe:
         if self.data.asked is not None and any(judge.unlabelled for judge in self.judges):
             raise ValueError(

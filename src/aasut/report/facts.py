@@ -25,7 +25,8 @@ Plain = dict[str, Any]
 def gather(
     recipe: Recipe, scale: str, artefacts: Mapping[str, Artefact], test: list[Example], more: Mapping[str, Any]
 ) -> Plain:
-    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, margin_recorded, licences."""
+    """All facts of a finished run. `artefacts` by stage; `more`: lineage, test_opened, margin_recorded, licences,
+    and `traffic`, what was taken of a gateway's, None for none."""
     task = recipe.task.build()
     evaluated = artefacts["evaluate"]
     predicted = json.loads((evaluated.path / "predictions.json").read_text(encoding="utf-8"))
@@ -68,7 +69,8 @@ def gather(
             what: rows
             for artefact in artefacts.values()
             for what, rows in artefact.facts.get("conservation", {}).items()
-        },
+        }
+        | ({"traffic": more["traffic"]["conservation"]} if more.get("traffic") else {}),
         "ledger": _ledger({name: one for name, one in artefacts.items() if name != "judge"}),  # the teacher's
         "judged": _judged(artefacts.get("judge")),
         "test_opened": more["test_opened"],
@@ -233,7 +235,7 @@ def _judged(judge: Artefact | None) -> Plain | None:
 
 
 def _ledger(artefacts: Mapping[str, Artefact]) -> Plain:
-    total = {"calls_made": 0, "calls_reused": 0, "usd_spent": 0.0, "usd_reused": 0.0}
+    total = {"calls_made": 0, "calls_reused": 0, "calls_recorded": 0, "usd_spent": 0.0, "usd_reused": 0.0}
     for artefact in artefacts.values():
         for key, value in artefact.facts.get("calls", {}).items():
             total[key] += value

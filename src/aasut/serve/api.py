@@ -1,4 +1,4 @@
-"""OpenAI's HTTP API over one student: chat completions, models, health.
+"""OpenAI's HTTP API over one student: chat completions, models, health, and a description of them.
 
 Requests that arrive while the engine is busy wait and are scored together in its next call. There
 are no keys and nothing is stored: keep it on the loopback address, or behind a proxy that guards it.
@@ -7,15 +7,11 @@ are no keys and nothing is stored: keep it on the loopback address, or behind a 
 from __future__ import annotations
 
 import asyncio
-import errno
-import signal
-import socket
 import sys
-import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import uvicorn
@@ -25,13 +21,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from aasut.errors import AasutError, DataError, ModelError, PromptMismatch
+from aasut.errors import DataError, ModelError, PromptMismatch
 from aasut.progress import Progress
-from aasut.serve import protocol
+from aasut.serve import openapi, protocol
 from aasut.serve.answering import answer
 from aasut.serve.batch import Waiter, batcher
 from aasut.serve.refusal import Refusal, failed
 from aasut.serve.reply import Reply
+from aasut.serve.server import Server, listen
 from aasut.serve.student import ServedStudent
 
 BODY_LIMIT = 1_000_000  # bytes
@@ -44,6 +41,7 @@ class _Api:
     def __init__(self, student: ServedStudent, batcher: Waiter) -> None:
         self.student, self.batcher = student, batcher
         self.fingerprint = f"fp_{student.file_sha256[:12]}"
+        self.described = openapi.student()
         self.model = {"id": student.name, "object": "model", "created": int(time.time()), "owned_by": "aasut"}
 
     async def chat(self, http: Request) -> Response:
@@ -77,6 +75,9 @@ class _Api:
             {"status": "ok", "model": student.name, "sha256": student.file_sha256, "engine": student.engine.name}
         )
 
+    async def description(self, _: Request) -> Response:
+        return JSONResponse(self.described)
+
     def _check_model(self, name: str) -> None:
         if name != self.student.name:
             raise Refusal(
@@ -103,6 +104,7 @@ def build(student: ServedStudent, *, largest_batch: int = 32, waiting: int = 102
             Route("/v1/models", api.models),
             Route("/v1/models/{id:path}", api.one_model),
             Route("/health", api.health),
+            Route("/openapi.json", api.description),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _gone},
         lifespan=lifespan,
@@ -117,7 +119,7 @@ def run(student: ServedStudent, host: str = "127.0.0.1", port: int = 8000, progr
     Says one line when it is ready. `port` 0 takes a free one. Raises AasutError where the address
     cannot be had. The student stays open.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         build(student),
         log_config=None,
@@ -130,54 +132,7 @@ def run(student: ServedStudent, host: str = "127.0.0.1", port: int = 8000, progr
     ready = f"Serving {student.name} at http://{address}:{listener.getsockname()[1]}/v1 (Ctrl-C stops)"
     if host not in ("127.0.0.1", "::1", "localhost"):
         ready += ". It asks for no key: everyone who reaches this address can use it"
-    _Server(config, ready, progress or Progress()).run(sockets=[listener])
-
-
-class _Server(uvicorn.Server):
-    """Says when it is ready, and takes a signal as a wish to stop, not as a failure to raise again."""
-
-    def __init__(self, config: uvicorn.Config, ready: str, progress: Progress) -> None:
-        super().__init__(config)
-        self._ready, self._progress = ready, progress
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._progress.say(self._ready)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:  # the system would take it modulo 65536
-        raise AasutError(f"There is no port {port}.", "Use a port from 1024 to 65535, or 0 for a free one.")
-    listener = None
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # asyncio turns TCP's send delay off (40 ms an answer) only where the protocol is given by name.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except (OSError, UnicodeError) as error:
-        if listener is not None:
-            listener.close()
-        code = error.errno if isinstance(error, OSError) else None
-        if code == errno.EADDRINUSE:
-            raise AasutError(f"Port {port} on {host} is taken.", "Stop what listens there, or use --port.") from None
-        if code == errno.EACCES:
-            raise AasutError(f"Port {port} on {host} is not allowed.", "Use a port from 1024 on.") from None
-        raise AasutError(f"Cannot listen on {host}: {error}.", "Use --host 127.0.0.1.") from None
-    return listener
+    Server(config, ready, progress or Progress()).run(sockets=[listener])
 
 
 async def _body(http: Request) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aasut.errors import AmbiguousPrompt, DataError, PromptMismatch, RecipeError
+from aasut.errors import DataError, PromptMismatch, RecipeError
 from aasut.recipe import LabelColumn, Table
 from aasut.sources import logs
 from aasut.sources.rows import Row, RowFault
@@ -128,8 +128,7 @@ class Collector:
             self.strange = self.strange or fault.found
             raise
         except PromptMismatch as mismatch:
-            twofold = isinstance(mismatch, AmbiguousPrompt)
-            raise RowFault("ambiguous slots" if twofold else "does not match the prompt") from None
+            raise logs.unread(mismatch) from None
 
     def _text(self, row: Row, column: str) -> str:
         value = plain(row.values.get(column))

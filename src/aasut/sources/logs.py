@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aasut import tools as functions
+from aasut.errors import AmbiguousPrompt, PromptMismatch
 from aasut.sources.rows import RowFault
 from aasut.types import Message, Role
 
@@ -77,6 +78,11 @@ def logged(line: Mapping[str, Any], tools: str = "") -> Logged:
     if not messages or messages[-1].role != "user":
         raise RowFault("does not end with the user's turn")
     return Logged(tuple(messages), answer, _name(body, line), _address(body, line), _schema(body))
+
+
+def unread(mismatch: PromptMismatch) -> RowFault:
+    """The fault of a request that a prompt does not read."""
+    return RowFault("ambiguous slots" if isinstance(mismatch, AmbiguousPrompt) else "does not match the prompt")
 
 
 def answers_a_batch(line: Mapping[str, Any]) -> bool:

@@ -12,14 +12,21 @@ from typing import Any
 from aasut import tools
 from aasut.errors import ModelError
 from aasut.teacher.scripted import ScriptedTeacher
-from aasut.types import Message, Request
+from aasut.types import Message, Request, Role
 
 END = b"<|end|>"  # stands where an answer may end
 Split = Callable[[str], Sequence[bytes]]  # a text's tokens, which joined are its UTF-8
+MOST_ANSWERS = 128  # `n`, as at OpenAI
 CERTAINTY = 0.9  # probability of the rule's answer; the other answers of the rules share the rest
 FIELDS = {
     "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "user", "n",
-    "logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "parallel_tool_calls",
+    "logprobs", "top_logprobs", "response_format", "stream", "stream_options", "tools", "tool_choice",
+    "parallel_tool_calls",
+}  # fmt: skip
+
+
+ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "user",
 }  # fmt: skip
 
 
@@ -65,12 +72,16 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: S
     """The chat completion for a request's JSON; `cut` keeps the first token alone. Raises Refused.
 
     A rule's answer is the same whatever `temperature`, `seed`, `response_format` and `tool_choice` say. One that is
-    a JSON list of calls is given as `tool_calls` to a request with tools.
+    a JSON list of calls is given as `tool_calls` to a request with tools. All `n` answers are the same, and images
+    are taken, but say nothing to a rule.
     """
     messages = _messages(body)
     strange = sorted(set(body) - FIELDS)
-    if strange or body.get("n") not in (None, 1):
-        raise Refused(400, f"Unsupported parameter: {strange[0] if strange else 'n other than 1'}.")
+    if strange:
+        raise Refused(400, f"Unsupported parameter: {strange[0]}.")
+    copies = 1 if body.get("n") is None else body["n"]
+    if not isinstance(copies, int) or not 0 < copies <= MOST_ANSWERS:
+        raise Refused(400, f"n is a whole number from 1 to {MOST_ANSWERS}.")
     numbers = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "top_logprobs")]
     if any(n is not None and (not isinstance(n, int) or n < 0) for n in numbers):
         raise Refused(400, "max_tokens, max_completion_tokens and top_logprobs are whole numbers.")
@@ -96,14 +107,14 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: S
     elif body.get("logprobs"):
         listed = _logprobs(kept, answer.text, teacher.rules, split, body.get("top_logprobs") or 0)
         choice["logprobs"] = {"content": listed, "refusal": None}
-    asked = sum(len(split(m.content)) for m in messages)
+    asked, said = sum(len(split(m.content)) for m in messages), copies * len(kept)
     return {
         "id": "chatcmpl-scripted",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": str(body.get("model", "scripted")),
-        "choices": [choice],
-        "usage": {"prompt_tokens": asked, "completion_tokens": len(kept), "total_tokens": asked + len(kept)},
+        "choices": [choice | {"index": index} for index in range(copies)],
+        "usage": {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},
     }
 
 
@@ -112,15 +123,32 @@ def _messages(body: Any) -> list[Message]:
         raise Refused(400, "The body needs a list `messages`.")
     found = []
     for plain in body["messages"]:
-        if isinstance(plain, dict) and (plain.get("tool_calls") or plain.get("tool_call_id")):
+        role = plain.get("role") if isinstance(plain, dict) else None
+        if not isinstance(role, str) or role not in ROLES:
+            raise Refused(400, f"A message needs a role ({', '.join(ROLES)}).")
+        content = plain.get("content")
+        if content is None and plain.get("tool_calls"):
             continue  # what was called before changes no rule's answer
-        whole = isinstance(plain, dict) and isinstance(plain.get("content"), str)
-        if not whole or plain.get("role") not in ("system", "user", "assistant"):
-            raise Refused(400, "A message needs a role (system, user, assistant) and a text `content`.")
-        found.append(Message(plain["role"], plain["content"]))
+        found.append(Message(ROLES[role], _content(content)))
     if not found:
         raise Refused(400, "The body needs a message without calls.")
     return found
+
+
+def _content(content: Any) -> str:
+    """The text of a message, or of its parts. Raises Refused."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for one in content if isinstance(content, list) else [None]:
+        part = one if isinstance(one, dict) else {}
+        kind = part.get("type")
+        image = part.get("image_url") if kind == "image_url" else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif not (isinstance(image, dict) and isinstance(image.get("url"), str)):
+            raise Refused(400, "A message needs a text `content`, or parts of it: texts, and images by image_url.")
+    return "".join(texts)
 
 
 def _logprobs(

@@ -17,7 +17,7 @@ Seconds = Annotated[float, Field(ge=0)]
 Status = Annotated[int, Field(ge=300, le=599)]
 Kind = Literal[
     "stall", "freeze", "half", "half_chunked", "garbage", "html", "hang_up", "drip", "slow",
-    "no_usage", "length", "content_filter", "no_logprobs",
+    "no_usage", "length", "content_filter", "no_logprobs", "garbage_event",
 ]  # fmt: skip
 
 
@@ -32,7 +32,8 @@ class Fault(_Section):
     """An HTTP status (429), or: `stall` sends nothing, `freeze` half an answer and then nothing, `half` and
     `half_chunked` half an answer and the end of the connection, `garbage` and `html` no JSON, `hang_up` closes
     at once, `drip` sends the answer in small pieces, `slow` sends it late, `no_usage` without its token counts,
-    `length` and `content_filter` cut short with that reason, `no_logprobs` refuses calls that ask for them."""
+    `length` and `content_filter` cut short with that reason, `no_logprobs` refuses calls that ask for them,
+    `garbage_event` is a stream with an event in the middle that is no JSON."""
     share: Share | None = None
     """Chance of a call to meet it, drawn from the seed, the call's content and how often it was sent before."""
     at: tuple[Count, ...] = ()

@@ -2,9 +2,10 @@
 
 A key is the hash of the whole request body, the teacher's endpoint and model revision, and the
 sample index. Entries are added and never changed. A local batch is committed as a whole, an API's
-answers as they arrive. Dollars that bought no answer are entered too, so that a cap holds over all
-runs: what calls in flight may cost at worst is entered before they are sent, and stays if the run
-is killed.
+answers as they arrive. Answers that were recorded elsewhere, as by a gateway, are entered as that:
+they are not asked for again, and what others paid for them counts towards no cap. Dollars that
+bought no answer are entered too, so that a cap holds over all runs: what calls in flight may cost
+at worst is entered before they are sent, and stays if the run is killed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aasut.store import connect, digest, disk_errors
@@ -35,16 +36,31 @@ MIGRATIONS = (
     """
     ALTER TABLE call ADD COLUMN token_logprobs BLOB;
     """,
+    """
+    ALTER TABLE call ADD COLUMN recorded INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 Told = Callable[[Sequence[Completion], bool], None]
+_INSERT = "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An answer that was given to this request elsewhere: what it cost in dollars, and when, in seconds since 1970."""
+
+    request: Request
+    completion: Completion
+    usd: float
+    at: float
 
 
 class Ledger:
     """A teacher whose answers are kept in a file: asks `teacher` only for what is not there yet.
 
-    `calls_made` and `calls_reused` count the requests of this object's life; `usd_spent` sums what
-    the made ones cost, `usd_reused` what the others had cost when they were made, each once. Failed
+    `calls_made` and `calls_reused` count the requests of this object's life, and `calls_recorded` those of the
+    reused ones whose answer was recorded elsewhere; `usd_spent` sums what the made ones cost, `usd_reused` what
+    the others had cost when they were made, each once and the recorded ones not. Failed
     answers are not kept: they are asked again by the next run; but one that the endpoint cut short or
     withheld would be again, and is kept as that. An answer that an older version kept has no
     `token_logprobs`, whatever was asked for, and is not asked again for them.
@@ -54,15 +70,17 @@ class Ledger:
         self.teacher = teacher
         self.identity = teacher.identity
         self.remote = teacher if isinstance(teacher, Remote) else None
-        self.calls_made = self.calls_reused = 0
+        self.calls_made = self.calls_reused = self.calls_recorded = 0
         self.usd_spent = self.usd_reused = 0.0
         self._counted: set[str] = set()  # keys whose price is in one of the two sums
+        self._recorded: set[str] = set()  # keys that were met, whose answers were recorded elsewhere
         self._told: Told | None = None
         self._at_risk = 0.0  # dollars entered for calls in flight
         self._risk: int | None = None  # their entry
         self._database: sqlite3.Connection = connect(path, MIGRATIONS)
         self._path = path
-        paid = "SELECT SUM(usd) FROM (SELECT teacher, usd FROM call UNION ALL SELECT teacher, usd FROM loss)"
+        bought = "SELECT teacher, usd FROM call WHERE NOT recorded UNION ALL SELECT teacher, usd FROM loss"
+        paid = f"SELECT SUM(usd) FROM ({bought})"
         row = self._database.execute(f"{paid} WHERE teacher = ?", (self.identity,)).fetchone()
         self._paid = float(row[0] or 0.0)  # dollars entered for this teacher, calls in flight aside
         teacher.charge(self._paid)
@@ -90,6 +108,17 @@ class Ledger:
         have |= dict(zip(missing, answers, strict=True))
         return [have[key] for key in keys]
 
+    def enter(self, recorded: Sequence[Recorded]) -> None:
+        """Take in answers that were given elsewhere; a request that is answered here already keeps its answer."""
+        rows = []
+        for one in recorded:
+            plain = one.request.body()
+            key, answer = digest([self.identity, plain]), one.completion
+            told = answer.token_logprobs
+            rows.append((key, self.identity, json.dumps(plain), _to_json(answer), one.usd, one.at, told, 1))
+        with disk_errors(self._path), self._database:
+            self._database.executemany(_INSERT, rows)
+
     def holds(self, requests: Sequence[Request]) -> int:
         """How many of these are answered already."""
         return sum(self._find(self.key(request)) is not None for request in requests)
@@ -115,8 +144,10 @@ class Ledger:
             keys.append(key)
             found = None if key in have or key in missing else self._find(key)
             if found is not None:
-                have[key], usd = found
-                if key not in self._counted:
+                have[key], usd, recorded = found
+                if recorded:
+                    self._recorded.add(key)
+                elif key not in self._counted:
                     self._counted.add(key)
                     self.usd_reused += usd
             if key not in have and key not in missing:
@@ -124,6 +155,7 @@ class Ledger:
                 yield request
                 continue
             self.calls_reused += 1
+            self.calls_recorded += key in self._recorded
             if self._told is not None:
                 self._told([have[key]] if key in have else [Completion("")], True)
 
@@ -144,11 +176,13 @@ class Ledger:
                 self._enter_loss(teacher.take_lost(), "no answer")
                 self._enter_risk(0.0)
 
-    def _find(self, key: str) -> tuple[Completion, float] | None:
-        """An answer and what it cost."""
-        found = "SELECT completion, usd, token_logprobs FROM call WHERE key = ?"
+    def _find(self, key: str) -> tuple[Completion, float, bool] | None:
+        """An answer, what it cost, and whether it was recorded elsewhere."""
+        found = "SELECT completion, token_logprobs, usd, recorded FROM call WHERE key = ?"
         row = self._database.execute(found, (key,)).fetchone()
-        return None if row is None else (replace(_from_json(row[0]), token_logprobs=row[2]), float(row[1]))
+        return (
+            None if row is None else (replace(_from_json(row[0]), token_logprobs=row[1]), float(row[2]), bool(row[3]))
+        )
 
     def _keep(self, answered: Sequence[tuple[Request, Completion]]) -> None:
         rows, wasted = [], 0.0
@@ -162,11 +196,11 @@ class Ledger:
                 self._counted.add(key)
                 self._paid += usd
                 told = answer.token_logprobs
-                rows.append((key, self.identity, json.dumps(plain), _to_json(answer), usd, time.time(), told))
+                rows.append((key, self.identity, json.dumps(plain), _to_json(answer), usd, time.time(), told, 0))
             else:
                 wasted += usd
         with disk_errors(self._path), self._database:
-            self._database.executemany("INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany(_INSERT, rows)
             self._enter_loss(wasted, "unusable answers")
             if self.remote is not None:
                 self._enter_loss(self.remote.take_lost(), "no answer")

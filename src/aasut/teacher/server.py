@@ -1,6 +1,8 @@
 """The scripted teacher as a real HTTP server with planned faults, for trying out whatever asks a teacher.
 
-POST /v1/chat/completions   OpenAI's chat-completions API, answered by rule
+POST /v1/chat/completions   OpenAI's chat-completions API, answered by rule, whole or as server-sent events
+POST /v1/responses          the same in the words of OpenAI's Responses API
+POST /v1/embeddings         vectors that are the same for the same text
 GET  /v1/models             one model
 GET  /stats                 counts of what came and went, as JSON
 GET  /requests              by SHA-256 of a call's JSON (see `aasut.store.digest`): [times asked, times answered]
@@ -13,11 +15,9 @@ import errno
 import json
 import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,17 +25,30 @@ from typing import Any
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.store import digest
-from aasut.teacher import chat, faults
+from aasut.teacher import chat, embeddings, faults, responses, sending, stream
 from aasut.teacher.chat import Split, pieces
 from aasut.teacher.faults import Fault, Plan
 from aasut.teacher.scripted import ScriptedTeacher
+from aasut.teacher.sending import Headers, chunk, send
 
 BODY_LIMIT = 64 << 20
 HEADER_LIMIT = 64 << 10
-PIECES = 20  # of an answer that drips
 PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
-Headers = dict[str, str]
+
+CHAT = "/v1/chat/completions"
+MODEL = {"id": "scripted", "object": "model", "created": 0, "owned_by": "aasut"}
+# (request's JSON, teacher, cut after the first token, tokens) -> the answer's JSON
+_MAKERS: dict[str, Callable[[Any, ScriptedTeacher, bool, Split], dict[str, Any]]] = {
+    CHAT: lambda body, teacher, cut, split: chat.complete(body, teacher, cut=cut, split=split),
+    "/v1/responses": lambda body, teacher, cut, split: responses.respond(body, teacher, cut=cut, split=split),
+    "/v1/embeddings": lambda body, _, __, split: embeddings.embed(body, split),
+}
+# (the answer's JSON, request's JSON) -> the answer's events
+_EVENTS: dict[str, Callable[[dict[str, Any], Any], Iterable[bytes]]] = {
+    CHAT: lambda made, body: stream.events(made, counted=_counted(body.get("stream_options"))),
+    "/v1/responses": lambda made, _: responses.events(made),
+}
 
 
 class ScriptedServer:
@@ -54,7 +67,7 @@ class ScriptedServer:
     ) -> None:
         self.teacher, self.plan = ScriptedTeacher(rules), plan or Plan()
         self.host, self.port, self.split = host, port, split
-        self.requests = self.answered = self.open = self.most_at_once = self.with_key = 0
+        self.requests = self.answered = self.open = self.most_at_once = self.with_key = self.left = 0
         self.faults: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.whole: Counter[str] = Counter()
@@ -76,6 +89,7 @@ class ScriptedServer:
             "answered_again": sum(times - 1 for times in self.whole.values()),
             "most_at_once": self.most_at_once,
             "with_key": self.with_key,
+            "left": self.left,
             "faults": dict(self.faults),
         }
 
@@ -137,35 +151,37 @@ class ScriptedServer:
         except asyncio.IncompleteReadError:
             return False
         except asyncio.LimitOverrunError:
-            return await _send(writer, 431, chat.refusal(431, "The header is too long."))
+            return await send(writer, 431, chat.refusal(431, "The header is too long."))
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines if line)}
         try:
-            method, path, _ = first.split(" ")
+            method, target, _ = first.split(" ")
             length = int(headers.get("content-length", 0))
         except ValueError:
-            return await _send(writer, 400, chat.refusal(400, "This is no HTTP request."))
+            return await send(writer, 400, chat.refusal(400, "This is no HTTP request."))
         if "transfer-encoding" in headers:
-            return await _send(writer, 411, chat.refusal(411, "Send a Content-Length."))
+            return await send(writer, 411, chat.refusal(411, "Send a Content-Length."))
         if not 0 <= length <= BODY_LIMIT:
-            return await _send(writer, 413, chat.refusal(413, f"The body is longer than {BODY_LIMIT} bytes."))
-        raw = await reader.readexactly(length)
-        if (method, path) == ("POST", "/v1/chat/completions"):
-            return await self._chat(writer, raw, headers)
+            return await send(writer, 413, chat.refusal(413, f"The body is longer than {BODY_LIMIT} bytes."))
+        raw, path = await reader.readexactly(length), target.partition("?")[0]
+        if method == "POST" and path in _MAKERS:
+            return await self._asked(path, reader, writer, raw, headers)
         known: dict[str, Callable[[], Any]] = {
             "/stats": self.stats,
             "/requests": lambda: {key: [times, self.whole[key]] for key, times in self.asked.items()},
-            "/v1/models": lambda: {"object": "list", "data": [{"id": "scripted", "object": "model"}]},
+            "/v1/models": lambda: {"object": "list", "data": [MODEL]},
         }
         if path not in known or method != "GET":
-            return await _send(writer, 404, chat.refusal(404, f"Unknown request URL: {method} {path}."))
-        return await _send(writer, 200, known[path](), keep=True)
+            return await send(writer, 404, chat.refusal(404, f"Unknown request URL: {method} {path}."))
+        return await send(writer, 200, known[path](), keep=True)
 
-    async def _chat(self, writer: asyncio.StreamWriter, raw: bytes, headers: Headers) -> bool:
+    async def _asked(
+        self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes, headers: Headers
+    ) -> bool:
         try:
             body = json.loads(raw)
         except (ValueError, RecursionError):
-            return await _send(writer, 400, chat.refusal(400, "The body is no JSON."), keep=True)
+            return await send(writer, 400, chat.refusal(400, "The body is no JSON."), keep=True)
         content = digest(body)
         number, attempt = self.requests, self.asked[content]
         self.requests += 1
@@ -179,44 +195,79 @@ class ScriptedServer:
                 fault = Fault(fault=429, at=(number,))
             if fault is not None:
                 self.faults[str(fault.fault)] += 1
-            return await self._reply(writer, body, content, fault)
+            keeps = await self._reply(path, writer, body, content, fault)
+            self.left += reader.at_eof()  # whoever asked did not wait for the end
+            return keeps
+        except ConnectionError:
+            self.left += 1
+            raise
         finally:
             self.open -= 1
 
-    async def _reply(self, writer: asyncio.StreamWriter, body: Any, content: str, fault: Fault | None) -> bool:
+    async def _reply(
+        self, path: str, writer: asyncio.StreamWriter, body: Any, content: str, fault: Fault | None
+    ) -> bool:
         kind = fault.fault if fault else None
         if fault and isinstance(kind, int):
-            return await _send(writer, kind, _refusal(fault, kind), _headers(fault), keep=True)
+            return await send(writer, kind, sending.refusal(fault, kind), sending.headers_of(fault), keep=True)
         if kind == "hang_up":
             return False
         if fault and kind == "stall":
             await asyncio.sleep(fault.lasts_s)
             return False
-        if fault and kind in ("garbage", "html"):
+        streams = isinstance(body, dict) and bool(body.get("stream")) and path in _EVENTS
+        if fault and (kind in ("garbage", "html") or (kind == "garbage_event" and not streams)):
             page = fault.body if fault.body is not None else PAGE if kind == "html" else '{"choices": ['
-            return await _send(writer, 200, page, keep=True)
+            return await send(writer, 200, page, keep=True)
         if kind == "no_logprobs" and isinstance(body, dict) and body.get("logprobs"):
-            return await _send(writer, 400, chat.refusal(400, "logprobs are not supported with this model."), keep=True)
+            return await send(writer, 400, chat.refusal(400, "logprobs are not supported with this model."), keep=True)
         try:
-            made = chat.complete(body, self.teacher, cut=kind == "length", split=self.split)
+            made = _MAKERS[path](body, self.teacher, kind == "length", self.split)
         except chat.Refused as refused:
-            return await _send(writer, refused.status, chat.refusal(refused.status, refused.message), keep=True)
-        if kind == "content_filter":
+            return await send(writer, refused.status, chat.refusal(refused.status, refused.message), keep=True)
+        if kind == "content_filter" and path == CHAT:
             made["choices"][0] |= {"finish_reason": kind, "logprobs": None}
             made["choices"][0]["message"]["content"] = ""
         if kind == "no_usage":
             del made["usage"]
         await asyncio.sleep(self.plan.latency_s + (fault.lasts_s if fault and kind == "slow" else 0.0))
+        if streams:
+            if not await self._stream(writer, list(_EVENTS[path](made, body)), fault):
+                return False
+            self.answered += 1
+            self.whole[content] += 1
+            return True
         data = json.dumps(made).encode()
         if fault and kind in ("half", "half_chunked", "freeze"):
-            return await _half(writer, data, fault)
+            return await sending.half(writer, data, fault)
         if fault and kind == "drip":
-            await _drip(writer, data, fault.lasts_s)
+            await sending.drip(writer, data, fault.lasts_s)
         else:
-            await _send(writer, 200, data, keep=True)
+            await send(writer, 200, data, keep=True)
         self.answered += 1
         self.whole[content] += 1
         return True
+
+    async def _stream(self, writer: asyncio.StreamWriter, every: list[bytes], fault: Fault | None) -> bool:
+        """The answer as events; whether all were sent."""
+        kind = fault.fault if fault else None
+        broken = fault is not None and kind in ("half", "half_chunked", "freeze", "garbage_event")
+        writer.write(sending.head(200, None, {"Content-Type": "text/event-stream"}, not broken))
+        pause = fault.lasts_s / len(every) if fault and kind == "drip" else 0.0
+        for event in every[: len(every) // 2] if broken else every:
+            await asyncio.sleep(pause)
+            writer.write(chunk(event))
+            await writer.drain()
+        if kind == "half":  # in the middle of an event
+            writer.write(chunk(every[len(every) // 2][:20]))
+        if kind == "garbage_event":
+            writer.write(chunk(b"data: {not json\n\n"))
+        if fault and kind == "freeze":
+            await asyncio.sleep(fault.lasts_s)
+        if not broken:
+            writer.write(chunk(b""))
+        await writer.drain()
+        return not broken
 
 
 def run(
@@ -240,50 +291,5 @@ def run(
     return server.stats()
 
 
-def _refusal(fault: Fault, status: int) -> Any:
-    words = {401: "Incorrect API key provided.", 404: "The model does not exist.", 429: "Rate limit reached."}
-    return fault.body if fault.body is not None else chat.refusal(status, words.get(status, "Planned fault."))
-
-
-def _headers(fault: Fault) -> Headers:
-    headers = {"Location": fault.location} if fault.location else {}
-    if fault.retry_after_s is not None:
-        seconds = fault.retry_after_s
-        headers["Retry-After"] = formatdate(time.time() + seconds, usegmt=True) if fault.as_date else f"{seconds:g}"
-    return headers
-
-
-def _head(status: int, length: int | None, headers: Headers, keep: bool) -> bytes:
-    size = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
-    every = {"Content-Type": "application/json", **size, "Connection": "keep-alive" if keep else "close"} | headers
-    return (f"HTTP/1.1 {status} -\r\n" + "".join(f"{n}: {v}\r\n" for n, v in every.items()) + "\r\n").encode("latin-1")
-
-
-async def _send(
-    writer: asyncio.StreamWriter, status: int, body: Any, headers: Headers | None = None, *, keep: bool = False
-) -> bool:
-    raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    writer.write(_head(status, len(raw), headers or {}, keep) + raw)
-    await writer.drain()
-    return keep
-
-
-async def _half(writer: asyncio.StreamWriter, data: bytes, fault: Fault) -> bool:
-    part = data[: len(data) // 2]
-    if fault.fault == "half_chunked":
-        writer.write(_head(200, None, {}, False) + f"{len(part):x}\r\n".encode() + part + b"\r\n")
-    else:
-        writer.write(_head(200, len(data), {}, False) + part)
-    await writer.drain()
-    if fault.fault == "freeze":
-        await asyncio.sleep(fault.lasts_s)
-    return False
-
-
-async def _drip(writer: asyncio.StreamWriter, data: bytes, seconds: float) -> None:
-    writer.write(_head(200, len(data), {}, True))
-    size = -(-len(data) // PIECES)
-    for start in range(0, len(data), size):
-        await asyncio.sleep(seconds / PIECES)
-        writer.write(data[start : start + size])
-        await writer.drain()
+def _counted(options: Any) -> bool:
+    return isinstance(options, dict) and bool(options.get("include_usage"))
