@@ -7,7 +7,8 @@ completions in the student's prompt, to the peers as completions of the same tex
 which is checked. Prompts are made of reviews' sentences, none is sent twice to one server, and answers are greedy and
 of 64 tokens at most; those of the peers do not end before.
 
-The servers take turns in every round, each after a few requests that do not count, while the others stand still.
+The servers take turns in every round, each after a few requests that do not count, while the others stand still, and
+are asked the same, but for measurements that are made anew because other programs took part of the processors.
 `tokens_s_*` are the medians over the rounds of answers' tokens, as each server counts them, over seconds; prompts are
 read in that time, too; `each_*` has every round's, and `elsewhere_*` the share of the processors' time that went to
 other programs meanwhile: where it is not near 0, compare within a round. `first_s_*` are medians of the time to the
@@ -30,6 +31,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -54,12 +56,16 @@ STUDENT = PromptTemplate.of("What buyers of one product wrote:\n- {text}\n-")
 TOKENS, CONTEXT = 64, 512  # most of an answer, and of it and its prompt
 REQUESTS = {1: 4, 32: 64}  # of a measurement, by clients
 WARM_UP = 4
+QUIET, TRIES = (
+    0.05,
+    3,
+)  # share of the processors that other programs may take in a measurement, and how often it is made
 NAMES = ("aasut", "vllm", "llama")
 SECONDS = 18 * 60  # a round is not begun where it would end later
 Loads = dict[str, dict[int, list[load.Load]]]
 
 
-def prompts(seed: int) -> Iterator[str]:
+def prompts(seed: str) -> Iterator[str]:
     """Slots of endless prompts: some sentences each, about 60 to 200 tokens."""
     found = [example.slots["text"] for example in sentences("amazon")]
     rng = random.Random(seed)
@@ -131,7 +137,6 @@ def start(names: Sequence[str], folder: Path, stack: ExitStack) -> tuple[list[se
 def rounds(found: Sequence[servers.Server], count: int, ends: float) -> Loads:
     """All servers by turns at each number of clients, as many rounds as end in time."""
     loads: Loads = {server.name: {clients: [] for clients in REQUESTS} for server in found}
-    texts = prompts(0)
     took = 0.0
     for number in range(count):
         began = time.monotonic()
@@ -139,28 +144,33 @@ def rounds(found: Sequence[servers.Server], count: int, ends: float) -> Loads:
             say(f"round {number + 1} would not end in time")
             break
         for clients, requests in REQUESTS.items():
-            warm, asked = [next(texts) for _ in range(WARM_UP)], [next(texts) for _ in range(requests)]
             for server in found if number % 2 == 0 else found[::-1]:
-                one = turn(server, warm, asked, clients)
+                one = turn(server, prompts(f"{number} {clients}"), requests, clients)
                 loads[server.name][clients].append(one)
                 pace = f"{one.tokens_s:.1f} tokens/s, the first after {one.first_s * 1000:.0f} ms"
                 say(
                     f"round {number + 1} of {count}, {server.name}, {clients} clients: {pace}, {one.elsewhere:.0%} lost"
                 )
         took = time.monotonic() - began
-    _check(loads)
     return loads
 
 
-def turn(server: servers.Server, warm: Sequence[str], asked: Sequence[str], clients: int) -> load.Load:
-    """One measurement of one server, which stands still before and after it."""
+def turn(server: servers.Server, texts: Iterator[str], count: int, clients: int) -> load.Load:
+    """One measurement of one server, which stands still before and after it.
+
+    It is made anew, with the next texts, where other programs took part of the processors, a few times at most.
+    """
     server.go_on()
-    load.measure(server.address, server.body, warm, WARM_UP)
-    before = _elsewhere_s(server)
-    one = load.measure(server.address, server.body, asked, clients)
-    lost = _elsewhere_s(server) - before
+    for _ in range(TRIES):
+        load.measure(server.address, server.body, list(islice(texts, WARM_UP)), WARM_UP)
+        asked, before = list(islice(texts, count)), _elsewhere_s(server)
+        one = load.measure(server.address, server.body, asked, clients)
+        lost = (_elsewhere_s(server) - before) / (one.seconds * len(servers.PROCESSORS))
+        one = replace(one, elsewhere=max(0.0, lost))
+        if one.elsewhere < QUIET:
+            break
     server.stand()
-    return replace(one, elsewhere=max(0.0, lost / (one.seconds * len(servers.PROCESSORS))))
+    return one
 
 
 def _elsewhere_s(server: servers.Server) -> float:
@@ -168,14 +178,21 @@ def _elsewhere_s(server: servers.Server) -> float:
     return processors.used_s() - processors.group_s(server.process.pid) - sum(os.times()[:2])
 
 
-def _check(loads: Loads) -> None:
-    """All servers must have read the same tokens."""
-    read = {
-        name: [answer.prompt_tokens for ones in of.values() for one in ones for answer in one.answers]
+def every_answer(loads: Loads) -> dict[str, dict[str, load.Answer]]:
+    """By server and prompt."""
+    return {
+        name: {prompt: answer for ones in of.values() for one in ones for prompt, answer in one.answers.items()}
         for name, of in loads.items()
     }
-    if len({tuple(lengths) for lengths in read.values()}) > 1:
-        raise SystemExit(f"The servers count prompts differently: { ({n: sum(c) for n, c in read.items()}) }.")
+
+
+def common(every: dict[str, dict[str, load.Answer]], name: str) -> list[tuple[load.Answer, load.Answer]]:
+    """Our answers and another's to the prompts that both had. Both must have read the same tokens."""
+    ours, others = every["aasut"], every[name]
+    pairs = [(ours[prompt], others[prompt]) for prompt in ours if prompt in others]
+    if any(one.prompt_tokens != other.prompt_tokens for one, other in pairs):
+        raise SystemExit(f"aasut and {name} count the tokens of prompts differently.")
+    return pairs
 
 
 def summary(loads: Loads, reasons: dict[str, str]) -> dict[str, Any]:
@@ -186,20 +203,20 @@ def summary(loads: Loads, reasons: dict[str, str]) -> dict[str, Any]:
         for clients in REQUESTS:
             ones = loads.get(name, {}).get(clients)
             result[f"{start}tokens_s_{clients}"] = round(median(one.tokens_s for one in ones), 1) if ones else None
+            result[f"{start}first_s_{clients}"] = round(median(one.first_s for one in ones), 3) if ones else None
             result[f"{start}each_{clients}"] = [round(one.tokens_s, 1) for one in ones or ()]
             result[f"{start}elsewhere_{clients}"] = [round(one.elsewhere, 2) for one in ones or ()]
-            result[f"{start}first_s_{clients}"] = round(median(one.first_s for one in ones), 3) if ones else None
         if name in reasons:
             result[f"{start}reason"] = reasons[name]
-    every = {name: [a for ones in of.values() for one in ones for a in one.answers] for name, of in loads.items()}
-    result["answer_tokens"] = {name: round(mean(a.tokens for a in answers), 1) for name, answers in every.items()}
-    result["prompt_tokens"] = round(mean(a.prompt_tokens for answers in every.values() for a in answers), 1)
-    if "aasut" in every:
-        pairs = {name: zip(every["aasut"], answers, strict=True) for name, answers in every.items() if name != "aasut"}
-        result["same_answers"] = {
-            name: round(mean(one.text.strip() == other.text.strip() for one, other in both), 3)
-            for name, both in pairs.items()
-        }
+    every = every_answer(loads)
+    result["answer_tokens"] = {n: round(mean(a.tokens for a in of.values()), 1) for n, of in every.items()}
+    result["prompt_tokens"] = {n: round(mean(a.prompt_tokens for a in of.values()), 1) for n, of in every.items()}
+    pairs = {name: common(every, name) for name in every if name != "aasut" and "aasut" in every}
+    result["same_answers"] = {
+        name: round(mean(one.text.strip() == other.text.strip() for one, other in both), 3)
+        for name, both in pairs.items()
+        if both
+    }
     result["rounds"] = max(len(ones) for of in loads.values() for ones in of.values())
     return result
 

@@ -25,23 +25,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """What all clients of one measurement got, in the order of the prompts, and how long it took.
+    """What all clients of one measurement got, by prompt, and how long it took.
 
     `elsewhere`: share of the processors' time that went to other programs.
     """
 
-    answers: list[Answer]
+    answers: dict[str, Answer]
     seconds: float
     elsewhere: float = 0.0
 
     @property
     def tokens_s(self) -> float:
         """Answers' tokens, as the server counts them, a second."""
-        return sum(answer.tokens for answer in self.answers) / self.seconds
+        return sum(answer.tokens for answer in self.answers.values()) / self.seconds
 
     @property
     def first_s(self) -> float:
-        return median(answer.first_s for answer in self.answers)
+        return median(answer.first_s for answer in self.answers.values())
 
 
 def measure(address: str, body: Callable[[str], dict[str, Any]], prompts: Sequence[str], clients: int) -> Load:
@@ -50,8 +50,8 @@ def measure(address: str, body: Callable[[str], dict[str, Any]], prompts: Sequen
 
 
 async def _measure(address: str, body: Callable[[str], dict[str, Any]], prompts: Sequence[str], clients: int) -> Load:
-    left = list(enumerate(prompts))[::-1]
-    answers: dict[int, Answer] = {}
+    left = list(prompts)[::-1]
+    answers: dict[str, Answer] = {}
     limits = aiohttp.ClientTimeout(total=MOST_SECONDS)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=limits
@@ -59,13 +59,13 @@ async def _measure(address: str, body: Callable[[str], dict[str, Any]], prompts:
 
         async def client() -> None:
             while left:
-                number, prompt = left.pop()
-                answers[number] = await _ask(session, address, body(prompt))
+                prompt = left.pop()
+                answers[prompt] = await _ask(session, address, body(prompt))
 
         began = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(clients)))
         seconds = time.perf_counter() - began
-    return Load([answers[number] for number in sorted(answers)], seconds)
+    return Load(answers, seconds)
 
 
 async def _ask(session: aiohttp.ClientSession, address: str, body: dict[str, Any]) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aasut.engine.blocks import SIZE, Blocks
 from aasut.engine.decode import Logits
@@ -23,6 +24,7 @@ class PagedModel:
         import openvino
         from openvino._offline_transformations import paged_attention_transformation
 
+        _join_matrices(network)
         paged_attention_transformation(network)
         _choose_rows(network)
         compiled = openvino.Core().compile_model(network, "CPU", settings)
@@ -83,6 +85,43 @@ class _Flight:
         """Save what has not been read yet from the run that another session starts."""
         if not self._read and self._kept is None:
             self._kept = self.logits().copy()
+
+
+def _join_matrices(network: Any) -> None:
+    """Multiply what goes into several matrices by all of them at once: queries, keys and values; gate and up."""
+    from openvino import opset13
+
+    alike: dict[tuple[str, int], list[tuple[Any, NDArray[Any]]]] = {}
+    for node in network.get_ordered_ops():
+        weight = _weight(node) if node.get_type_name() == "MatMul" else None
+        if weight is not None:
+            source = node.input_value(0)
+            alike.setdefault((source.get_node().get_friendly_name(), source.get_index()), []).append((node, weight))
+    for products in alike.values():
+        nodes, weights = [node for node, _ in products], [weight for _, weight in products]
+        if len(nodes) == 1 or len({weight.dtype for weight in weights}) > 1:
+            continue
+        joined = opset13.convert(opset13.constant(np.concatenate(weights)), "f32")
+        product = opset13.matmul(nodes[0].input_value(0), joined, False, True)
+        sizes = opset13.constant(np.array([len(weight) for weight in weights], np.int64))
+        parts = opset13.variadic_split(product, opset13.constant(np.int64(-1)), sizes)
+        for place, node in enumerate(nodes):
+            for target in node.output(0).get_target_inputs():
+                target.replace_source_output(parts.output(place))
+    network.validate_nodes_and_infer_types()
+
+
+def _weight(node: Any) -> NDArray[Any] | None:
+    """The matrix [out, in] that a product is with, where it is a constant that is widened."""
+    given = node.input_value(1).get_node()
+    settings = node.get_attributes()
+    if settings["transpose_a"] or not settings["transpose_b"] or given.get_type_name() != "Convert":
+        return None
+    constant = given.input_value(0).get_node()
+    if constant.get_type_name() != "Constant":
+        return None
+    found: NDArray[Any] = constant.data
+    return found
 
 
 def _choose_rows(network: Any) -> None:
