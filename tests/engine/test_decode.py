@@ -11,7 +11,7 @@ import pytest
 from scipy.special import log_softmax
 
 from aasut.engine.base import Piece, Prompt
-from aasut.engine.decode import decode, draw, likeliest, logprob
+from aasut.engine.decode import Text, decode, draw, likeliest, logprob
 from aasut.errors import ModelError, RecipeError
 from aasut.formats.tokenizer import Tokenizer
 
@@ -310,3 +310,16 @@ def test_plain_text_may_stand_instead_of_json(tokenizer: Tokenizer) -> None:
     assert answer(f" {whole}", schema=SCHEMA, plain=True) == f" {whole}"
     assert answer(" It is [warm].", schema=SCHEMA, plain=True) == " It is [warm]."
     assert answer("It is warm.", plain=True) == "It is warm."
+
+
+def test_text_that_is_decoded_bit_by_bit_is_that_of_all_tokens(tokenizer: Tokenizer) -> None:
+    random = np.random.default_rng(2)
+    for number in range(60):
+        ids = (
+            tokenizer.encode("5 € für 猫 🐈 नमस्ते the battery ") * 2
+            if number == 0
+            else random.integers(0, 300, 90).tolist()
+        )
+        text = Text(tokenizer)
+        for end in range(1, len(ids) + 1):
+            assert text.add(ids[end - 1]) == tokenizer.decode(ids[:end])
