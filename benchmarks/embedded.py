@@ -17,6 +17,7 @@ from populations import FOLDER, LABELS, REVIEWS, sentences
 from aasut import recipe as recipes
 from aasut.engine import base as engines
 from aasut.engine.base import Engine, Piece, Prompt, Scores
+from aasut.errors import EngineError
 from aasut.progress import Progress
 from aasut.prompts import PromptTemplate
 from aasut.recipe import ModelAddress
@@ -90,7 +91,7 @@ class Kept:
 
     def generate(self, prompts: Sequence[Prompt], *, prefix: str = "") -> Iterator[Piece]:
         """Labels alone are asked for."""
-        raise NotImplementedError
+        raise EngineError("This model judges labels and writes no text.")
 
     def count_tokens(self, text: str) -> int:
         """Of a prompt that was scored as the model counts it; of a label one, which they are."""

@@ -16,7 +16,8 @@ from running import until
 from aasut.errors import StoreError
 from aasut.gateway import traffic
 from aasut.gateway.exchange import Decision, Exchange
-from aasut.gateway.recording import Recording, pack, unpack
+from aasut.gateway.packed import pack, unpack
+from aasut.gateway.recording import Recording
 from aasut.gateway.schema import FILE
 from aasut.gateway.settings import Record
 

@@ -8,36 +8,24 @@ written twice. It reads the socket to its end, so that a gateway that is killed 
 from __future__ import annotations
 
 import asyncio
-import json
-import marshal
-import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from aasut.errors import AasutError, StoreError
-from aasut.gateway.exchange import Decision, Exchange
-from aasut.gateway.gentle import give_way
-from aasut.gateway.recorder import MOST_BYTES, MOST_EVENTS, MOST_WAITING, Kept, Recorder
-from aasut.gateway.schema import open_to_read
+from aasut.gateway.exchange import Exchange
+from aasut.gateway.packed import Frames, Packed, framed, pack
+from aasut.gateway.recorder import MOST_BYTES, MOST_EVENTS, MOST_WAITING, Kept
 from aasut.gateway.settings import Record
 
 SEND_S = 0.015  # exchanges are gathered for so long
-LOOK_S, BUSY_S = 0.01, 1.0  # the process looks for more so often, until nothing came for so long
-TELL_S = 0.05  # the process says how it goes so often
 AGAIN_S = (0.0, 0.5, 2.0, 10.0)  # before another process is started
 STOP_S = 30.0  # that it has to write what waits in
-_EXCHANGE = tuple(field.name for field in fields(Exchange) if field.name not in ("decision", "trace"))
-_DECISION = tuple(field.name for field in fields(Decision))
-
-Packed = tuple[tuple[Any, ...], tuple[Any, ...] | None]
 
 
 class Recording:
@@ -167,7 +155,7 @@ class Recording:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "aasut.gateway.recording", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+                sys.executable, "-m", "aasut.gateway.writing", str(theirs.fileno()), pass_fds=[theirs.fileno()]
             )
         ours.setblocking(False)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -213,7 +201,7 @@ class _Link(asyncio.Protocol):
         self.ended: asyncio.Future[None] = loop.create_future()
         self.written = self.lost = self.noted = 0
         self._told = told
-        self._frames = _Frames()
+        self._frames = Frames()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -237,156 +225,8 @@ class _Link(asyncio.Protocol):
 
     def write(self, what: list[tuple[Any, ...]]) -> None:
         assert self._transport is not None
-        self._transport.write(_framed(what))
+        self._transport.write(framed(what))
 
     def finish(self) -> None:
         """Nothing more comes; the process writes what it has, says so and ends."""
         self.write([("end",)])
-
-
-class _Frames:
-    """Puts frames together again: 4 bytes of length, then a list of tuples. Both sides are one Python."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def add(self, part: bytes) -> list[tuple[Any, ...]]:
-        self._held += part
-        found: list[tuple[Any, ...]] = []
-        at = 0
-        while len(self._held) - at >= 4:
-            end = at + 4 + int.from_bytes(self._held[at : at + 4], "big")
-            if len(self._held) < end:
-                break
-            found += marshal.loads(memoryview(self._held)[at + 4 : end])
-            at = end
-        del self._held[:at]
-        return found
-
-
-def _framed(what: list[tuple[Any, ...]]) -> bytes:
-    body = marshal.dumps(what)
-    return len(body).to_bytes(4, "big") + body
-
-
-def pack(exchange: Exchange) -> Packed:
-    """An exchange as plain data."""
-    decision = exchange.decision
-    told = None if decision is None else tuple(getattr(decision, name) for name in _DECISION)
-    return tuple([getattr(exchange, name) for name in _EXCHANGE]), told
-
-
-def unpack(packed: tuple[Any, ...], decision: tuple[Any, ...] | None) -> Exchange:
-    """The same back."""
-    found = Exchange(**dict(zip(_EXCHANGE, packed, strict=True)))
-    if decision is not None:
-        found.decision = Decision(**dict(zip(_DECISION, decision, strict=True)))
-    return found
-
-
-class _Writer:
-    """The other side: a recorder, and the socket to the gateway."""
-
-    def __init__(self, link: socket.socket) -> None:
-        self.link = link
-        self.recorder: Recorder | None = None
-        self.known: frozenset[str] = frozenset()  # written by a process before this one
-        self.skipped = 0
-        self._heard = 0.0
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-
-    def serve(self) -> None:
-        """Record what comes until the gateway ends, or says that it has no more."""
-        frames, going = _Frames(), True
-        while going and (part := self._received()):
-            for kind, *what in frames.add(part):
-                if kind == "setup":
-                    going = self._set_up(*what)
-                elif kind == "end":
-                    going = False
-                elif self.recorder is not None:
-                    self._take(self.recorder, kind, what)
-        self._ended.set()
-        if self.recorder is not None:
-            self.recorder.close()
-            self._tell()
-
-    def _received(self) -> bytes:
-        """What came next, b"" at the end. While much comes it looks by itself, time and again.
-
-        A reader that waits is woken by who writes, mostly on the writer's own processor and before it goes on: the
-        gateway, in the middle of a request.
-        """
-        while True:
-            busy = time.monotonic() - self._heard < BUSY_S
-            try:
-                found = self.link.recv(1 << 20, socket.MSG_DONTWAIT if busy else 0)
-            except BlockingIOError:
-                time.sleep(LOOK_S)
-                continue
-            except ConnectionResetError:  # the gateway is gone, and all that it sent is read
-                return b""
-            self._heard = time.monotonic()
-            return found
-
-    def _set_up(self, folder: str, settings: str, secrets: list[str], again: bool) -> bool:
-        try:
-            self.recorder = Recorder(Path(folder), Record.model_validate(json.loads(settings)), secrets)
-        except AasutError as error:
-            self._say(("refused", error.message, error.remedy))
-            return False
-        if again:
-            database = open_to_read(Path(folder))
-            newest = database.execute("SELECT id FROM exchange ORDER BY n DESC LIMIT ?", (2 * MOST_WAITING,))
-            self.known = frozenset(name for (name,) in newest)
-            database.close()
-        self._say(("ready",))
-        threading.Thread(target=self._tell_often, daemon=True).start()
-        return True
-
-    def _take(self, recorder: Recorder, kind: str, what: list[Any]) -> None:
-        if kind == "put":
-            exchange = unpack(what[0], what[1])
-            if exchange.id in self.known:
-                self.skipped += 1
-            else:
-                recorder.put(exchange, self._hurry if what[2] else None)
-        elif kind == "event":
-            recorder.event(*what)
-        else:
-            recorder.promise(*what)
-
-    def _hurry(self, _: str) -> None:
-        self._tell()
-
-    def _tell_often(self) -> None:
-        before = None
-        while not self._ended.wait(TELL_S):
-            recorder = self.recorder
-            assert recorder is not None
-            now = recorder.written, recorder.lost, recorder.noted, recorder.failing, self.skipped
-            if now != before:
-                before = now
-                self._tell()
-
-    def _tell(self) -> None:
-        recorder = self.recorder
-        assert recorder is not None
-        self._say(("state", recorder.written + self.skipped, recorder.lost, recorder.noted, recorder.failing))
-
-    def _say(self, what: tuple[Any, ...]) -> None:
-        with self._lock, suppress(OSError):  # the gateway may be gone
-            self.link.sendall(_framed([what]))
-
-
-def main() -> None:
-    """The process: `python -m aasut.gateway.recording SOCKET`."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the gateway
-        signal.signal(number, signal.SIG_IGN)
-    give_way()
-    _Writer(socket.socket(fileno=int(sys.argv[1]))).serve()
-
-
-if __name__ == "__main__":
-    main()

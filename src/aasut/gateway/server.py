@@ -30,12 +30,12 @@ from aasut.gateway.limits import Limits
 from aasut.gateway.observe import Observer
 from aasut.gateway.recording import Recording
 from aasut.gateway.settings import Settings
+from aasut.gateway.status import LOCK
 from aasut.gateway.upstream import Upstream
 from aasut.lock import holder, take
 from aasut.progress import Progress
 from aasut.serve.server import Server, listen
 
-LOCK = "gateway.lock"
 Load = Callable[[], Settings]
 
 
