@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from answering import answering
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -53,14 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def collecting(status: int = 200) -> Iterator[Collector]:
-    with Collector(status) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Collector(status)) as server:
+        yield server
 
 
 def attributes(span: Any) -> dict[str, Any]:

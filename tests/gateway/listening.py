@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from answering import answering
 
 COMPLETION = {
     "id": "x", "object": "chat.completion", "created": 1, "model": "m",
@@ -77,11 +78,5 @@ class _Answering(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening() -> Iterator[Listening]:
-    with Listening() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Listening()) as server:
+        yield server

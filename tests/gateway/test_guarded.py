@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import openai
 import pytest
+from answering import answering
 from collector import attributes, collecting
 from running import Running, gateway, until
 
@@ -58,14 +58,8 @@ class _Answering(BaseHTTPRequestHandler):
 
 @contextmanager
 def api() -> Iterator[Api]:
-    with Api() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Api()) as server:
+        yield server
 
 
 @contextmanager
