@@ -24,15 +24,17 @@ from aasut.teacher import base as teachers
 
 ROOT = Path(aasut.__file__).parent
 CORE = ("types", "json_form", "tools", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store",
-        "progress")  # fmt: skip
-LEVELS = [CORE, ("sources", "formats"), ("engine",), ("teacher",), ("data",), ("student",), ("export",), ("evaluate",),
-          ("economics",), ("serve", "gold"), ("gateway",), ("agents",)]  # fmt: skip
+        "progress", "words")  # fmt: skip
+LEVELS = [CORE, ("sources", "formats"), ("documents",), ("engine",), ("retrieval",), ("teacher",), ("data",),
+          ("synthesize",), ("student",), ("export",), ("evaluate",), ("economics",), ("serve", "gold"), ("gateway",),
+          ("agents",)]  # fmt: skip
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "commands": {"cli"},
     "report": {"pipeline", "cli", "runs", "commands"},
     "publish": {"pipeline"},
-    "workshop": {"pipeline", "proof", "commands"},
+    "workshop": {"pipeline", "proof", "commands", "field"},
+    "field": {"commands"},
     "proof": {"pipeline"},
     "pipeline": {"cli", "forecast", "doctor", "finished", "commands"},
     "finished": {"commands"},
@@ -43,7 +45,7 @@ ABOVE = {
     "cli": {"__main__"},
 }  # and who may import them
 HEAVY = ("torch", "transformers", "openvino", "openvino_genai", "sklearn", "matplotlib", "scipy", "pyarrow", "numpy",
-         "aiohttp", "uvicorn", "starlette", "tokenizers", "safetensors", "rensa")  # fmt: skip
+         "aiohttp", "uvicorn", "starlette", "tokenizers", "safetensors", "rensa", "markitdown", "bm25s")  # fmt: skip
 
 
 def modules() -> dict[str, Path]:

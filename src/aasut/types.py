@@ -126,3 +126,43 @@ class Conservation:
     @property
     def balanced(self) -> bool:
         return self.rows_in == self.kept + sum(self.dropped.values()) + sum(self.failed.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a document: characters `start` to `end` of its text, and where a reader finds it in the file.
+
+    `page` counts from 1, None where the file has no pages; `headings` are those above it, outermost first.
+    """
+
+    document: str
+    start: int
+    end: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file, or one record of a file: what is dealt to a split as a whole.
+
+    `id` is unique in a corpus: the file's path in its source, with `#` and the record's number or name after it.
+    `group` names what is never parted from it; `language` is a code of ISO 639-1, "" where none was told.
+    `characters` counts its text, which is the texts of its chunks end to end.
+    """
+
+    id: str
+    file: str
+    group: str
+    language: str
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one document's text, in Markdown, that fits into a prompt. A document's chunks do not overlap."""
+
+    id: str
+    text: str
+    span: Span
+    language: str = ""

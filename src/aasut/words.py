@@ -1,0 +1,1 @@
+"""Words of any language: what duplicates, contamination, grounding and search compare texts by."""
