@@ -43,7 +43,7 @@ class Records(Section):
     """For text: a regular expression with named groups, matched anywhere in a file; each match is a record, its groups
     are the fields."""
     fields: list[str] = Field(default_factory=list)
-    """Fields that make the text, in this order: columns, named groups, or keys of a JSON object, with dots to go deeper;
+    """Fields that make the text, in this order: columns, named groups or keys of a JSON object, with dots to go deeper;
     all of them where none is named."""
     title: str | None = None
     """Field that is the record's heading, and its name in the document's id."""
@@ -145,7 +145,7 @@ class FieldSplit(Section):
 class Synthesize(Section):
     """What the teacher writes."""
 
-    kinds: list[Kind] = Field(default_factory=lambda: ["questions"], min_length=1)
+    kinds: list[Kind] = Field(default=["questions"], min_length=1)
     """`questions` with grounded answers; `relations` between what a chunk names; `reading`: texts by strategies that
     the teacher chooses for each document; `conversations` of several turns; `calls` of the functions in `tools`."""
     questions: Positive = 3
@@ -198,7 +198,7 @@ class Filter(Section):
     grounding: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Share of an answer's words, function words aside, that must stand in its span; every number must in any case."""
     round_trip: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Agreement (F1 of words) that a second answer, given with the span alone, must have with the first; 0 asks none."""
+    """Agreement (F1 of words) that a second answer, given the span alone, must have with the first; 0 asks for none."""
     context: Literal["span", "retrieved"] = "span"
     """What the second answer is given: the span's chunk, or the chunks that a search for the question finds."""
     shortest: Positive = 2
