@@ -1,4 +1,4 @@
-"""Write docs/recipe.md and docs/gateway.md from their models; with --check, say whether they are up to date."""
+"""Write docs/recipe.md, docs/field.md and docs/gateway.md from their models; with --check, say whether they are up to date."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from aasut.gateway.settings import Settings
-from aasut.recipe import Recipe
+from aasut.recipe import FieldRecipe, Recipe
 
 HEAD = """# The recipe
 
 One YAML file describes a whole run. Defaults < recipe < command-line flags (`--set section.field=value`).
 Unknown fields are refused. This page is made from `src/aasut/recipe/` by `make docs`.
 """
-GATEWAY = Path(__file__).with_name("gateway.head.md")
+GATEWAY, FIELD = (Path(__file__).with_name(f"{name}.head.md") for name in ("gateway", "field"))
 
 
 def sections(model: type[BaseModel], name: str) -> list[str]:
@@ -92,6 +92,7 @@ def main() -> int:
     stale = False
     for name, head, model in (
         ("recipe.md", HEAD, Recipe),
+        ("field.md", FIELD.read_text(encoding="utf-8"), FieldRecipe),
         ("gateway.md", GATEWAY.read_text(encoding="utf-8"), Settings),
     ):
         target = Path(__file__).with_name(name)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from aasut.errors import RecipeError
+from aasut.recipe import Recipe
 from aasut.store import Artefact, digest
 from aasut.workshop import Workshop
 
 
-class Proof(Workshop):
+class Proof(Workshop[Recipe]):
     """Stages after the export; `test` and `calibrate` are opened here alone."""
 
     def declare(self, data: Artefact) -> None:

@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from aasut.errors import RecipeError, StoreError
 from aasut.progress import Progress
-from aasut.recipe import Asked, ModelAddress, Recipe
+from aasut.recipe import Asked, FieldRecipe, ModelAddress, Recipe
 from aasut.store import Artefact, Store
 from aasut.types import Conservation
 
+R = TypeVar("R", Recipe, FieldRecipe)
 
-class Workshop:
+
+class Workshop(Generic[R]):
     """Models and the teacher are fetched and loaded when a stage first needs them.
 
     `makes` names the stages that may be made where the store lacks them; None for all of them.
     """
 
     def __init__(
-        self, recipe: Recipe, base: Path, store: Store, progress: Progress, makes: Collection[str] | None = None
+        self, recipe: R, base: Path, store: Store, progress: Progress, makes: Collection[str] | None = None
     ) -> None:
-        self.recipe, self.base, self.store, self.progress, self.makes = recipe, base, store, progress, makes
+        self.recipe: R = recipe
+        self.base, self.store, self.progress, self.makes = base, store, progress, makes
         self.calls_made, self.usd_spent = 0, 0.0
         self.recorded: Conservation | None = None  # of answers in recorded tables, once they are read
 
-    def _given(self, data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None) -> Any:
+    def _given(
+        self: Workshop[Recipe], data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None
+    ) -> Any:
         """What teaching may need; the teacher itself is loaded when that is asked for."""
         from aasut.data import label as labelling
         from aasut.data import split
@@ -62,7 +67,7 @@ class Workshop:
         return self._with_recorded(self._asked(self.recipe.teacher))
 
     def _with_recorded(self, ledger: Any) -> Any:
-        if any(table.recorded for table in self.recipe.data.tables):
+        if isinstance(self.recipe, Recipe) and any(table.recorded for table in self.recipe.data.tables):
             from aasut.data import recorded
 
             found = recorded.read(self.recipe, self.base)
@@ -70,13 +75,13 @@ class Workshop:
             self.recorded = found.conservation
         return ledger
 
-    def open_judge(self, number: int) -> Any:
+    def open_judge(self: Workshop[Recipe], number: int) -> Any:
         """A judge behind the same ledger; the teacher, which is not asked any more, gives its memory back first."""
         self.close()
         self.progress.say(f"loading judge {number + 1}")
         return self._asked(self.recipe.judges[number])
 
-    def open_other(self, number: int) -> Any:
+    def open_other(self: Workshop[Recipe], number: int) -> Any:
         """One of `teacher.others` behind the same ledger; two local models are not held at once."""
         if self.recipe.teacher.others[number].model is not None:
             self.close()
@@ -141,7 +146,7 @@ class Workshop:
             return ""
         return address.sha256 or self._model(address).sha256
 
-    def _licences(self) -> list[dict[str, Any]]:
+    def _licences(self: Workshop[Recipe]) -> list[dict[str, Any]]:
         from aasut.export import licences
 
         teacher, student = self.recipe.teacher, self.recipe.student

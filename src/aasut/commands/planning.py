@@ -71,7 +71,7 @@ def find(catalogue: Catalogue, word: str) -> Finished:
     return Finished(run, recipe, parts, catalogue.facts(run))
 
 
-class Planning(Workshop):
+class Planning(Workshop[Recipe]):
     """The stages that planning adds to a finished run; nothing of the run is made again."""
 
     def __init__(self, done: Finished, root: Path, store: Store, progress: Progress) -> None:

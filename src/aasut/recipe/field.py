@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from aasut import tools as functions
+from aasut.errors import RecipeError
+from aasut.recipe import file
 from aasut.recipe.models import Asked, ModelAddress, Student
 from aasut.recipe.section import NonNegative, Positive, Section, Share
 
@@ -61,7 +65,8 @@ class Documents(Section):
 
     source: str = Field(min_length=1)
     """A file, or a folder with all that lies below, relative to the recipe; `pypi:NAME==VERSION` for the files of a
-    wheel, or of a source distribution where there is no wheel; `deb:NAME=VERSION` for those of a Debian package."""
+    wheel, or of a source distribution where there is none; `pypi-sdist:NAME==VERSION#MEMBER[!MEMBER...]` for one file
+    (`!` goes into an archive); `deb:NAME=VERSION` for the files of a Debian package."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the package's file; required for packages."""
     include: list[str] = Field(default_factory=lambda: ["**"])
@@ -98,7 +103,7 @@ class Documents(Section):
     @property
     def packaged(self) -> bool:
         """Do the files come from a package?"""
-        return self.source.startswith(("pypi:", "deb:"))
+        return self.source.startswith(("pypi:", "pypi-sdist:", "deb:"))
 
 
 class Reading(Section):
@@ -291,3 +296,14 @@ class FieldRecipe(Section):
         if "context" in given and not self.filter.round_trip:
             raise ValueError("filter.context goes with filter.round_trip")
         return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> FieldRecipe:
+    """Read the recipe of a field; `overrides` are flags of the form `section.field=value`.
+
+    Raises RecipeError with one line a mistake.
+    """
+    plain = file.read(path, overrides)
+    if "task" in plain and "documents" not in plain:
+        raise RecipeError(f"{path} is the recipe of a task: it names no documents.", "Give it to aasut run.")
+    return file.validated(FieldRecipe, plain, str(path), "docs/field.md lists every field.")

@@ -66,6 +66,11 @@ def _text(path: Path) -> str:
 
 def parse(plain: Mapping[str, Any], where: str) -> Recipe:
     """A recipe from plain data; `where` names it in error messages."""
+    if "documents" in plain and "task" not in plain:
+        raise RecipeError(
+            f"{where} is the recipe of a field: it has documents, and no task.",
+            "Give it to aasut synthesize or aasut adapt.",
+        )
     return validated(Recipe, plain, where, "docs/recipe.md lists every field.")
 
 
