@@ -6,22 +6,31 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "examples").glob("*/recipe.yaml"))
-OTHERS = [path for path in RECIPES if path.parent.name != "reviews"]
+FIELDS = [path for path in RECIPES if "documents" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+OTHERS = [path for path in RECIPES if path.parent.name != "reviews" and path not in FIELDS]
+
+
+def ran(command: str, recipe: Path, root: Path) -> dict[str, Any]:
+    """The report that a command leaves of a recipe at CI scale."""
+    words = [sys.executable, "-m", "aasut", command, str(recipe.relative_to(ROOT)), "--scale", "ci", "--root"]
+    done = subprocess.run([*words, str(root), "--quiet"], capture_output=True, text=True, cwd=ROOT, timeout=1800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads((root / f"{recipe.parent.name}-ci" / "report.json").read_text(encoding="utf-8"))
+    return found
 
 
 def test_the_readmes_recipe_is_there() -> None:
-    assert len(OTHERS) == len(RECIPES) - 1
+    assert len(OTHERS) + len(FIELDS) == len(RECIPES) - 1
 
 
 @pytest.mark.parametrize("recipe", OTHERS, ids=lambda path: path.parent.name)
 def test_a_recipe_runs(tmp_path: Path, recipe: Path) -> None:
-    command = [sys.executable, "-m", "aasut", "run", str(recipe.relative_to(ROOT)), "--scale", "ci", "--root"]
-    ran = subprocess.run([*command, str(tmp_path), "--quiet"], capture_output=True, text=True, cwd=ROOT, timeout=1800)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    facts = json.loads((tmp_path / f"{recipe.parent.name}-ci" / "report.json").read_text(encoding="utf-8"))
+    facts = ran("run", recipe, tmp_path)
     assert facts["verdict"]["n"] == facts["conservation"]["evaluate"]["kept"] > 0

@@ -72,12 +72,41 @@ def test_what_cannot_be_is_refused(tmp_path: Path, settings: dict[str, Any], wor
 
 def test_a_recipe_of_the_other_sort_is_told(tmp_path: Path) -> None:
     load(tmp_path)
-    with pytest.raises(RecipeError, match="is the recipe of a field: .* Give it to aasut synthesize or aasut adapt"):
+    with pytest.raises(RecipeError, match=r"is the recipe of a field: .* Give it to aasut synthesize or aasut adapt"):
         recipe.load(tmp_path / "field.yaml")
     task = tmp_path / "task.yaml"
     task.write_text("task: {}\nname: x\n", encoding="utf-8")
     with pytest.raises(RecipeError, match="is the recipe of a task: it names no documents"):
         field.load(task)
+
+
+def test_paths_lead_from_the_folder_that_the_recipe_is_copied_to(tmp_path: Path) -> None:
+    base, folder = tmp_path / "recipes", tmp_path / "runs" / "manuals"
+    base.mkdir()
+    packed = {"source": "deb:nut-doc=2.8.0-7", "sha256": "a" * 64}
+    more = {
+        "documents": [{"source": "../manuals"}, packed, {"source": "/srv/manuals"}],
+        "held_out": [{"source": "gold.csv"}],
+        "embeddings": MODEL,
+        "teacher": {"model": {"address": "file:../models/big"}},
+        "student": {"model": MODEL},
+        "adapt": {"replay": [{"source": "general"}, packed]},
+    }
+    text = field.text_at(load(base, **more), base, folder)
+    (folder / "recipe.yaml").parent.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    again = field.load(folder / "recipe.yaml")
+    assert again.adapt is not None
+    assert again.student is not None
+    sources = [one.source for one in (*again.documents, *again.held_out, *again.adapt.replay)]
+    assert sources == [
+        "../../manuals", "deb:nut-doc=2.8.0-7", "/srv/manuals", "../../recipes/gold.csv", "../../recipes/general",
+        "deb:nut-doc=2.8.0-7",
+    ]  # fmt: skip
+    models = [again.embeddings, again.teacher.model, again.student.model]
+    assert [one.address for one in models if one] == [
+        "file:../../recipes/model", "file:../../models/big", "file:../../recipes/model",
+    ]  # fmt: skip
 
 
 def test_every_field_has_a_docstring() -> None:

@@ -87,25 +87,35 @@ def validated(kind: type[S], plain: Mapping[str, Any], where: str, remedy: str) 
 
 def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
     """The recipe as YAML for a file in `folder`: paths that were relative to `base` lead from there."""
-
-    def moved(path: str) -> str:
-        if path.startswith("~") or Path(path).is_absolute():
-            return path
-        return Path(os.path.relpath(base.resolve() / path, folder.resolve())).as_posix()
-
     plain = recipe.model_dump(mode="json", exclude_unset=True, by_alias=True)
     for table in plain["data"]["tables"]:
         if not table["source"].startswith("pypi-sdist:"):
-            table["source"] = moved(table["source"])
+            table["source"] = moved(table["source"], base, folder)
     for kept in ("gold", "asked"):
         if plain["data"].get(kept):
-            plain["data"][kept] = moved(plain["data"][kept])
+            plain["data"][kept] = moved(plain["data"][kept], base, folder)
     asking = [plain["teacher"], *plain["teacher"].get("others", []), *plain.get("judges", [])]
     for section in (*asking, plain["student"]):
-        model = section.get("model")
-        if model and model["address"].startswith("file:"):
-            model["address"] = "file:" + moved(model["address"].removeprefix("file:"))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+        move_model(section.get("model"), base, folder)
+    return as_yaml(plain)
+
+
+def moved(path: str, base: Path, folder: Path) -> str:
+    """A path that was relative to `base`, as it leads from `folder`."""
+    if path.startswith("~") or Path(path).is_absolute():
+        return path
+    return Path(os.path.relpath(base.resolve() / path, folder.resolve())).as_posix()
+
+
+def move_model(model: dict[str, Any] | None, base: Path, folder: Path) -> None:
+    """Do so with a model's address, where it is a path."""
+    if model and model["address"].startswith("file:"):
+        model["address"] = "file:" + moved(model["address"].removeprefix("file:"), base, folder)
+
+
+def as_yaml(plain: Mapping[str, Any]) -> str:
+    """Plain data as the text of a recipe."""
+    return yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Loader(yaml.SafeLoader):
