@@ -11,11 +11,37 @@ import yaml
 from aasut import recipe
 from aasut.errors import RecipeError
 from aasut.recipe import field
+from refusals import untested
 
 SMALL: dict[str, Any] = {"name": "manuals", "documents": [{"source": "manuals"}], "teacher": {"scripted": {"": "yes"}}}
 MODEL = {"address": "file:model"}
 TOOL = {"type": "function", "function": {"name": "look_up"}}
 STUDENT = {"student": {"model": MODEL}, "adapt": {"replay": [{"source": "general"}]}}
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"documents": []}, "documents: "),
+    ({"documents": [{"source": "deb:nut-doc=2.8.0-7"}]}, "deb:nut-doc=2.8.0-7 has no sha256: pin the package's file"),
+    ({"documents": [{"source": "here", "sha256": "a" * 64}]}, "sha256 is for packages: a folder may change"),
+    ({"documents": [{"source": "here", "group": "("}]}, "is no regular expression"),
+    ({"documents": [{"source": "here", "group": ".*"}]}, "needs a group in round brackets"),
+    ({"documents": [{"source": "here", "records": {"pattern": "(a)"}}]}, "needs named groups, such as (?P<code>"),
+    ({"documents": [{"source": "here", "records": {"pattern": "["}}]}, "is no regular expression"),
+    ({"documents": [{"source": "here", "language": "english"}]}, "documents.0.language"),
+    ({"split": {"test": 0}}, "train and test need a weight each"),
+    ({"synthesize": {"kinds": ["questions", "questions"]}}, "kinds has one of them twice"),
+    ({"synthesize": {"kinds": ["calls"]}}, "the kind calls goes with tools, and they with it"),
+    ({"synthesize": {"tools": [TOOL]}}, "the kind calls goes with tools, and they with it"),
+    ({"synthesize": {"kinds": ["calls"], "tools": [{"type": "f"}]}}, "are no function definitions"),
+    ({"synthesize": {"pairs": 2}}, "pairs goes with the kind relations"),
+    ({"synthesize": {"strategies": 2}}, "strategies goes with the kind reading"),
+    ({"synthesize": {"turns": 2}}, "turns goes with the kind conversations"),
+    ({"filter": {"alike": 0.9}}, "filter.alike goes with embeddings"),
+    ({"filter": {"contaminated": 0.9}}, "filter.contaminated goes with embeddings"),
+    ({"filter": {"round_trip": 0, "context": "span"}}, "filter.context goes with filter.round_trip"),
+    ({"student": {"model": MODEL}}, "student and adapt go together"),
+    ({"adapt": STUDENT["adapt"]}, "student and adapt go together"),
+    (STUDENT | {"student": {"initialise": "linear"}}, "a linear student reads no documents: give student.model"),
+    (STUDENT | {"student": {"model": MODEL, "loss": "jsd"}}, "student.loss is for a task: adapt learns text"),
+]
 
 
 def load(folder: Path, **more: Any) -> field.FieldRecipe:
@@ -35,39 +61,16 @@ def test_flags_go_over_the_file(tmp_path: Path) -> None:
     assert field.load(tmp_path / "field.yaml", ["chunks.characters=400"]).chunks.characters == 400
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"documents": []}, "documents: "),
-        ({"documents": [{"source": "deb:nut-doc=2.8.0-7"}]}, "deb:nut-doc=2.8.0-7 has no sha256: pin the package"),
-        ({"documents": [{"source": "here", "sha256": "a" * 64}]}, "sha256 is for packages: a folder may change"),
-        ({"documents": [{"source": "here", "group": "("}]}, "is no regular expression"),
-        ({"documents": [{"source": "here", "group": ".*"}]}, "needs a group in round brackets"),
-        ({"documents": [{"source": "here", "records": {"pattern": "(a)"}}]}, "needs named groups, such as (?P<code>"),
-        ({"documents": [{"source": "here", "records": {"pattern": "["}}]}, "is no regular expression"),
-        ({"documents": [{"source": "here", "language": "english"}]}, "documents.0.language"),
-        ({"split": {"test": 0}}, "train and test need a weight each"),
-        ({"synthesize": {"kinds": ["questions", "questions"]}}, "kinds has one of them twice"),
-        ({"synthesize": {"kinds": ["calls"]}}, "the kind calls goes with tools, and they with it"),
-        ({"synthesize": {"tools": [TOOL]}}, "the kind calls goes with tools, and they with it"),
-        ({"synthesize": {"kinds": ["calls"], "tools": [{"type": "f"}]}}, "are no function definitions"),
-        ({"synthesize": {"pairs": 2}}, "pairs goes with the kind relations"),
-        ({"synthesize": {"strategies": 2}}, "strategies goes with the kind reading"),
-        ({"synthesize": {"turns": 2}}, "turns goes with the kind conversations"),
-        ({"filter": {"alike": 0.9}}, "filter.alike goes with embeddings"),
-        ({"filter": {"contaminated": 0.9}}, "filter.contaminated goes with embeddings"),
-        ({"filter": {"round_trip": 0, "context": "span"}}, "filter.context goes with filter.round_trip"),
-        ({"student": {"model": MODEL}}, "student and adapt go together"),
-        ({"adapt": STUDENT["adapt"]}, "student and adapt go together"),
-        (STUDENT | {"student": {"initialise": "linear"}}, "a linear student reads no documents: give student.model"),
-        (STUDENT | {"student": {"model": MODEL, "loss": "jsd"}}, "student.loss is for a task: adapt learns text"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "words"), REFUSED)
 def test_what_cannot_be_is_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load(tmp_path, **settings)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_validator_is_tested_above() -> None:
+    assert untested([Path(field.__file__)], [says for _, says in REFUSED]) == []
 
 
 def test_a_recipe_of_the_other_sort_is_told(tmp_path: Path) -> None:
