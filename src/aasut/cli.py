@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import certify, gateway, label, plan, run, teacher
+from aasut.commands import certify, gateway, label, plan, run, search, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -36,6 +36,7 @@ app.command("run")(run.run)
 app.command("label")(label.label)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)
+app.command("search")(search.search)
 app.command("teacher")(teacher.teacher)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, or JSON lines, instead of text.")]
