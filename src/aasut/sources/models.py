@@ -8,14 +8,12 @@ The key is the SHA-256 of the GGUF file, or the hash of the address for what com
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from fnmatch import fnmatch
@@ -25,6 +23,7 @@ from typing import Any
 import yaml
 
 from aasut.errors import HashMismatch, ModelError, RecipeError
+from aasut.lock import alone
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress
 from aasut.sources import fetch as packages
@@ -113,9 +112,7 @@ def _cached(
     root = cache if cache is not None else cache_root() / "models"
     final = root / key
     if (record := _record(final)) is None:
-        with disk_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
-        with _lock(root / f"{key}.lock"):
+        with alone(root / f"{key}.lock"):
             if (record := _record(final)) is None:  # another process may have been faster
                 record = _build(model, root / f"{key}.partial", final, build)
                 progress.say(f"{model.address} is in {final}.")
@@ -258,11 +255,3 @@ def _card_licence(folder: Path) -> str:
     named = front.get("license_name") if stated in (None, "other") else None
     value = named or stated
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; others wait."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
