@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aasut.errors import StoreError
-from aasut.lock import holder, take
+from aasut.lock import alone, holder, take
 
 HOLDER = """
 import sys
@@ -64,3 +64,19 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="cannot be written: Not a directory"):
         take(tmp_path / "file" / "lock")
     assert holder(tmp_path / "file" / "lock") == ""
+
+
+def test_others_wait_for_who_works_alone(tmp_path: Path) -> None:
+    path, seen = tmp_path / "new" / "lock", []
+
+    def other() -> None:
+        with alone(path):
+            seen.append("other")
+
+    with alone(path):
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        waiting.join(0.05)
+        seen.append("first")
+    waiting.join()
+    assert seen == ["first", "other"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +37,17 @@ def take(path: Path) -> IO[str] | None:
         raise
     lock.close()
     return None
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time inside; others wait. Raises StoreError where the disk is full or may not be written."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def holder(path: Path) -> str:

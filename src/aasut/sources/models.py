@@ -8,18 +8,17 @@ The key is the SHA-256 of the GGUF file, or over the folder, or the hash of the 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from aasut.errors import HashMismatch, ModelError, RecipeError
+from aasut.lock import alone
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress
 from aasut.sources import fetch as packages
@@ -100,9 +99,7 @@ def _cached(
     root = cache if cache is not None else cache_root() / "models"
     final = root / key
     if (record := _record(final)) is None:
-        with disk_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
-        with _lock(root / f"{key}.lock"):
+        with alone(root / f"{key}.lock"):
             if (record := _record(final)) is None:  # another process may have been faster
                 record = _build(model, root / f"{key}.partial", final, build)
                 progress.say(f"{model.address} is in {final}.")
@@ -218,11 +215,3 @@ def _local_folder(model: ModelAddress, path: Path) -> Model:
     found = folders.inspect(path)
     _check(model, found.sha256)
     return Model(path, found.sha256, found.licence or model.licence or "unknown", model.address)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """One process at a time; others wait."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
