@@ -14,9 +14,10 @@ from functools import partial
 import regex
 
 _CLOSING = r"""["'”’»›)\]」』）】]*"""
-# A single letter before a full stop is an initial. What follows a mark without a space must be no digit, as in ॥१॥.
+# A single letter before a full stop is an initial, and a number after it is counted ("no. 7"). Nor may a digit follow a
+# danda without a space, as in ॥१॥.
 _SENTENCE = regex.compile(
-    rf"(?:(?<!(?:^|[\s.])\p{{L}})[.!?…؟۔։።။]+{_CLOSING}\s+(?!\p{{Ll}})|[।॥]+{_CLOSING}(?:\s+|(?![\p{{N}}।॥]))"
+    rf"(?:(?<!(?:^|[\s.])\p{{L}})[.!?…؟۔։።။]+{_CLOSING}\s+(?![\p{{Ll}}\p{{N}}])|[।॥]+{_CLOSING}(?:\s+|(?![\p{{N}}।॥]))"
     rf"|[。！？｡]+{_CLOSING}\s*)"
 )
 _LINE = regex.compile(r"\s*\n\s*")
@@ -24,7 +25,7 @@ _SPACE = regex.compile(r"\s+")
 _CLUSTER = regex.compile(r"\X")
 _EXTENDS = regex.compile(r"[\p{M}\p{Emoji_Modifier}\u200c\u200d]")
 _LINED = regex.compile(r"\||[-*+] |\d+[.)] |```|~~~|    ")
-_LONGEST_CLUSTER = 256  # characters that are looked at beyond the limit
+_BEYOND = 256  # characters after the limit that tell what stands at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _end(text: str, at: int, aim: int, last: int, pieces: Sequence[Piece], start
         best = min(kind(), key=lambda place: (abs(place - aim), place), default=None)
         if best is not None:
             return best
-    ends = (found.end() for found in _CLUSTER.finditer(text, at, min(last + _LONGEST_CLUSTER, len(text))))
+    ends = (found.end() for found in _CLUSTER.finditer(text, at, min(last + _BEYOND, len(text))))
     return max((end for end in ends if at < end <= last), default=last)
 
 
@@ -104,7 +105,7 @@ def _is_lined(pieces: Sequence[Piece], starts: Sequence[int], place: int) -> boo
 
 def _places(kind: regex.Pattern[str], text: str, first: int, last: int) -> Iterator[int]:
     """Ends of the matches from `first` to `last`, but not inside white space or a cluster."""
-    for found in kind.finditer(text, first, last):
+    for found in kind.finditer(text, first, last + _BEYOND):
         place = found.end()
-        if place > first and not text[place].isspace() and not _EXTENDS.match(text, place):
+        if first < place <= last and not text[place].isspace() and not _EXTENDS.match(text, place):
             yield place

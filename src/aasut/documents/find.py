@@ -99,7 +99,8 @@ class _Walk:
         else:
             self._file(self.root, self.root.name)
         self.found.sort(key=lambda file: os.fsencode(file[1]))
-        if not self.found and not self.failed:
+        repeated = any(out.reason == REPEATED for out in self.dropped)
+        if not (self.found or self.failed or repeated):
             raise DataError(
                 f"{self.section.source} holds no file that its patterns take (include: "
                 f"{', '.join(self.section.include)}; {len(self.dropped)} were left out).",
@@ -151,7 +152,7 @@ class _Walk:
             self.dropped.append(LeftOut(name, REPEATED, self.seen[key]))
             return
         self.seen[key] = printable(name)
-        if os.access(path, os.R_OK):
+        if os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             self.found.append((path, name))
         else:
             self.failed.append(LeftOut(name, "may not be read: Permission denied"))
