@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from aasut.progress import Progress
-from aasut.publish import publish
 from aasut.recipe import FieldRecipe
-from aasut.recipe.field import text_at
 from aasut.store import Artefact, Store
-from aasut.types import Chunk
 from aasut.workshop import Workshop
 
 STORE = ".store"  # folder of the run store, below the folder of runs
