@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from aasut.data.dedupe import fingerprint, representatives, similarity
+from aasut.data.dedupe import fingerprint, representatives, similarity, united
 from aasut.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -108,3 +108,27 @@ def test_any_seed_can_be_given() -> None:
 
 def test_nothing_to_do() -> None:
     assert stand([]) == []
+
+
+def components(texts: list[str], threshold: float) -> list[int]:
+    """By all pairs."""
+    first = list(range(len(texts)))
+    for number, text in enumerate(texts):
+        for other in range(number):
+            if similarity(texts[other], text) >= threshold and first[other] != first[number]:
+                low, high = sorted((first[other], first[number]))
+                first = [low if place == high else place for place in first]
+    return first
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.8])
+def test_all_that_hangs_together_by_pairs_is_united(threshold: float) -> None:
+    draw = random.Random(3)
+    texts = [" ".join(draw.choices(VOCABULARY.split(), k=25)) for _ in range(40)]
+    for _ in range(160):  # each a change of an earlier one: chains whose ends differ
+        words = draw.choice(texts).split()
+        words[draw.randrange(len(words))] = draw.choice(VOCABULARY.split())
+        texts.append(" ".join(words))
+    found = united(texts, threshold=threshold, seed=7, progress=QUIET)
+    assert found == components(texts, threshold)
+    assert found != stand(texts, threshold)
