@@ -29,7 +29,9 @@ def item(split: Split, question: str, answer: str) -> Item:
 @pytest.fixture
 def held() -> HeldTexts:
     items = [
-        item("test", "After how many months is the cartridge of the fine filter to be exchanged by the operator?", "Six"),
+        item(
+            "test", "After how many months is the cartridge of the fine filter to be exchanged by the operator?", "Six"
+        ),
         item("train", "With what is the pump of the second circuit primed before one opens the main valve?", "Water"),
     ]
     chunks = [chunk("pump.md", PUMP), chunk("valve.md", VALVE), chunk("filter.md", FILTER)]

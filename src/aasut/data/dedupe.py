@@ -131,6 +131,41 @@ class _Kept:
         return least / most >= threshold and _jaccard(self.shingles(number), shingles) >= threshold
 
 
+def united(texts: Sequence[str], *, threshold: float, seed: int, progress: Progress) -> list[int]:
+    """For each text the index of the first that it hangs together with by pairs that repeat each other, or its own.
+
+    Other than with `representatives` every pair counts, also one of texts that an earlier text stands for. Texts come
+    as `fingerprint` makes them.
+    """
+    from rensa import RMinHash, RMinHashLSH
+
+    parents = list(range(len(texts)))
+    exact: dict[str, int] = {}
+    index = RMinHashLSH(threshold, _PERMUTATIONS, _bands(threshold))
+    with progress.steps("find duplicates", len(texts)) as step:
+        for number, text in enumerate(texts):
+            step.advance()
+            first = exact.setdefault(text, number)
+            if first != number:
+                parents[number] = first
+            elif len(text) >= SHORT and threshold < 1:
+                minhash = RMinHash(_PERMUTATIONS, seed & 0xFFFFFFFF)
+                minhash.update(sorted(_shingles(text)))
+                for near in sorted(index.query(minhash)):
+                    one, other = _root(parents, near), _root(parents, number)
+                    if one != other and similarity(texts[near], text) >= threshold:
+                        parents[max(one, other)] = min(one, other)
+                index.insert(number, minhash)
+    return [_root(parents, number) for number in range(len(texts))]
+
+
+def _root(parents: list[int], number: int) -> int:
+    while parents[number] != number:
+        parents[number] = parents[parents[number]]
+        number = parents[number]
+    return number
+
+
 def _normalise(text: str) -> str:
     # Case folding can undo the normal form (Unicode 3.13, compatibility caseless matching), hence twice.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

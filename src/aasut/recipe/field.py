@@ -131,7 +131,7 @@ class Chunks(Section):
 
 
 class FieldSplit(Section):
-    """Relative sizes of the splits, in documents. What is made of one split never sees another."""
+    """Relative sizes of the splits, in characters. What is made of one split never sees another."""
 
     train: NonNegative = 80
     """What is learned from."""
