@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
-from aasut.data.dedupe import fingerprint, representatives, similarity
+from aasut.data import dedupe
+from aasut.data.dedupe import alike, fingerprint, representatives, similarity, whole
 from aasut.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -108,3 +110,37 @@ def test_any_seed_can_be_given() -> None:
 
 def test_nothing_to_do() -> None:
     assert stand([]) == []
+
+
+def test_conversations_are_compared_as_wholes() -> None:
+    opening = "How do I enter an opening balance for a new account?"
+    first = whole([opening, "Choose Equity as the account to transfer from, and enter the amount on the first day."])
+    other = whole([opening, "See the chapter about the import of bank statements; it says what each column is for."])
+    again = whole(
+        [opening.upper(), "Choose  Equity as the account to transfer from, and enter the amount on the first."]
+    )
+    assert stand([first, other, again]) == [0, 1, 0]
+    assert whole(["a", "b c"]) != whole(["a b", "c"])
+
+
+@pytest.mark.parametrize("block", [5, 64, 4096])
+def test_alike_agrees_with_comparing_all_pairs(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedupe, "_BLOCK", block)
+    drawn = np.random.default_rng(5)
+    vectors = drawn.normal(size=(160, 8)).astype(np.float32)
+    near = np.concatenate([vectors, vectors[::2] + drawn.normal(size=(80, 8)) * 0.25]).astype(np.float32)
+    near = near[drawn.permutation(len(near))]
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    expected: list[int] = []
+    for number in range(len(near)):
+        kept = [k for k in range(number) if expected[k] == k]
+        expected.append(next((k for k in kept if near[k] @ near[number] >= 0.9), number))
+    assert sum(k != i for i, k in enumerate(expected)) >= 40
+    assert alike(near, threshold=0.9, progress=QUIET) == expected
+
+
+def test_alike_of_equal_and_of_no_texts() -> None:
+    one = np.ones((3, 384), dtype=np.float32) / np.sqrt(np.float32(384))
+    assert alike(one, threshold=1, progress=QUIET) == [0, 0, 0]
+    assert alike(np.eye(3, dtype=np.float32), threshold=0.1, progress=QUIET) == [0, 1, 2]
+    assert alike(np.empty((0, 4), dtype=np.float32), threshold=0.9, progress=QUIET) == []

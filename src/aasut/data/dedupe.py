@@ -1,4 +1,4 @@
-"""Exact and near duplicates of short texts.
+"""Exact and near duplicates: of short texts, and of conversations as wholes.
 
 Two texts are exact duplicates where they are equal after normalisation, and near duplicates where
 the Jaccard similarity of their sets of 5-character shingles reaches a threshold. MinHash with
@@ -6,12 +6,16 @@ locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of 
 chapter 3) only proposes pairs; each is verified by the exact similarity, so that two different
 texts are never taken for one. The chance that a pair at the threshold is not proposed is under
 0.1 % for thresholds from 0.06.
+
+Where there is a model of sentences, `alike` finds what says the same in other words.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from aasut.progress import Progress
 
@@ -19,20 +23,24 @@ SHINGLE = 5  # characters
 SHORT = 20  # characters; in shorter texts one letter may be the whole difference: exact match alone
 _PERMUTATIONS = 128
 _RECALL = 0.999
+_HELD = 1024  # sets of shingles
+_BLOCK = 2048  # texts
+_ROUNDING = 1e-6  # of a cosine in float32: equal texts have 1
 
 
 def fingerprint(slots: Mapping[str, str], names: Sequence[str]) -> str:
     """The text that stands for an example: the named slots in NFKC, case folded, each run of space as one."""
-    return "\x1f".join(_normalise(slots[name]) for name in names)
+    return whole(slots[name] for name in names)
+
+
+def whole(turns: Iterable[str]) -> str:
+    """The text that stands for a conversation: all its turns, so that one alone makes no two the same."""
+    return "\x1f".join(map(_normalise, turns))
 
 
 def similarity(first: str, second: str) -> float:
     """Jaccard similarity of the sets of 5-character shingles, 0 to 1; equal texts have 1."""
-    if first == second:
-        return 1.0
-    one, other = _shingles(first), _shingles(second)
-    shared = len(one & other)
-    return shared / max(len(one) + len(other) - shared, 1)
+    return 1.0 if first == second else _jaccard(_shingles(first), _shingles(second))
 
 
 def representatives(texts: Sequence[str], *, threshold: float, seed: int, progress: Progress) -> list[int]:
@@ -47,6 +55,7 @@ def representatives(texts: Sequence[str], *, threshold: float, seed: int, progre
     exact: dict[str, int] = {}
     result: list[int] = []
     index = RMinHashLSH(threshold, _PERMUTATIONS, _bands(threshold))
+    kept = _Kept(texts)
     with progress.steps("find duplicates", len(texts)) as step:
         for number, text in enumerate(texts):
             step.advance()
@@ -55,21 +64,82 @@ def representatives(texts: Sequence[str], *, threshold: float, seed: int, progre
                 continue
             stands = number
             if len(text) >= SHORT and threshold < 1:
+                shingles = _shingles(text)
                 minhash = RMinHash(_PERMUTATIONS, seed & 0xFFFFFFFF)
-                minhash.update(sorted(_shingles(text)))
-                near = (k for k in sorted(index.query(minhash)) if similarity(texts[k], text) >= threshold)
+                minhash.update(list(shingles))
+                near = (k for k in sorted(index.query(minhash)) if kept.similar(k, shingles, threshold))
                 stands = next(near, number)
                 if stands == number:
                     index.insert(number, minhash)
+                    kept.add(number, shingles)
             exact[text] = stands
             result.append(stands)
     return result
+
+
+def alike(vectors: Any, *, threshold: float, progress: Progress) -> list[int]:
+    """For each text the index of the one that stands for it, as `representatives` has it, by cosine.
+
+    vectors: embeddings of the texts, float [texts, width], of length 1, in the order in which the texts are to be
+    preferred. All pairs are compared, a block at a time: exact, and at most [_BLOCK, _BLOCK] cosines are held.
+    """
+    import numpy as np
+
+    least = threshold - _ROUNDING
+    stands = np.arange(len(vectors))
+    kept = np.empty(0, dtype=np.int64)
+    with progress.steps("find alike texts", len(vectors)) as step:
+        for start in range(0, len(vectors), _BLOCK):
+            block = np.asarray(vectors[start : start + _BLOCK], dtype=np.float32)
+            for some in (kept[i : i + _BLOCK] for i in range(0, len(kept), _BLOCK)):
+                near = block @ np.asarray(vectors[some], dtype=np.float32).T >= least
+                found = near.any(axis=1) & (stands[start : start + len(block)] >= start)
+                stands[start : start + len(block)][found] = some[near[found].argmax(axis=1)]
+            kept = np.concatenate([kept, start + _within(block, least, stands[start : start + len(block)], start)])
+            step.advance(len(block))
+    return [int(number) for number in stands]
+
+
+def _within(block: Any, least: float, stands: Any, start: int) -> Any:
+    """Settle what no text of an earlier block stands for, in `stands`; returns the block's new representatives."""
+    import numpy as np
+
+    near = block @ block.T >= least
+    free = np.zeros(len(block), dtype=bool)  # representatives so far
+    for row in np.flatnonzero(stands >= start):
+        earlier = near[row, :row] & free[:row]
+        if earlier.any():
+            stands[row] = start + earlier.argmax()
+        else:
+            free[row] = True
+    return np.flatnonzero(free)
+
+
+class _Kept:
+    """Representatives to compare with: how many shingles each has, and the sets of those compared last."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.sizes: dict[int, int] = {}
+        self.shingles = lru_cache(_HELD)(lambda number: _shingles(texts[number]))
+
+    def add(self, number: int, shingles: set[str]) -> None:
+        self.sizes[number] = len(shingles)
+
+    def similar(self, number: int, shingles: set[str], threshold: float) -> bool:
+        """Do they repeat representative `number`? Sizes alone bound what two sets can share."""
+        least, most = sorted((self.sizes[number], len(shingles)))
+        return least / most >= threshold and _jaccard(self.shingles(number), shingles) >= threshold
 
 
 def _normalise(text: str) -> str:
     # Case folding can undo the normal form (Unicode 3.13, compatibility caseless matching), hence twice.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    shared = len(one & other)
+    return shared / max(len(one) + len(other) - shared, 1)
 
 
 def _shingles(text: str) -> set[str]:
