@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aasut.data.ask import Tally, completions, in_batches
+from aasut.errors import TeacherError
 from aasut.files import disk_errors
 from aasut.progress import Progress
 from aasut.recipe.field import FieldRecipe
@@ -136,6 +137,12 @@ def _asked_again(
         told = completions(teacher, in_batches(turns), lambda place, number: questions[place][number], tally.count)
         for (place, number), completion in told:
             second[place][number] = completion
+    if tally.failed.total() > settings.max_failed * len(turns):
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in tally.failed.most_common())
+        raise TeacherError(
+            f"{tally.failed.total()} of {len(turns)} second answers are unusable ({reasons}).",
+            "Mend the endpoint's settings, or raise filter.max_failed; the usable answers are kept.",
+        )
     answered = [[found[number] for number in sorted(found)] for found in second]
     faults = (round_trip.fault(*pair, settings.round_trip, tools) for pair in zip(items, answered, strict=True))
     return {item.id: found for item, found in zip(items, faults, strict=True) if found[0]}

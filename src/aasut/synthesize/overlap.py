@@ -2,7 +2,7 @@
 
 Of two items that are the same the one of test stays before that of tune, and that before that of train; within a split
 the earlier one. Near duplicates are told by shingles (data/dedupe.py), then, where there is an embedding model, by the
-cosine of embeddings, each item compared with those that stay.
+cosine of embeddings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 EXACT, NEAR, ALIKE = "the same as another item", "nearly the same as another item", "means the same as another item"
 CONTAMINATED = "repeats what is held out"
 ORDER = ("test", "tune", "train")
-BLOCK = 1024  # items whose embeddings are compared together
 
 
 class Embedder(Protocol):
@@ -48,15 +47,18 @@ def duplicates(
 ) -> dict[str, tuple[str, str]]:
     """(why, the id of the item that stays) by the id of each item that goes."""
     order = sorted(items, key=lambda item: ORDER.index(item.split))  # stable
-    texts = [dedupe.fingerprint({"text": item.text}, ["text"]) for item in order]
+    texts = [dedupe.whole(turn.content for turn in item.turns) for item in order]
     stands_for = dedupe.representatives(texts, threshold=near, seed=seed, progress=progress)
     gone: dict[str, tuple[str, str]] = {}
     for place, other in enumerate(stands_for):
         if other != place:
             gone[order[place].id] = (EXACT if texts[place] == texts[other] else NEAR, order[other].id)
-    if embedder is not None:
-        left = [item for item in order if item.id not in gone]
-        gone |= _alike(left, alike, embedder, progress)
+    left = [item for item in order if item.id not in gone]
+    if embedder is not None and left:
+        stands_for = dedupe.alike(embedder.embed([item.text for item in left]), threshold=alike, progress=progress)
+        for place, other in enumerate(stands_for):
+            if other != place:
+                gone[left[place].id] = (ALIKE, left[other].id)
     return gone
 
 
@@ -74,30 +76,3 @@ def contaminated(items: Sequence[Item], held: Held) -> dict[str, tuple[str, str]
 def _looked_at(item: Item) -> list[str]:
     """The whole, and what would be a held-out entry by itself: the questions; short answers may well be the same."""
     return list(dict.fromkeys([item.text, *item.questions]))
-
-
-def _alike(items: Sequence[Item], least: float, embedder: Embedder, progress: Progress) -> dict[str, tuple[str, str]]:
-    import numpy as np
-
-    gone: dict[str, tuple[str, str]] = {}
-    kept = np.zeros((0, 0), np.float32)
-    names: list[str] = []
-    with progress.steps("compare meanings", len(items)) as step:
-        for start in range(0, len(items), BLOCK):
-            block = items[start : start + BLOCK]
-            vectors = embedder.embed([item.text for item in block])
-            before = vectors @ kept.T if names else np.zeros((len(block), 0), np.float32)
-            within = vectors @ vectors.T
-            stay: list[int] = []
-            for row, item in enumerate(block):
-                scores = np.concatenate([before[row], within[row, stay]])
-                if scores.size and scores.max() >= least:
-                    best = int(scores.argmax())
-                    other = names[best] if best < len(names) else block[stay[best - len(names)]].id
-                    gone[item.id] = (ALIKE, other)
-                else:
-                    stay.append(row)
-            kept = np.concatenate([kept, vectors[stay]]) if names else vectors[stay]
-            names += [block[row].id for row in stay]
-            step.advance(len(block))
-    return gone

@@ -18,7 +18,7 @@ _ANY = "(?:passage|text|excerpt|snippet|context|paragraph|article|document|sourc
 _SHOWN = "(?:provided|given|supplied|above|following|preceding|aforementioned)"
 _PASSAGE = "(?:गद्यांश|अनुच्छेद|पाठ|लेख|दस्तावेज़|संदर्भ|सामग्री|जानकारी|अंश)"
 _GIVEN = "(?:उपरोक्त|उपर्युक्त|दिए गए|दिये गए|दी गई|दी गयी|दिए हुए|ऊपर के|ऊपर दिए गए|ऊपर दी गई|प्रस्तुत)"
-_SAYS = "(?:say|state|mention|specify|provide|contain|give|include|explain|indicate|tell|describe)"
+_SAYS = "(?:say|state|mention|specify|provide|contain|give|include|explain|indicate|tell|describe|recommend|suggest)"
 
 REFUSES = (
     r"\bi(?:'m| am) (?:very )?(?:sorry|afraid)\b",
@@ -47,7 +47,7 @@ ABOUT_THE_PROMPT = (
 )
 POINTS = (
     rf"\b(?:the|this|that) {_SHOWN} {_ANY}\b",
-    rf"\b{_NEAR} (?:above|below|provided|given)\b(?! (?:by|to|in|for))",
+    rf"\b{_NEAR} (?:above|below|provided|given)\b(?! (?:by|to|in|for|an?|the|it|another)\b)",
     r"\b(?:mentioned|described|stated|given) above\b",
     r"\b(?:the|this|that) (?:passage|excerpt|snippet)\b",
     r"\b(?:described|mentioned|stated|given|discussed) in (?:the|this) (?:text|context|paragraph|article)\b",

@@ -9,6 +9,8 @@ from aasut.synthesize.item import Item
 from aasut.types import Chunk, Span
 from aasut.words import Frequencies
 
+FEWEST = 20  # chunks of a language that tell which words are common
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -64,9 +66,12 @@ class Sources:
         return Source("\n".join(texts), tuple(dict.fromkeys(chunks)), tuple(dict.fromkeys(headings)), language)
 
     def common(self, word: str, language: str) -> bool:
-        """Does a word stand in so many chunks of its language that it tells nothing of any?"""
+        """Does a word stand in so many chunks of its language that it tells nothing of any?
+
+        Of few chunks no word does: what they are about may stand in all of them.
+        """
         found = self._frequencies.get(language)
-        return found is not None and found.common(word)
+        return found is not None and found.texts >= FEWEST and found.common(word)
 
     def _in(self, span: Span) -> Sequence[Chunk]:
         every = self._chunks.get(span.document, [])
