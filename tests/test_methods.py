@@ -272,3 +272,34 @@ def test_a_run_that_is_killed_while_logits_are_written_ends_as_one_that_was_not(
     assert {entry["stage"]: entry["content"] for entry in report["lineage"]} == stages(undisturbed)
     with Store(tmp_path / ".store") as store:
         assert store.verify() == []
+
+
+def test_an_endpoint_is_not_asked_for_what_was_taught(tiny_llama: Path, tmp_path: Path) -> None:
+    """Rows that a table taught are learned by their texts, the others by what the endpoint lists."""
+    rules = {word: texts.SAID["generate"][answer] for word, answer in small_run.RULES.items()}
+    split_text = chat.tokens_of(tiny_llama)
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        return 200, chat.complete(body, ScriptedTeacher(rules), split=split_text)
+
+    with ChatServer(reply) as server:
+        endpoint = {"base_url": server.url, "model": "m", "api_key_env": "", "logprobs": True, "top_logprobs": 5}
+        path = write_run(tmp_path, {"endpoint": endpoint}, tiny_llama, epochs=1)
+        plain = yaml.safe_load(path.read_text())
+        sentences = small_run.sentences(30, seed=5)
+        small_run.write_table(tmp_path / "taught.csv", [row | {"said": "taught by hand"} for row in sentences])
+        plain["data"]["tables"].append(
+            {"source": "taught.csv", "slots": {"text": "text"}, "role": "pool", "taught": "said"}
+        )
+        plain["data"]["near_duplicates"] = 1.0
+        path.write_text(yaml.safe_dump(plain, sort_keys=False))
+        told = forecast(recipe.load(path), tmp_path, tmp_path / "runs", Progress(quiet=True), probing=False)
+        found = texts.run(path)
+        assert not any(row["text"] in str(body) for row in sentences for body in server.bodies)
+        assert told.calls == found.calls_made == len(server.bodies)
+    rows = found.facts["conservation"]["logits"]
+    assert rows["failed"] == {"the answer came without usable log-probabilities": 30}
+    assert rows["kept"] > 30
+    assert found.facts["training"]["method"]["name"] == "sparse_kd"
+    assert found.facts["panel"]["taught"] == 30
+    assert '<dd id="taught">30</dd>' in (found.folder / "report.html").read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ PRETRAINED = {"initialise": "pretrained", "model": MODEL}
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
 EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
+POOLED = {"source": "a.csv", "slots": {"text": "text"}, "role": "pool", "taught": "answer"}
 
 FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 TOOLS = {"kind": "tools", "prompt": "Text: {text}", "tools": [{"type": "function", "function": FUNCTION}]}
@@ -130,6 +131,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("data.tables.0.label", {"fields": {"a": ["b"]}, "ranges": [{"label": "positive"}]}, "ranges go with column"),
     ("data.tables.0.label", {"fields": {"a": ["b"]}}, "label.fields are for a task of kind extract"),
     ("data.tables.0.label.ranges", [{"label": "neutral", "at_least": 0}], "ranges: 'neutral' is not in task.labels"),
+    ("data.tables.0.taught", "text", "taught answers are learned and prove nothing: set role: pool"),
+    ("data.tables.0", POOLED | {"label": {"column": "x"}}, "taught answers are the teacher's, and label has people's"),
+    ("data.tables.0", POOLED | {"format": "chat", "slots": {}}, "taught names a column, and format chat has none"),
+    ("data.tables.0", POOLED | {"taught": ""}, "data.tables.0.taught: "),
+    ("data.tables", [POOLED], "data.tables[].taught is for free text: a classify task's student learns probabilities"),
+    ("data", {"tables": [POOLED], "asked": "a.jsonl"}, "asked chooses what the teacher answers, and taught has its"),
     ("data.tables.0.group.pattern", "(", "is no regular expression"),
     ("data.tables.0.group.pattern", "[0-9]+", "needs one group"),
     ("data.tables.0.format", "xls", "data.tables.0.format: "),
@@ -270,6 +277,16 @@ def test_free_text_can_be_drawn_several_times(task: dict[str, Any]) -> None:
     plain = found.model_dump(exclude_unset=True)
     assert plain["task"] == task
     assert parse(plain, "recipe") == found
+
+
+@pytest.mark.parametrize("task", [GENERATE, EXTRACT, TOOLS], ids=["generate", "extract", "tools"])
+def test_free_text_can_be_taught_and_people_asked_for_gold_without_a_label(task: dict[str, Any]) -> None:
+    asked = {"source": "b.csv", "slots": {"text": "text"}, "role": "gold"}
+    plain = small(task=task, student=PRETRAINED) | {"data": {"tables": [POOLED, asked], "gold": "gold.jsonl"}}
+    found = parse(plain, "recipe").data
+    assert [table.taught for table in found.tables] == ["answer", None]
+    del plain["data"]["gold"]
+    assert "role 'gold' needs human answers" in message(plain)
 
 
 def test_each_kind_builds_its_own_task() -> None:

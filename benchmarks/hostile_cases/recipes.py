@@ -244,6 +244,10 @@ def _contradictions() -> list[Case]:
                 {"source": "table.csv", "slots": {"text": "text"}, "role": "pool"},
             ],
         ),
+        "taught labels": changed(
+            "data.tables.1", {"source": "table.csv", "slots": {"text": "text"}, "role": "pool", "taught": "sentiment"}
+        ),
+        "taught gold": changed("data.tables.0.taught", "sentiment"),
         "unknown field at the top": {"nonsense": 1},
         "unknown field deep down": changed("data.tables.0.label.colum", "x"),
         "secret in the recipe": changed("teacher.endpoint", endpoint | {"api_key": "sk-1"}, small.recipe(teacher={})),

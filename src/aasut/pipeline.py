@@ -110,9 +110,9 @@ class Stages(Proof):
         listed = teacher.endpoint and [teacher.endpoint.logprobs, teacher.endpoint.top_logprobs]
         templates = [self.recipe.teacher_template().plain(), self.recipe.student_template().plain()]
         models = [self._revision(teacher.model), self._revision(wanted.model)]
-        found = self._stage(
-            "method", method.VERSION, [wanted.method, wanted.loss, listed, *models, templates], [], build
-        )
+        taught = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
+        settings = [wanted.method, wanted.loss, listed, *models, templates, *taught]
+        found = self._stage("method", method.VERSION, settings, [], build)
         if found.facts:
             self.progress.say(f"the student learns by {method.Method.of(found.facts)}")
         return found

@@ -22,13 +22,15 @@ class Example:
     """One input of the task.
 
     `slots` fill the task's prompt; `group` names the source that the example must not be parted
-    from (a review, a customer); `answer` is the human answer, None where there is none.
+    from (a review, a customer); `answer` is the human answer, None where there is none; `taught` is what the teacher
+    answered before, None where it is to be asked.
     """
 
     id: str
     slots: Mapping[str, str]
     group: str
     answer: str | None = None
+    taught: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -400,3 +401,34 @@ def test_what_was_chosen_stands_for_the_pool_by_its_weights(tmp_path: Path) -> N
     assert shares[0]["whole_pool"]["shares"]["positive"]["share"] == pytest.approx(0.5, abs=0.05)
     assert shares[1]["answers"]["positive"] == pytest.approx(200, abs=20)  # which would turn 100 answers over
     assert shares[0]["answers"]["positive"] == pytest.approx(300, abs=20)
+
+
+def test_answers_that_a_table_has_are_taken_and_not_asked_for(tmp_path: Path) -> None:
+    fits, no = '{"b": "मोटर", "a": 1.0}', "no object"
+    pool = [
+        *(Example(f"0:{i}", {"text": f"cut|{i}"}, f"g{i}", taught=said) for i, said in enumerate((fits, no))),
+        *(Example(f"0:{i}", {"text": '{"a": 2}|no|{"a": 3}'}, f"g{i}") for i in (2, 3)),
+    ]
+    teacher = Drawing()
+    facts = labelled(teacher, text_recipe(), tmp_path, pool, panel=Panel.plain([()] * 3, 0))
+    assert [(one.id, one.texts) for one in label.load(tmp_path)] == [
+        ("0:0", ('{"a": 1, "b": "मोटर"}',)),
+        ("0:2", ('{"a": 2}', '{"a": 3}')),
+        ("0:3", ('{"a": 2}', '{"a": 3}')),
+    ]
+    rows = facts["conservation"]["label"]
+    assert (rows.rows_in, rows.kept, rows.failed) == (4, 3, {label.TAUGHT_UNFIT: 1})
+    assert (facts["taught"], facts["texts"], facts["texts_unusable"]) == (2, 5, 2)
+    assert asked_of(tmp_path) == 3  # draws of one text: the same question is asked once
+
+
+def test_a_pool_that_was_taught_asks_nothing(tmp_path: Path) -> None:
+    pool = [Example(f"0:{i}", {"text": "cut"}, f"g{i}", taught=f'{{"a": {i}}}') for i in range(3)]
+    assert labelled(Drawing(), text_recipe(), tmp_path, pool, panel=Panel.plain([()], 0))["taught"] == 3
+    assert asked_of(tmp_path) == 0
+
+
+def asked_of(folder: Path) -> int:
+    """Calls in the ledger."""
+    with sqlite3.connect(folder / "ledger.db") as database:
+        return int(database.execute("SELECT COUNT(*) FROM call").fetchone()[0])

@@ -569,3 +569,62 @@ def test_people_are_not_asked_for_what_was_chosen(tmp_path: Path) -> None:
     assert {row.id for row in before.rows[:12]} == {row.id for row in parts["pool"]}
     assert {row.id for row in before.rows[12:20]} <= {row.id for name in split.GOLD for row in parts[name]}
     assert facts["conservation"]["asked"].dropped == {asked.NOT_IN_POOL: 8}
+
+
+TEXT = {"task": {"kind": "generate", "prompt": "Review: {text}"}, "student": {"model": {"address": "file:x"}}}
+TAUGHT = POOL | {"source": "taught.csv", "taught": "answer"}
+WAITING = POOL | {"source": "waiting.csv", "role": "gold"}
+
+
+def text_recipe(tables: Sequence[Mapping[str, Any]], **data: Any) -> Recipe:
+    return parse(
+        {"name": "t", "data": {"tables": list(tables)} | data, "teacher": {"scripted": {"": "x"}}} | TEXT, "test"
+    )
+
+
+def test_people_are_asked_for_gold_tables_and_never_for_what_was_taught(tmp_path: Path) -> None:
+    learned, held = rows_of(20, 2, "train"), rows_of(12, 2, "held", seed=2)
+    copies = [(f"held{i}", f"copy{i}", learned[i][2], "") for i in range(3)]  # of what is learned
+    write(tmp_path / "taught.csv", [*learned[:-1], (*learned[-1][:3], "")])
+    write(tmp_path / "waiting.csv", [(*row[:3], "teacher's") for row in held] + copies)
+    made = text_recipe([TAUGHT, WAITING], gold="gold.jsonl", split={"pool": 0}, overlap="drop")
+    open_rows = split.unanswered(made, tmp_path, QUIET).rows
+    assert {row.id for row in open_rows} == {f"1:{row[0]}" for row in held} | {f"0:{learned[-1][0]}"}
+    answers = {f"1:{row[0]}": f"by hand {i}" for i, row in enumerate(held[:20])}
+    by_hand(tmp_path, answers, made)
+    facts, parts = build(tmp_path, made)
+    assert {e.id: e.answer for name in split.GOLD for e in parts[name]} == answers
+    assert {e.id: e.taught for e in parts["pool"]} == {f"0:{row[0]}": row[3] for row in learned[:-1]} | {
+        f"0:{learned[-1][0]}": None
+    }
+    assert all(e.answer is None for e in parts["pool"])
+    assert facts["conservation"]["data"].dropped == {"no human answer": 4 + 3}
+    assert facts["conservation"]["gold"] == Conservation(20, 20)
+
+
+def test_of_two_rows_of_one_text_the_taught_one_stays(tmp_path: Path) -> None:
+    rows = rows_of(30, 1)
+    write(tmp_path / "pool.csv", rows)
+    write(tmp_path / "taught.csv", [(row[0], row[1], row[2], f"said {row[0]}") for row in rows[:5]])
+    write(tmp_path / "gold.csv", rows_of(9, 1, "g", seed=3))
+    _, parts = build(tmp_path, text_recipe([POOL, TAUGHT, GOLD], split={"test": 1, "tune": 0, "calibrate": 0}))
+    assert sum(e.taught is not None for e in parts["pool"]) == 5
+    assert len(parts["pool"]) == 30
+
+
+def test_an_answer_by_hand_to_what_was_taught_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "taught.csv", rows_of(5, 1))
+    write(tmp_path / "waiting.csv", rows_of(5, 1, "held", seed=2))
+    made = text_recipe([TAUGHT, WAITING], gold="gold.jsonl", max_failed=0.5)
+    by_hand(tmp_path, {f"1:held{i}_0": f"said {i}" for i in range(4)}, made)
+    hashed = gold.slots_hash({"text": rows_of(5, 1)[0][2]}, ["text"])
+    gold.append(tmp_path / "gold.jsonl", gold.Line("0:0_0", hashed, "answer", "mine", "ann", "t"))
+    facts, _ = build(tmp_path, made)
+    assert facts["conservation"]["gold"].failed == {gold.NO_ROW: 1}
+
+
+def test_recipes_without_taught_answers_keep_their_fingerprint(tmp_path: Path) -> None:
+    write(tmp_path / "both.csv", rows_of(5, 1))
+    assert "taught" not in split.settings(recipe([BOTH]), tmp_path)["data"]["tables"][0]
+    write(tmp_path / "taught.csv", rows_of(5, 1))
+    assert split.settings(text_recipe([TAUGHT]), tmp_path)["data"]["tables"][0]["taught"] == "answer"

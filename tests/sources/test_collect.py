@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,23 @@ def test_a_label_that_is_not_in_the_list(tmp_path: Path) -> None:
 def test_a_group_pattern_that_finds_nothing(tmp_path: Path) -> None:
     match = r"line 3: the group pattern '\(\\\\d\+\)_' finds nothing in 'x_1'"
     fails(tmp_path, DataError, match, "t.csv", "id,text\n1_1,a\nx_1,b\n", group={"column": "id", "pattern": r"(\d+)_"})
+
+
+def test_what_the_teacher_answered_stands_beside_the_slots(tmp_path: Path) -> None:
+    lines = [
+        {"text": "P0101", "said": " Mass air flow "},
+        {"text": "P0102", "said": ""},
+        {"text": "P0103"},
+        {"text": "P0104", "said": [{"name": "look_up", "arguments": {"code": "पी०१"}}]},
+        {"text": "P0105", "said": 12},
+    ]
+    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    rows = read(tmp_path, "t.jsonl", data, role="pool", label=None, taught="said")
+    calls = '[{"name": "look_up", "arguments": {"code": "पी०१"}}]'
+    assert [example.taught for example in rows.examples] == ["Mass air flow", None, None, calls, "12"]
+    assert all(example.answer is None for example in rows.examples)
+
+
+def test_a_column_of_taught_answers_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="said"):
+        read(tmp_path, "t.csv", b"text,other\na,b\n", role="pool", label=None, taught="said")

@@ -34,6 +34,18 @@ def test_what_the_teacher_offers_decides(offer: Offer, loss: str, name: str) -> 
     assert ("the tail is not there" in found.reason) == (loss == "reverse_kl")
 
 
+def test_answers_in_a_table_are_learned_as_they_stand_unless_the_recipe_says_otherwise() -> None:
+    taught = Offer("model", taught=True)
+    for loss in ("cross_entropy", "forward_kl"):
+        found = choose("auto", loss, taught, refusal)
+        assert (found.name, found.chosen) == ("text_kd", True)
+        assert "stand in a table" in found.reason
+    assert choose("auto", "reverse_kl", taught, refusal).name == "live_kd"  # a wish for the distribution
+    assert choose("cached_kd", "forward_kl", taught, refusal).name == "cached_kd"
+    assert choose("auto", "forward_kl", Offer("endpoint", 20, taught=True), refusal).name == "sparse_kd"
+    assert choose("auto", "forward_kl", Offer("scripted", taught=True), refusal).name == "fine_tune"
+
+
 def test_labels_leave_no_choice() -> None:
     assert method.labels().name == "labels"
     assert "distribution over them" in method.labels().reason

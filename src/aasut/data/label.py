@@ -25,6 +25,7 @@ from aasut.teacher.ledger import Ledger
 from aasut.types import Completion, Conservation, Example, Label
 
 VERSION = 1
+TAUGHT_UNFIT = "the answer in its table does not fit the task"
 
 
 def build(
@@ -44,10 +45,12 @@ def build(
     `kept_aside`: how many rows of the pool are not in `pool`, as they are kept for judges (see aside.py).
     `weights`: what each row counts for, where the pool is no fair sample of the inputs.
     `open_other`: one of `teacher.others` by number, behind a ledger; where the recipe has some (see teachers.py).
+    Rows with an answer of the teacher's in their table keep it, and are not asked.
     Raises TeacherError where more than `max_failed` of the answers are unusable, or all are one and the same.
     """
     task = recipe.task.build()
-    completions = ask(recipe, panel, pool, teacher, progress, "teacher labels the pool")
+    completions = _answers(recipe, panel, pool, teacher, progress)
+    taught = sum(example.taught is not None for example in pool)
     failed = Counter(failure for answers in completions if (failure := _failure(panel, task, answers)))
     _check_failed(failed, len(pool), recipe.teacher.max_failed)
     mass = None if weights is None else np.array([weights.rows[example.id] for example in pool])
@@ -84,9 +87,25 @@ def build(
             facts["whole_pool"] = _whole_pool(task, labels, weights)
     else:
         facts["texts"] = sum(len(label.texts) for label in labels)
-        facts["texts_unusable"] = len(labels) * len(panel.members) - facts["texts"]  # of rows that have another
+        drawn = sum(len(answers) for answers, label in zip(completions, found, strict=True) if label is not None)
+        facts["texts_unusable"] = drawn - facts["texts"]  # of rows that have another
         facts["commonest"] = given.most_common(1)[0][0]
-    return facts
+    return facts | ({"taught": taught} if taught else {})
+
+
+def _answers(
+    recipe: Recipe, panel: Panel, pool: Sequence[Example], teacher: Ledger, progress: Progress
+) -> list[list[Completion]]:
+    """One completion a draw for each row of the pool, and the one that it has where it was taught."""
+    task = recipe.task.build()
+    open_rows = [example for example in pool if example.taught is None]
+    asked = iter(ask(recipe, panel, open_rows, teacher, progress, "teacher labels the pool"))
+    return [next(asked) if one.taught is None else [_taught(task, one.taught)] for one in pool]
+
+
+def _taught(task: Task, answer: str) -> Completion:
+    fits = task.canonical(answer)
+    return Completion("", failure=TAUGHT_UNFIT) if fits is None else Completion(fits)
 
 
 def _check_failed(failed: Counter[str], rows: int, most: float) -> None:

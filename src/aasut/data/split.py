@@ -60,6 +60,11 @@ class _Row:
         """Has it a human answer that counts?"""
         return self.by_hand or (self.role != "pool" and self.example.answer is not None)
 
+    @property
+    def may_be_answered(self) -> bool:
+        """May a person be asked for it?"""
+        return not self.human and self.example.taught is None
+
 
 Parts = dict[str, list[_Row]]
 
@@ -71,6 +76,8 @@ def settings(recipe: Recipe, base: Path) -> dict[str, Any]:
     data = recipe.data.model_dump(mode="json", exclude={"gold", "asked"})
     for table in data["tables"]:
         del table["recorded"]  # which answers the teacher gave already does not part the rows
+        if table["taught"] is None:  # results of recipes without stay what they were
+            del table["taught"]
         if not table["source"].startswith("pypi-sdist:"):  # where a file stands does not matter
             table["source"] = PurePath(table["source"]).name
     return {
@@ -101,7 +108,7 @@ def build(recipe: Recipe, base: Path, folder: Path, progress: Progress, cache: P
             f"No row stands in {asked.path_of(recipe, base)}, which data.asked names: the teacher was not asked yet.",
             "Ask it for some with: aasut label RECIPE --budget ROWS.",
         )
-    by_hand = gold.settled(recipe, base, (row.example for row in rows if not row.human), listed.chosen)
+    by_hand = gold.settled(recipe, base, (row.example for row in rows if row.may_be_answered), listed.chosen)
     rows = [_with_hand(row, by_hand, listed.chosen) for row in rows]
     parts = _place(rows, _splits_of_groups(rows, recipe), dropped)
     parts = _without_duplicates(parts, recipe, dropped, progress)
@@ -146,16 +153,18 @@ class Open:
 
 
 def unanswered(recipe: Recipe, base: Path, progress: Progress, cache: Path | None = None) -> Open:
-    """The pool without its rows that have an answer in their table, as if none were given by hand and data.limit unset.
+    """The rows without an answer in their table, as if none were given by hand and data.limit unset.
 
-    No two repeat each other. The same whatever was answered so far; but rows that were chosen to be labelled, which may
-    not be evaluated on, are left out and counted. Raises what `build` raises for the tables and data.asked.
+    No two repeat each other, nor a row that the teacher answered already. The same whatever was answered so far; but
+    rows that were chosen to be labelled, which may not be evaluated on, are left out and counted. Raises what `build`
+    raises for the tables and data.asked.
     """
     dropped: Counter[str] = Counter()
     rows, _, _, _ = _read(recipe, base, progress, cache, dropped)
     chosen = _listed(recipe, base, rows).chosen
-    parts = _without_duplicates(_place(rows, _splits_of_groups(rows, recipe), dropped), recipe, dropped, progress)
-    free = [replace(row, by_hand=True) for row in parts[POOL] if not row.human]
+    placed = _place(rows, _splits_of_groups(rows, recipe), dropped, waiting=True)
+    parts = _without_duplicates(placed, recipe, dropped, progress)
+    free = [replace(row, by_hand=True) for row in parts[POOL] if row.may_be_answered]
     left = [row for row in free if row.example.id not in chosen]
     examples = [replace(row.example, answer=None) for row in left]
     counts = {split: len(parts[split]) for split in GOLD}
@@ -168,7 +177,7 @@ def load(folder: Path, split: str) -> list[Example]:
         raise ValueError(f"there is no split {split!r}")
     with (folder / f"{split}.jsonl").open(encoding="utf-8", newline="\n") as file:
         rows = [json.loads(line) for line in file]
-    return [Example(row["id"], row["slots"], row["group"], row.get("answer")) for row in rows]
+    return [Example(row["id"], row["slots"], row["group"], row.get("answer"), row.get("taught")) for row in rows]
 
 
 def load_weights(folder: Path) -> Weights | None:
@@ -255,7 +264,8 @@ def _splits_of_groups(rows: Sequence[_Row], recipe: Recipe) -> dict[str, str]:
     return dealt
 
 
-def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[str]) -> Parts:
+def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[str], *, waiting: bool = False) -> Parts:
+    """The rows by split; waiting: gold tables' rows without an answer stand in the pool, for people to be asked."""
     parts: Parts = {split: [] for split in SPLITS}
     for row in rows:
         split = split_of.get(row.example.group, POOL)
@@ -265,7 +275,7 @@ def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[s
             parts[split].append(row)
         elif row.left_out:
             dropped[row.left_out] += 1
-        elif row.role == "gold":
+        elif row.role == "gold" and not waiting:
             dropped["no human answer"] += 1
         elif split not in HELD_OUT:
             parts[POOL].append(row)
@@ -277,7 +287,8 @@ def _place(rows: Iterable[_Row], split_of: Mapping[str, str], dropped: Counter[s
 
 
 def _without_duplicates(parts: Parts, recipe: Recipe, dropped: Counter[str], progress: Progress) -> Parts:
-    order = [(split, row) for split in SPLITS for row in parts[split]]
+    ranked = {split: sorted(parts[split], key=lambda row: row.example.taught is None) for split in SPLITS}
+    order = [(split, row) for split in SPLITS for row in ranked[split]]  # what was taught already costs nothing
     stands_for = dedupe.representatives(
         [row.text for _, row in order], threshold=recipe.data.near_duplicates, seed=recipe.seed, progress=progress
     )
@@ -367,5 +378,7 @@ def _write(path: Path, rows: Iterable[_Row], *, answers: bool) -> None:
                 plain: dict[str, Any] = {"id": example.id, "group": example.group, "slots": dict(example.slots)}
                 if answers:
                     plain["answer"] = example.answer
+                elif example.taught is not None:
+                    plain["taught"] = example.taught
                 file.write(json.dumps(plain, ensure_ascii=False, sort_keys=True) + "\n")
         partial.replace(path)

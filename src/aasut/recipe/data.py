@@ -102,13 +102,23 @@ class Table(Section):
     recorded: bool = False
     """For format chat: the log has the teacher's own answers, as a gateway keeps them. Where the recipe asks the same
     question of the same endpoint, the answer is taken and not bought again."""
+    taught: str | None = Field(default=None, min_length=1)
+    """Column of answers that the teacher gave already, such as those that `aasut synthesize` writes: they are learned
+    as they stand, and the teacher is not asked. It is asked for rows without one."""
     role: Literal["pool", "gold", "both"] = "both"
-    """`pool`: inputs for the teacher; `gold`: human answers for choosing and proving; `both`: split by group."""
+    """`pool`: inputs for the teacher; `gold`: human answers for choosing and proving, those that `aasut gold` will take
+    down among them; `both`: split by group."""
 
     @model_validator(mode="after")
     def _gold_has_labels(self) -> Table:
-        if self.role != "pool" and self.label is None:
+        if self.role == "both" and self.label is None:
             raise ValueError(f"role {self.role!r} needs human answers: declare `label`, or set role: pool")
+        if self.taught and self.role != "pool":
+            raise ValueError("taught answers are learned and prove nothing: set role: pool")
+        if self.taught and self.label is not None:
+            raise ValueError("taught answers are the teacher's, and label has people's: leave one out")
+        if self.taught and self.format == "chat":
+            raise ValueError("taught names a column, and format chat has none: set recorded for its answers")
         if self.format == "chat" and self.slots:
             raise ValueError("format chat reads the slots with task.prompt: leave slots out")
         if self.format != "chat" and self.recorded:
@@ -152,3 +162,11 @@ class Data(Section):
     """Use at most this many rows of each split."""
     max_failed: Share = 0.02
     """Share of unreadable rows from which the run stops."""
+
+    @model_validator(mode="after")
+    def _gold_tables_get_answers(self) -> Data:
+        if self.gold is None and any(table.role == "gold" and table.label is None for table in self.tables):
+            raise ValueError("role 'gold' needs human answers: declare `label`, name a file in data.gold, or set pool")
+        if self.asked is not None and any(table.taught for table in self.tables):
+            raise ValueError("asked chooses what the teacher answers, and taught has its answers: leave one out")
+        return self

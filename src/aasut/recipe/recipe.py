@@ -135,6 +135,10 @@ class Recipe(Section):
             learned = [name for name in ("method", "loss") if name in self.student.model_fields_set]
             if learned:
                 raise ValueError(f"student.{learned[0]} is for free text: a classify task's student learns its labels")
+            if any(table.taught for table in self.data.tables):
+                raise ValueError(
+                    "data.tables[].taught is for free text: a classify task's student learns probabilities"
+                )
             return self
         if self.student.initialise == "linear":
             raise ValueError(f"a linear student cannot answer a task of kind {kind}: give student.model")

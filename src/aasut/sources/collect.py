@@ -45,6 +45,7 @@ class Collector:
         self.table, self.name, self.task = table, name, task
         self.group_pattern = re.compile(table.group.pattern) if table.group else None
         others = [table.id, table.group and table.group.column, *(table.label.columns if table.label else [])]
+        others.append(table.taught)
         self.chat = table.format == "chat"
         if self.chat and table.label is not None and table.label.column in logs.ANSWER_KEYS:
             raise RecipeError(
@@ -110,7 +111,7 @@ class Collector:
             raise RowFault(f"no value in column {self.table.id}")
         if row_id in self.ids:
             raise RowFault("id used before")
-        return Example(row_id, slots, self._group(row, row_id), self._answer(row))
+        return Example(row_id, slots, self._group(row, row_id), self._answer(row), self._taught(row))
 
     def _check_valid(self, values: Iterable[Any]) -> None:
         for value in values:
@@ -169,10 +170,7 @@ class Collector:
             return None
         if self.table.label.fields:
             return self._from_fields(row, self.table.label)
-        value = plain(row.values.get(self.table.label.column or ""))
-        if isinstance(value, (dict, list)):
-            value = json.dumps(value, ensure_ascii=False)
-        text = "" if value is None else str(value).strip()
+        text = _said(row.values.get(self.table.label.column or ""))
         if not text:
             return None
         if self.table.label.ranges:
@@ -191,6 +189,18 @@ class Collector:
         if answer is None:
             raise RowFault("the human answer does not fit the task")
         return answer
+
+    def _taught(self, row: Row) -> str | None:
+        """The teacher's answer as it stands; whether it fits the task, the stage that learns from it says."""
+        return (_said(row.values.get(self.table.taught)) or None) if self.table.taught else None
+
+
+def _said(value: Any) -> str:
+    """A cell that holds an answer, as text; "" where there is none."""
+    value = plain(value)
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value).strip()
 
 
 def plain(value: Any) -> Any:

@@ -83,7 +83,9 @@ def _listed(given: Given, student: Tokenizer, progress: Progress) -> tuple[dict[
 
     recipe, reader, examples = given.recipe, ApiLogits(student), given.examples
     task, before = recipe.task.build(), recipe.student_template().messages[-1].content
-    completions = ask(recipe, given.panel, examples, given.ledger(), progress, "answers are read again")
+    asked_for = [example for example in examples if example.taught is None]
+    again = iter(ask(recipe, given.panel, asked_for, given.ledger(), progress, "answers are read again"))
+    completions = [next(again) if example.taught is None else [] for example in examples]
     texts = {label.id: label.texts for label in given.labels}
     found: dict[str, Listed] = {}
     left: dict[str, str] = {}

@@ -5,6 +5,10 @@
     a local model with the student's tokenizer       cached_kd   its distribution, written once to a logit cache
         and a loss that sparse targets would bend    live_kd     its distribution, from the model running alongside
     a local model with another tokenizer             text_kd     its texts (sequence-level KD, Kim & Rush 2016)
+        or whose answers stand in a table
+
+An answer in a table may have been given with a document in view. What the teacher says without it, token by token,
+is another distribution, which would unteach the answer: so it is learned only where the recipe asks for it.
 
 Where answers are labels there is nothing to choose: the student learns the distribution over the labels.
 """
@@ -38,11 +42,13 @@ class Offer:
 
     alternatives  how many an API lists to each token; 0 for none
     obstacle      why a local model's distribution is none over the student's tokens; "" where it is one
+    taught        whether answers of its stand in tables, so that it need not be asked
     """
 
     source: Literal["scripted", "endpoint", "model"]
     alternatives: int = 0
     obstacle: str = ""
+    taught: bool = False
 
     @property
     def name(self) -> str:
@@ -99,7 +105,8 @@ def build(recipe: Recipe, teacher: Path | None, student: Path | None) -> dict[st
     wanted = recipe.student
     own = None if student is None else Tokenizer.load(student)
     other = None if teacher is None else Tokenizer.load(teacher)
-    found = choose(wanted.method, wanted.loss, offer_of(recipe, other, own), partial(losses.refusal, sparse=True))
+    offer = replace(offer_of(recipe, other, own), taught=any(table.taught for table in recipe.data.tables))
+    found = choose(wanted.method, wanted.loss, offer, partial(losses.refusal, sparse=True))
     sizes = [tokenizer.size for tokenizer in (own, other) if tokenizer is not None]
     return found.as_dict() | {"tokenizer": identity(own) if own else "", "vocabulary": min(sizes, default=0)}
 
@@ -167,6 +174,8 @@ def settle(method: Method, matched: float) -> Method:
 
 
 def _automatic(loss: str, offer: Offer, bent: str) -> Method:
+    if offer.taught and offer.source == "model" and loss in ON_TEXT:
+        return Method("text_kd", "the teacher's answers stand in a table, and may have been given with more in view")
     if offer.name == "cached_kd" and bent:
         return Method("live_kd", f"{offer.said}, and student.loss: {loss} needs it whole: {bent}")
     return Method(offer.name, offer.said)
