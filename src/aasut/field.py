@@ -14,6 +14,7 @@ from aasut.recipe import FieldRecipe
 from aasut.store import Artefact, Store
 from aasut.workshop import Workshop
 
+PASSAGES = 3  # that a question is answered from, where they are searched for
 STORE = ".store"  # folder of the run store, below the folder of runs
 INDEX, ADAPTED = "index", "adapted"  # folders below the run's
 
@@ -150,7 +151,7 @@ class FieldStages(Workshop[FieldRecipe]):
         recipe, documents = self.recipe, done["documents"].path
 
         def search(question: str) -> list[str]:
-            return [hit.chunk.text for hit in self.search(done["index"]).search(question, recipe.filter.found)]
+            return [hit.chunk.text for hit in self.search(done["index"]).search(question, PASSAGES)]
 
         def build(folder: Path) -> dict[str, Any]:
             items = item.load(done["items"].path / "items.jsonl")
@@ -168,3 +169,31 @@ class FieldStages(Workshop[FieldRecipe]):
         """What of the teacher its answers hang on."""
         teacher = self.recipe.teacher
         return [teacher.model_dump(mode="json", exclude={"max_usd", "max_failed"}), self._revision(teacher.model)]
+
+    def _held(self, done: dict[str, Artefact]) -> Any:
+        """Makes what train must not repeat of the items of tune and test that are kept."""
+        from aasut.data import held_out
+        from aasut.documents import ingest
+        from aasut.synthesize import held, parts
+
+        def make(items: Any) -> held.HeldTexts:
+            return held.HeldTexts(
+                held_out.read(self.recipe.held_out, self.base, self.progress),
+                ingest.load_chunks(done["documents"].path), parts.load(done["parts"].path), items,
+                embedder=self.embedder, cosine=self.recipe.filter.contaminated, progress=self.progress,
+            )  # fmt: skip
+
+        return make
+
+    def handover(self, done: dict[str, Artefact], home: Path) -> Artefact:
+        """Tables and recipes for `aasut run`, as they will stand in `home`."""
+        from aasut.documents import ingest
+        from aasut.synthesize import handover, item
+
+        def build(folder: Path) -> dict[str, Any]:
+            kept = [one for split in item.SPLITS for one in item.load(done["filter"].path / f"{split}.jsonl")]
+            documents = {document.id: document for document in ingest.load_documents(done["documents"].path)}
+            return {"lines": handover.write(self.recipe, self.base, kept, documents, folder, home)}
+
+        settings = [self.recipe, text_at(self.recipe, self.base, home)]
+        return self._stage("handover", handover.VERSION, settings, [done["documents"], done["filter"]], build)

@@ -33,16 +33,22 @@ TRAIN, HELD_OUT, CALLS, CALLS_HELD_OUT = (
 TEXTS, CHAT, TASK, TASK_CALLS = "texts.jsonl", "chat.jsonl", "task.yaml", "task-calls.yaml"
 GOLD, GOLD_CALLS = "gold.jsonl", "gold-calls.jsonl"
 MARGIN = 0.03
+VERSION = 1  # of what `write` makes: raised when the same settings would give other files
 
 Plain = dict[str, Any]
 
 
 def write(
-    recipe: FieldRecipe, base: Path, kept: Iterable[Item], documents: Mapping[str, Document], folder: Path
+    recipe: FieldRecipe,
+    base: Path,
+    kept: Iterable[Item],
+    documents: Mapping[str, Document],
+    folder: Path,
+    home: Path | None = None,
 ) -> Plain:
     """Write the files above into `folder`; gives how many lines each has, by name.
 
-    base: the folder that the recipe's paths are relative to; kept: the items of all splits; documents: by id, those at
+    base: the folder that the recipe's paths are relative to; home: where the files will stand, if not in `folder`; kept: the items of all splits; documents: by id, those at
     least that items rest on. A recipe is written where train has items for it and tune or test some to hold against.
     """
     items = list(kept)
@@ -68,7 +74,7 @@ def write(
         if all(counts.get(table) for table in tables):
             groups = {documents[item.spans[0].document].group for item in train if item.kind == kind}
             lines = [counts[table] for table in tables]
-            text = _recipe(recipe, base, folder, name, lines, grouped=len(groups) > 1)
+            text = _recipe(recipe, base, home or folder, name, lines, grouped=len(groups) > 1)
             write_atomically(folder / name, text)
     return counts
 
@@ -158,7 +164,7 @@ def _recipe(recipe: FieldRecipe, base: Path, folder: Path, name: str, counts: li
             {"teacher": _teacher(recipe, base, folder)},
         ),
         (
-            "The model that learns. One that `aasut adapt` trained on the documents begins from more: file:FOLDER.",
+            "The model that learns. After `aasut adapt` there is one that has read the documents: address: file:adapted.",
             {"student": _student(recipe, base, folder)},
         ),
         (
