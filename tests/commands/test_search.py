@@ -35,7 +35,7 @@ def search(aasut: Any, recipe: Path, *words: object) -> tuple[int, str, str]:
 
 def test_passages_with_their_places(recipe: Path, aasut: Any) -> None:
     build(CHUNKS, recipe.parent / "runs/pumps/index", progress=Progress(quiet=True))
-    code, out, err = search(aasut, recipe, "What does E17 mean?", "--count", 2)
+    code, out, err = search(aasut, recipe, "alarm E17: no water?", "--count", 2)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "1. manual.pdf, page 5, Manual › Alarms"
