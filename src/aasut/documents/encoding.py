@@ -100,6 +100,10 @@ def _guessed(stream: BinaryIO, head: bytes, bad: int) -> str:
         stream.seek(max(0, bad - SAMPLE // 2))
         sample = stream.read(SAMPLE)
         sample = sample[sample.find(b"\n") + 1 :] or sample
+    # More good letters of UTF-8 than bad bytes: the text is broken, and every other encoding would garble it.
+    letters = sample.decode("utf-8", "replace")
+    if sum(letter > "\x7f" for letter in letters) > 2 * letters.count("\ufffd"):
+        raise Fault(ENCODING, f"UTF-8 fails at byte {bad:,}")
     best = from_bytes(sample).best()
     if best is None or best.encoding in ("utf_8", "ascii"):
         raise Fault(ENCODING, f"UTF-8 fails at byte {bad:,}")

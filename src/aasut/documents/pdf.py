@@ -136,6 +136,7 @@ class _Looks:
             line
             for place, line in enumerate(lines)
             if EDGE <= place < len(lines) - EDGE
+            or len(lines) == 1
             or not (_digitless(line.text) in self.repeated or _NUMBER.fullmatch(line.text.strip()))
         ]
 

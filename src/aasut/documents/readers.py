@@ -30,6 +30,7 @@ READERS = {
 MATCHES = "aasut.documents.records:read_matches"
 PACKED = ("pdf", "docx", "pptx", "xlsx")
 LONGEST = 16_000  # characters of a block
+LETTER = 64  # characters of a letter with its marks, at most
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -86,8 +87,7 @@ def _cut(text: str) -> Iterator[str]:
                 end = place + len(found)
                 break
         else:
-            while end > start + 1 and _belongs(text[end], text[end - 1]):
-                end -= 1
+            end = next((at for at in range(end, end - LETTER, -1) if not _belongs(text[at], text[at - 1])), end)
         if piece := text[start:end].strip("\n"):
             yield piece
         start = end

@@ -7,7 +7,7 @@ import re
 
 from aasut.documents.archive import checked
 from aasut.documents.docbook_names import ELEMENTS
-from aasut.documents.encoding import MARKS
+from aasut.documents.encoding import MARKS, is_binary
 from aasut.documents.fault import EMPTY, NOT_A_DOCUMENT, Fault
 from aasut.documents.opened import Opened
 
@@ -40,6 +40,7 @@ _OFFICE = (
     (b"ms-excel", "xlsx", "xl/workbook.xml"),
 )
 _PROLOG = re.compile(r"\s*(<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*(\[.*?\]\s*)?>)", re.DOTALL | re.IGNORECASE)
+_TYPE = re.compile(r"\s*<!DOCTYPE\s+([\w.-]+)", re.IGNORECASE)
 _ROOT = re.compile(r"\s*<(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)[\s/>]")
 
 
@@ -59,10 +60,12 @@ def format_of(file: Opened) -> str:
             raise Fault(reason)
     if head[257:262] == b"ustar":
         raise Fault("an archive, not a document")
-    return _marked_up(file, _rough(head)) or _by_ending(file)
+    return _marked_up(file, _rough(head)) or _by_ending(file, head)
 
 
-def _by_ending(file: Opened) -> str:
+def _by_ending(file: Opened, head: bytes) -> str:
+    if file.ending in SOLID and is_binary(head):
+        raise Fault(NOT_A_DOCUMENT, "binary")
     if (kind := SOLID.get(file.ending)) is not None:
         raise Fault("not what its ending says", f"no {kind}")
     return ENDINGS.get(file.ending, "text")
@@ -111,12 +114,16 @@ def _marked_up(file: Opened, head: str) -> str | None:
         return None
     if "<!doctype html" in prolog or (root and root[2].lower() in ("html", "head", "body")):
         return "html"
-    if root and not ending and file.ending not in (".xml", ".xsl") and not prolog:
+    if root and not (ending or prolog or file.ending == ".xml" or "xmlns" in head[place : place + 500]):
         return "html" if file.ending in SOLID and "</" in head else None
     if root is None:
-        if file.ending == ".xml" and not prolog:
+        # A document type may be longer than what is looked at.
+        named = _TYPE.match(head, place)
+        if "docbook" in prolog or (named and (named[1] in ELEMENTS or "docbook" in head.lower())):
+            return "docbook"
+        if file.ending == ".xml":
             raise Fault("not what its ending says", "no XML")
-        return ending or ("docbook" if "docbook" in prolog else None)
+        return ending
     if root[2] in ELEMENTS or "docbook" in prolog or "docbook.org/ns/docbook" in head:
         return "docbook"
     if ending:
