@@ -13,12 +13,13 @@ BATCH = 64
 
 
 class Event(NamedTuple):
-    """Blocks of a file in their order; the last event of a file is `done`, with the reason in `fault` if it failed."""
+    """Blocks of a file in their order; the last one is `done`, with `fault` and `detail` where the file failed."""
 
     file: File
     blocks: list[Block]
     fault: str = ""
     done: bool = False
+    detail: str = ""
 
 
 def read(files: Sequence[File], sections: Sequence[Documents], reading: Reading) -> Iterator[Event]:
@@ -33,7 +34,7 @@ def read(files: Sequence[File], sections: Sequence[Documents], reading: Reading)
                         yield Event(file, blocks)
                         blocks = []
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            yield Event(file, [], f"cannot be read ({error})", done=True)
+            yield Event(file, [], "cannot be read", done=True, detail=str(error))
         else:
             yield Event(file, blocks, done=True)
 
