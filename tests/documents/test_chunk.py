@@ -76,6 +76,12 @@ def test_a_section_that_fits_is_one_chunk_with_its_headings() -> None:
     assert found[2].text.startswith("### Late\n\nd d")
 
 
+def test_a_title_that_its_first_heading_repeats_stands_once_in_the_path() -> None:
+    blocks = [Block("Backups", 1), Block("| Prev | Next |"), Block("Backups", 2), Block("x " * 95), Block("Logs", 3)]
+    found = check([*blocks, Block("y " * 95)], 220)
+    assert [chunk.span.headings for chunk in found] == [("Backups",), ("Backups",), ("Backups", "Logs")]
+
+
 def test_small_sections_share_a_chunk_under_the_same_parent_only() -> None:
     blocks = [
         Block("One", 1), Block("A", 2), Block("first."), Block("B", 2), Block("second."), Block("C", 3),

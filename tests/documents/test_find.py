@@ -177,9 +177,9 @@ def test_what_may_not_be_read_is_listed() -> None:
             os.seteuid(user)
             (folder / "closed").chmod(0o755)
     assert names(found) == ["a.md"]
-    assert [(out.name, out.reason) for out in found.failed] == [
-        ("b.md", "may not be read: Permission denied"),
-        ("closed/", "may not be looked into: Permission denied"),
+    assert [(out.name, out.reason, out.told) for out in found.failed] == [
+        ("b.md", "may not be read", "Permission denied"),
+        ("closed/", "may not be looked into", "Permission denied"),
     ]
 
 

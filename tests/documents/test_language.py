@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aasut.documents.language import _SCRIPTS, _identifier, main, tell
+from aasut.documents.language import _SCRIPTS, _model, main, tell
 
 TEXTS = {
     "en": "How do I open an account in this program and pay money into it?",
@@ -42,7 +42,7 @@ def test_short_mixed_and_strange_texts_have_none(text: str) -> None:
 
 
 def test_every_language_of_a_script_is_one_that_the_classifier_knows() -> None:
-    assert {code for codes in _SCRIPTS.values() for code in codes} <= set(_identifier().labels)
+    assert {code for codes in _SCRIPTS.values() for code in codes} <= set(_model().labels)
 
 
 def test_the_language_of_a_whole_is_that_of_over_half_of_what_was_told() -> None:

@@ -8,6 +8,7 @@ parent; sections that are large are cut into pieces of about the same size.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import regex
 
@@ -90,7 +91,9 @@ class Chunker:
             yield from self._close()
             self.above = [above for above in self.above if above[0] < block.level] + [(block.level, text)]
             text = f"{'#' * block.level} {text}"
-        path = tuple(heading for _, heading in self.above)
+        path = tuple(
+            heading for heading, _ in groupby(heading for _, heading in self.above)
+        )  # a page's title comes twice
         self.section += _Pieces([Piece(text + after, block.page, path, heading=bool(block.level))])
         if self.section.size > 2 * self.most:
             yield from self._overflow()

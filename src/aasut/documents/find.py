@@ -5,6 +5,7 @@ Hidden files, links that leave their folder, and what is no plain file are left 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -115,7 +116,7 @@ class _Walk:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
             except OSError as error:
-                self.failed.append(LeftOut(prefix or "./", f"may not be looked into: {error.strerror}"))
+                self.failed.append(LeftOut(prefix or "./", "may not be looked into", str(error.strerror)))
                 continue
             for entry in listed:
                 name = prefix + entry.name
@@ -142,7 +143,7 @@ class _Walk:
         try:
             about = path.stat()
         except OSError as error:
-            self.failed.append(LeftOut(name, f"cannot be read: {error.strerror}"))
+            self.failed.append(LeftOut(name, "cannot be read", str(error.strerror)))
             return
         if not stat.S_ISREG(about.st_mode):
             self.dropped.append(LeftOut(name, _KINDS.get(stat.S_IFMT(about.st_mode), "no plain file")))
@@ -155,7 +156,7 @@ class _Walk:
         if os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             self.found.append((path, name))
         else:
-            self.failed.append(LeftOut(name, "may not be read: Permission denied"))
+            self.failed.append(LeftOut(name, "may not be read", os.strerror(errno.EACCES)))
 
     def _link(self, path: Path, name: str) -> None:
         """A link is taken where it leads to a file below the root that is not hidden and not read by its own name."""

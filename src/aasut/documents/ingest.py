@@ -65,7 +65,7 @@ def build(
     """
     sections = recipe.documents if sections is None else sections
     found = find(sections, base, progress, cache)
-    faults = [(out.name, out.reason) for out in found.failed]
+    faults = [(out.name, out.reason) for out in found.failed]  # name and reason
     read: list[File] = []
     with disk_errors(folder), Corpus(folder, recipe.chunks.characters) as corpus:
         for out in (*found.dropped, *found.failed):
@@ -79,7 +79,7 @@ def build(
                     read.append(file)
     every = len(found.files) + len(found.dropped) + len(found.failed)
     dropped = Counter(out.reason for out in found.dropped)
-    failed = Counter(_reason(fault) for _, fault in faults)
+    failed = Counter(reason for _, reason in faults)
     files = Conservation(every, len(read), dict(sorted(dropped.items())), dict(sorted(failed.items())))
     _check(recipe, files, corpus.counts["documents"], [name for name, _ in faults], folder / UNREAD)
     return {
@@ -109,17 +109,18 @@ def load_chunks(folder: Path) -> Iterator[Chunk]:
 
 
 def _read(corpus: Corpus, file: File, section: Documents, events: Iterator[pool.Event], step: Step) -> str:
-    """Take one file's events; why it failed, "" where it did not."""
-    left = _size(file)
+    """Take one file's events; the reason why it failed, "" where it did not."""
+    left, fault = _size(file), ""
     with corpus.file(file, section) as writer:
         for event in events:
             writer.add(event.blocks)
-            writer.fault = event.fault
+            fault = event.fault
+            writer.fault = f"{fault}: {event.detail}" if event.detail else fault
             # How far a file is read is told by its text: roughly, but never more than there is.
             part = left if event.done else min(left, sum(len(block.text) for block in event.blocks))
             left -= part
             step.advance(part, file.name)
-    return writer.fault
+    return fault
 
 
 def _content(found: Found) -> str:
@@ -140,11 +141,6 @@ def _size(file: File) -> int:
         return file.path.stat().st_size
     except OSError:  # gone since: the reader will say so
         return 0
-
-
-def _reason(fault: str) -> str:
-    """What a fault is counted by, without what it says of one file."""
-    return fault.partition(": ")[0]
 
 
 def _format(file: File, section: Documents) -> str:
