@@ -34,6 +34,14 @@ def begin(tokenizer: Tokenizer, text: str) -> list[int]:
     return first + tokenizer.encode(text)
 
 
+def opening(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that a text by itself stands behind: the begin token where the model wants one, else a line break.
+
+    A causal model says nothing of the first token it is given, and any tokenizer has a line break.
+    """
+    return begin(tokenizer, "") or tokenizer.encode("\n")
+
+
 def tokens_of(
     tokenizer: Tokenizer, prompts: Sequence[str], prefix: str, *, reuse: bool
 ) -> tuple[tuple[int, ...], list[list[int]]]:

@@ -9,7 +9,7 @@ How logits are computed from bfloat16 is said in `projection`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -38,6 +38,9 @@ class Part(NamedTuple):
     spare: torch.Tensor
 
 
+RowLosses = Callable[[slice, Part], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Measure:
     """What rows of hidden states are measured by.
@@ -47,16 +50,16 @@ class Measure:
     `losses` needs.
     """
 
-    losses: Callable[[slice, Part], torch.Tensor]
+    losses: RowLosses
     teacher: tuple[torch.Tensor, torch.Tensor] | None
     named: torch.Tensor | None
     scratch: int
 
 
 def loss(
-    hidden: torch.Tensor, weight: torch.Tensor, target: Target, name: str, beta: float, alpha: float
+    hidden: torch.Tensor, weight: torch.Tensor, target: Target, name: str, beta: float, alpha: float, share: float = 1.0
 ) -> torch.Tensor:
-    """Sum over rows of the named loss, in nats: float32, differentiable in hidden [n, d] and weight [V, d].
+    """`share` times the sum over rows of the named loss, in nats: float32, differentiable in hidden [n, d], weight [V, d].
 
     A gradient is made only for what requires one. Against `Dense` only the tokens that both have are counted.
     """
@@ -64,6 +67,8 @@ def loss(
         raise ValueError(f"{len(hidden)} positions, {len(target)} targets")
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (hidden, weight))
     measure = _measure(target, name, beta, alpha, _kernels(hidden.device))
+    if share != 1:
+        measure = replace(measure, losses=_scaled(measure.losses, share))
     total: torch.Tensor = _Fused.apply(hidden, weight, measure, wanted)  # type: ignore[no-untyped-call]
     return total
 
@@ -78,6 +83,17 @@ def _measure(target: Target, name: str, beta: float, alpha: float, kernels: Modu
         return Measure(lambda rows, part: sparse(part.student, listed.rows(rows), softmax), None, target.ids, 0)
     right = target
     return Measure(lambda rows, part: one_right(part.student, right[rows], softmax), None, right[:, None], 0)
+
+
+def _scaled(losses: RowLosses, share: float) -> RowLosses:
+    """Losses and gradients times `share`: a weight's gradient goes to its sum before the loss can be multiplied."""
+
+    def scaled(rows: slice, part: Part) -> torch.Tensor:
+        found = losses(rows, part)
+        part.student.mul_(share)
+        return found * share
+
+    return scaled
 
 
 def _kernels(device: torch.device) -> ModuleType:

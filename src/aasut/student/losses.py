@@ -51,11 +51,15 @@ def cross_entropy(
 
 @dataclass(frozen=True)
 class Divergence:
-    """One of LOSSES against `targets.Target`, with what it is set to: see `divergences` for the formulas."""
+    """One of LOSSES against `targets.Target`, with what it is set to: see `divergences` for the formulas.
+
+    It is taken times `share`, and so are its gradients, those that go straight to a weight's `main_grad` too.
+    """
 
     name: str
     beta: float
     alpha: float
+    share: float = 1.0
 
     def __call__(
         self, hidden: torch.Tensor, weight: torch.Tensor, target: Target, allowed: torch.Tensor | None = None
@@ -68,7 +72,7 @@ class Divergence:
         if allowed is not None:
             raise ValueError("allowed columns go with cross-entropy")
         if isinstance(target, Dense):
-            return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha)
+            return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha, self.share)
         if isinstance(target, Sparse):
             if reason := refusal(self.name, sparse=True):
                 raise RecipeError(reason, "Choose forward_kl, or a teacher that runs alongside.")
@@ -77,7 +81,7 @@ class Divergence:
                 f"The loss {self.name} needs a teacher's distribution over all tokens; here are right answers alone.",
                 "Choose cross_entropy.",
             )
-        return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha)
+        return fused.loss(hidden, weight, target, self.name, self.beta, self.alpha, self.share)
 
 
 def refusal(name: str, sparse: bool) -> str:
@@ -90,8 +94,10 @@ def refusal(name: str, sparse: bool) -> str:
     )
 
 
-def get(name: str, *, beta: float = 0.5, alpha: float = 0.1) -> Loss:
+def get(name: str, *, beta: float = 0.5, alpha: float = 0.1, share: float = 1.0) -> Loss:
     """The loss of that name; beta is the teacher's weight in `jsd`, alpha its weight in `skewed_kl`.
+
+    `share` is what it is multiplied by, of `cross_entropy` always 1: forward KL is that against right tokens.
 
     Raises RecipeError for an unknown name, or a weight that makes the loss another one.
     """
@@ -103,7 +109,7 @@ def get(name: str, *, beta: float = 0.5, alpha: float = 0.1) -> Loss:
                 f"The loss {name} has {word} {weight}: the mixture would be one of the two distributions alone.",
                 f"Set {word} between 0 and 1, or choose forward_kl or reverse_kl.",
             )
-    return cross_entropy if name == "cross_entropy" else Divergence(name, beta, alpha)
+    return cross_entropy if name == "cross_entropy" else Divergence(name, beta, alpha, share)
 
 
 def entropy(target: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,97 @@
+"""What adaptation brought and cost: bits per byte of held-out documents and general text, before, after, and teacher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aasut.errors import DataError
+from aasut.evaluate.ratios import ratio
+from aasut.files import write_atomically
+from aasut.progress import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aasut.evaluate.bits import Bits
+    from aasut.student.corpus import Passage
+
+VERSION = 1
+BEFORE, AFTER, TEACHER = "before", "after", "teacher"
+
+
+def build(
+    sets: Mapping[str, Sequence[Passage]],
+    models: Mapping[str, Path],
+    folder: Path,
+    progress: Progress,
+    *,
+    context: int,
+    precision: str = "auto",
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Every model on every set; what is measured is kept in `folder`, so that a killed stage goes on.
+
+    `sets`: held-out passages, `field` and `general`. `models`: folders, of which `before` and `after` must be there,
+    and `teacher` is where it is a local model. Intervals take a document as a whole. Raises DataError where a set has
+    fewer than two documents.
+    """
+    overlap = context // 4
+    measured = {
+        name: {role: _kept(passages, model, folder / f"{name}-{role}.json", progress, context, overlap, precision)
+               for role, model in models.items()}
+        for name, passages in sets.items()
+    }  # fmt: skip
+    found = {name: _set(sets[name], of, confidence) for name, of in measured.items()}
+    return {"context": context, "overlap": overlap, "confidence": confidence, "sets": found}
+
+
+def _kept(
+    passages: Sequence[Passage], model: Path, path: Path, progress: Progress, context: int, overlap: int, precision: str
+) -> Bits:
+    from aasut.evaluate import bits
+
+    if path.exists():
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return bits.Bits(np.array(plain["bits"]), np.array(plain["bytes"], np.int64), np.array(plain["tokens"]))
+    texts = [passage.text for passage in passages]
+    found = bits.measure(
+        model, texts, context=context, overlap=overlap, progress=progress, precision=precision,
+        what=path.stem.replace("-", ", "),
+    )  # fmt: skip
+    plain = {"bits": found.bits.tolist(), "bytes": found.bytes.tolist(), "tokens": found.tokens.tolist()}
+    write_atomically(path, json.dumps(plain))
+    return found
+
+
+def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: float) -> dict[str, Any]:
+    """Figures of one set: bits per byte of each model, and the quotients of `after` by the others."""
+    names = sorted({passage.documents[0] for passage in passages})
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} held-out document is too few to measure on.", "Hold out more: raise split.test or add some."
+        )
+    number = {name: i for i, name in enumerate(names)}
+    index = np.array([number[passage.documents[0]] for passage in passages])
+
+    def by_document(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(index, weights=values, minlength=len(names))
+
+    cost = {role: by_document(of.bits) for role, of in measured.items()}
+    size = by_document(measured[AFTER].bytes)
+    against = {
+        role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in (BEFORE, TEACHER) if role in cost
+    }
+    return {
+        "documents": len(names),
+        "bytes": int(size.sum()),
+        "models": {
+            role: {"bits_per_byte": ratio(cost[role], size, confidence).as_dict(), "tokens": int(of.tokens.sum())}
+            for role, of in measured.items()
+        },
+        "after_over": against,
+    }
