@@ -102,7 +102,12 @@ def facts(corpus: Path) -> synthesis.Facts:
     rows = Conservation(506, 3, {}, {"an archive bomb": 503})
     stages = {
         "documents": {"conservation": {"files": rows}},
-        "items": {"calls": {"calls_made": 7, "usd_spent": 1.0}},
+        "items": {
+            "calls": {"calls_made": 7, "usd_spent": 1.0},
+            "requests": {"questions": 6, "relations": 1},
+            "tokens": {"prompt": 12345, "completion": 678},
+            "repairs": {EVIL: 2},
+        },
         "filter": sieved,
     }
     parts = {evil: "train", hindi: "test", "tune.md": "tune"}
@@ -146,6 +151,8 @@ def test_the_json_has_all_and_the_page_says_what_it_leaves_out(facts: synthesis.
     assert len(kept["unread"]) == synthesis.LISTED + 3
     assert kept["samples"]["a refusal"][0]["text"] == EVIL * 200
     page = read((tmp_path / synthesis.PAGE).read_text(encoding="utf-8")).text
+    for told in ("Asked to write questions6", "Tokens of prompts12,345", f"Answers mended2 {EVIL}", "Paid$1.25"):
+        assert told in page.replace("\n", "")
     assert "And 3 more, in synthesis.json." in page
     assert "more characters)" in page
     assert "50.0\N{NO-BREAK SPACE}%" in page

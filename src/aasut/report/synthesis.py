@@ -74,6 +74,9 @@ def gather(
             what: _plain(rows) for facts in stages.values() for what, rows in facts.get("conservation", {}).items()
         },
         "ledger": _ledger(stages.values()),
+        "requests": stages["items"].get("requests", {}),
+        "tokens": stages["items"].get("tokens", {}),
+        "repairs": stages["items"].get("repairs", {}),
         "kinds": sieved["kinds"],
         "reasons": sieved["reasons"],
         "rates": sieved["rates"],
