@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aasut import tools as functions
 from aasut import words
+from aasut.documents import language
 from aasut.recipe.field import Filter
 from aasut.synthesize import refusals
 from aasut.synthesize.item import Item
@@ -35,16 +36,14 @@ def fault(item: Item, settings: Filter) -> tuple[str, str]:
     return "", ""
 
 
-def language_fault(item: Item, text: str, language: str, wanted: str | None) -> tuple[str, str]:
+def language_fault(item: Item, text: str, own: str, wanted: str | None) -> tuple[str, str]:
     """Why an item is not in the language that was wanted; ("", "") where it is, or where that cannot be told.
 
-    text, language: what it was made of, whose language it should have unless another is wanted. Numbers and codes have
-    no language, and of a short turn the script alone is looked at.
+    text, own: what it was made of and the language of that, which it should have unless another is wanted. Numbers and
+    codes have no language, and of a short turn the script alone is looked at.
     """
-    from aasut.documents.language import language as told
-
-    expected = words.script(text) if wanted in (None, language) else ""
-    goal = wanted or language
+    expected = words.script(text) if wanted in (None, own) else ""
+    goal = wanted or own
     for turn in item.turns:
         if item.kind == "calls" and functions.is_calls(turn.content):
             continue
@@ -52,7 +51,7 @@ def language_fault(item: Item, text: str, language: str, wanted: str | None) -> 
         if script and expected and script != expected:
             return SCRIPT, script
         if goal and sum(character.isalpha() for character in turn.content) >= ENOUGH:
-            found = told(turn.content)
+            found = language.tell(turn.content)
             if found and found != goal:
                 return LANGUAGE, found
     return "", ""
