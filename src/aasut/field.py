@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from aasut.errors import RecipeError
+from aasut.files import plain, write_atomically
 from aasut.progress import Progress
+from aasut.publish import publish
 from aasut.recipe import FieldRecipe
+from aasut.recipe.field import Adapt, Documents, text_at
+from aasut.recipe.scale import scaled_field
 from aasut.store import Artefact, Store
 from aasut.workshop import Workshop
 
 PASSAGES = 3  # that a question is answered from, where they are searched for
+VERSION = 1  # of the report
+REPORT = "report.json"
 STORE = ".store"  # folder of the run store, below the folder of runs
 INDEX, ADAPTED = "index", "adapted"  # folders below the run's
 
@@ -31,17 +39,25 @@ class Made:
 def synthesize(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, scale: str = "full") -> Made:
     """Make training data and an evaluation of the recipe's documents; results stand in `root`/<name>.
 
-    Paths are relative to `base`. What was done before is reused; what a kill interrupted goes on. Raises AasutError.
+    Paths are relative to `base`; `scale` as in recipe.scale. What was done before is reused; what a kill interrupted
+    goes on. Raises AasutError.
     """
+    recipe = scaled_field(recipe, scale)
     with opened(recipe, base, root, progress) as stages:
-        return stages.publish(stages.synthesized(), root / recipe.name, scale)
+        return stages.publish(stages.synthesized(root / recipe.name), root / recipe.name, scale)
 
 
 def adapt(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, scale: str = "full") -> Made:
-    """Train the recipe's student on its documents and on what was made of them; see `synthesize`."""
+    """Train the recipe's student on its documents and on what was made of them; see `synthesize`.
+
+    Raises RecipeError where the recipe has no student.
+    """
+    recipe = scaled_field(recipe, scale)
+    if recipe.student is None or recipe.adapt is None:
+        raise RecipeError(f"{recipe.name} has no student to adapt.", "Give the sections student and adapt.")
     with opened(recipe, base, root, progress) as stages:
-        done = stages.synthesized() if stages.learns_generated else stages.parted()
-        return stages.publish(done | stages.adapted(done), root / recipe.name, scale)
+        done = stages.synthesized(root / recipe.name) if recipe.adapt.generated else stages.parted()
+        return stages.publish(stages.adapted(done, recipe.adapt), root / recipe.name, scale)
 
 
 def preview(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, count: int) -> dict[str, Any]:
@@ -74,18 +90,20 @@ class FieldStages(Workshop[FieldRecipe]):
         documents = self.documents()
         return {"documents": documents, "parts": self.parts(documents), "index": self.index(documents)}
 
-    def synthesized(self) -> dict[str, Artefact]:
-        """Every stage up to the tables that a run learns from, by name, parents before children."""
+    def synthesized(self, home: Path) -> dict[str, Artefact]:
+        """Every stage up to the tables that a run learns from, as they will stand in `home`; parents come first."""
         done = self.parted()
         done["items"] = self.items(done)
         done["filter"] = self.filtered(done)
-        done["handover"] = self.handover(done)
+        done["handover"] = self.handover(done, home)
         return done
 
-    @property
-    def learns_generated(self) -> bool:
-        """Is the student to learn what the teacher writes?"""
-        return self.recipe.adapt is None or self.recipe.adapt.generated
+    def adapted(self, done: dict[str, Artefact], wanted: Adapt) -> dict[str, Artefact]:
+        """What is `done`, with the student that has read it, and what that brought and cost."""
+        general = self.documents("general", wanted.replay)
+        done |= {"general": general, "general parts": self.parts(general, "general parts")}
+        done["adapt"] = self.train(done)
+        return done | {"measure": self.measure(done, wanted)}
 
     @cached_property
     def embedder(self) -> Any | None:
@@ -103,21 +121,23 @@ class FieldStages(Workshop[FieldRecipe]):
 
         return Index.open(index.path / INDEX, self.embedder)
 
-    def documents(self) -> Artefact:
+    def documents(self, name: str = "documents", sections: Sequence[Documents] | None = None) -> Artefact:
+        """The recipe's documents, or other `sections` under another name."""
         from aasut.documents import ingest
 
         def build(folder: Path) -> dict[str, Any]:
-            return ingest.build(self.recipe, self.base, folder, self.progress)
+            return ingest.build(self.recipe, self.base, folder, self.progress, sections=sections)
 
-        return self._stage("documents", ingest.VERSION, ingest.settings(self.recipe, self.base), [], build)
+        settings = ingest.settings(self.recipe, self.base, sections=sections)
+        return self._stage(name, ingest.VERSION, settings, [], build)
 
-    def parts(self, documents: Artefact) -> Artefact:
+    def parts(self, documents: Artefact, name: str = "parts") -> Artefact:
         from aasut.synthesize import parts
 
         def build(folder: Path) -> dict[str, Any]:
             return parts.build(self.recipe, documents.path, folder, self.progress)
 
-        return self._stage("parts", parts.VERSION, [self.recipe.split, self.recipe.seed], [documents], build)
+        return self._stage(name, parts.VERSION, parts.settings(self.recipe), [documents], build)
 
     def index(self, documents: Artefact) -> Artefact:
         from aasut.documents import ingest
@@ -197,3 +217,86 @@ class FieldStages(Workshop[FieldRecipe]):
 
         settings = [self.recipe, text_at(self.recipe, self.base, home)]
         return self._stage("handover", handover.VERSION, settings, [done["documents"], done["filter"]], build)
+
+    def train(self, done: dict[str, Artefact]) -> Artefact:
+        """The student, in the folder ADAPTED."""
+        from aasut.student import adapt, corpus
+        from aasut.synthesize import item
+
+        recipe, wanted = self.recipe, self.recipe.student
+        assert wanted is not None
+        teacher = recipe.teacher.model
+
+        def build(folder: Path) -> dict[str, Any]:
+            made = item.load(done["filter"].path / "train.jsonl") if "filter" in done else ()
+            self.close()  # the teacher's memory; its model may be loaded again to learn from
+            return adapt.build(
+                recipe, self._passages(done, "train"), corpus.of_items(made), self._passages(done, "train", "general "),
+                self._model(wanted.model).path, self._model(teacher).path if teacher else None, folder / ADAPTED,
+                self.progress,
+            )  # fmt: skip
+
+        settings: list[Any] = [wanted.model_dump(mode="json", exclude={"checkpoint_s"}), recipe.adapt, recipe.seed]
+        settings += [self._revision(wanted.model), self._revision(teacher)]
+        before = [done[name] for name in ("documents", "parts", "general", "general parts", "filter") if name in done]
+        return self._stage("adapt", adapt.VERSION, settings, before, build)
+
+    def measure(self, done: dict[str, Artefact], wanted: Adapt) -> Artefact:
+        """Bits per byte of what was held out, of the field and of general text, under each model."""
+        from aasut.evaluate import field
+
+        recipe = self.recipe
+        assert recipe.student is not None
+        teacher, student = recipe.teacher.model, recipe.student
+
+        def build(folder: Path) -> dict[str, Any]:
+            sets = {"field": self._passages(done, "test"), "general": self._passages(done, "test", "general ")}
+            models = {field.BEFORE: self._model(student.model).path, field.AFTER: done["adapt"].path / ADAPTED}
+            models |= {field.TEACHER: self._model(teacher).path} if teacher else {}
+            context, precision = wanted.context, student.precision
+            return field.build(sets, models, folder, self.progress, context=context, precision=precision)
+
+        settings = [wanted.context, student.precision, self._revision(student.model), self._revision(teacher)]
+        before = [done[name] for name in ("documents", "parts", "general", "general parts", "adapt")]
+        return self._stage("measure", field.VERSION, settings, before, build)
+
+    def _passages(self, done: dict[str, Artefact], split: str, of: str = "") -> list[Any]:
+        """The documents of a split, of the field or of "general " text, as they are read."""
+        from aasut.documents import ingest
+        from aasut.student import corpus
+        from aasut.synthesize import parts
+
+        documents, parted = done["general" if of else "documents"], parts.load(done[f"{of}parts"].path)
+        chunks = ingest.load_chunks(documents.path)
+        return corpus.of_chunks(chunk for chunk in chunks if parted[chunk.span.document] == split)
+
+    def publish(self, done: dict[str, Artefact], folder: Path, scale: str) -> Made:
+        """Gather the report, and copy it and all that people look for into `folder`."""
+        report = self.report(done, scale)
+        self.store.finished(self.recipe.name, report)
+        shown = [done[name] for name in ("index", "handover", "adapt") if name in done]
+        publish([*shown, report], folder, text_at(self.recipe, self.base, folder))
+        return Made(folder, json.loads((report.path / REPORT).read_text(encoding="utf-8")), self.calls_made)
+
+    def report(self, done: dict[str, Artefact], scale: str) -> Artefact:
+        """report.json, with pages of what was made and of what the student learned."""
+        from aasut.report import adaptation, synthesis
+        from aasut.synthesize import parts
+
+        recipe = self.recipe
+
+        def build(folder: Path) -> dict[str, Any]:
+            facts: dict[str, Any] = {"kind": "field", "name": recipe.name, "scale": scale}
+            if "handover" in done:
+                stages = {name: dict(artefact.facts) for name, artefact in done.items()}
+                parted = parts.load(done["parts"].path)
+                facts["synthesis"] = synthesis.gather(recipe, stages, done["documents"].path, parted)
+                synthesis.write(facts["synthesis"], folder)
+            if "measure" in done:
+                facts["adaptation"] = {"train": done["adapt"].facts, "evaluate": done["measure"].facts}
+                adaptation.write(recipe.name, facts["adaptation"], folder)
+            text = json.dumps(facts, ensure_ascii=False, indent=2, allow_nan=False, default=plain)
+            write_atomically(folder / REPORT, text + "\n")
+            return {}
+
+        return self._stage("report", VERSION, [recipe, scale], list(done.values()), build)

@@ -83,9 +83,7 @@ def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: 
 
     cost = {role: by_document(of.bits) for role, of in measured.items()}
     size = by_document(measured[AFTER].bytes)
-    against = {
-        role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in (BEFORE, TEACHER) if role in cost
-    }
+    against = {role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in (BEFORE, TEACHER) if role in cost}
     return {
         "documents": len(names),
         "bytes": int(size.sum()),

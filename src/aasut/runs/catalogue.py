@@ -19,6 +19,7 @@ from aasut.store import Store
 STORE = ".store"
 REPORT = "report.json"
 PREFIX = 8  # digits of a fingerprint that are shown
+COPIED = ("export", "index", "handover", "adapt", "report")  # stages whose files stand in the run's folder too
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Catalogue:
         """File in the run's folder to the store's file that it is a copy of; empty where a newer run has the name."""
         if self.current[run.name] != run:
             return {}
-        made = [entry.fingerprint for entry in self.lineage(run) if entry.stage in ("export", "report")]
+        made = [entry.fingerprint for entry in self.lineage(run) if entry.stage in COPIED]
         sources = [(self.path(name), source) for name in made for source in files(self.path(name))]
         return {self.root / run.name / source.relative_to(folder): source for folder, source in sources}
 

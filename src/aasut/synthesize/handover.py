@@ -48,8 +48,9 @@ def write(
 ) -> Plain:
     """Write the files above into `folder`; gives how many lines each has, by name.
 
-    base: the folder that the recipe's paths are relative to; home: where the files will stand, if not in `folder`; kept: the items of all splits; documents: by id, those at
-    least that items rest on. A recipe is written where train has items for it and tune or test some to hold against.
+    base: the folder that the recipe's paths are relative to; home: where the files will stand, if not in `folder`;
+    kept: the items of all splits; documents: by id, those at least that items rest on. A recipe is written where train
+    has items for it, and tune or test some to hold against.
     """
     items = list(kept)
     train = [item for item in items if item.split == "train"]
@@ -164,7 +165,7 @@ def _recipe(recipe: FieldRecipe, base: Path, folder: Path, name: str, counts: li
             {"teacher": _teacher(recipe, base, folder)},
         ),
         (
-            "The model that learns. After `aasut adapt` there is one that has read the documents: address: file:adapted.",
+            "The model that learns. After `aasut adapt` one that has read the documents: address: file:adapted.",
             {"student": _student(recipe, base, folder)},
         ),
         (
