@@ -17,7 +17,8 @@ def numbers(words: list[int]) -> np.ndarray:
 def slowly(texts: list[list[int]], words: list[int], share: float) -> dict[int, float]:
     """Shares by text, of those that reach it: the best of all windows of each text's length."""
     counts = Counter(word for text in texts for word in set(text))
-    weight = {word: np.log((len(texts) + 1) / (count + 0.5)) for word, count in counts.items()}
+    highest = np.log((len(texts) + 1) / 0.5)  # of a word that no text has
+    weight = {word: max(np.log((len(texts) + 1) / (n + 0.5)), 0.3 * highest) for word, n in counts.items()}
     found = {}
     for number, text in enumerate(texts):
         if len(text) < 5:

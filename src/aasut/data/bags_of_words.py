@@ -1,6 +1,6 @@
 """Texts whose words stand in another text in another order: shuffled sentences, shuffled words.
 
-A word weighs its inverse document frequency over the held-out texts, so that rare words decide. A held-out text is
+A word weighs its inverse document frequency over the held-out texts, so that rare words decide most. A held-out text is
 found where so many words in a row as it has hold a share of its weight. An index of each text's rarest words proposes
 candidates and misses none: a text that has none of those lacks too much weight (prefix filtering; Chaudhuri, Ganti and
 Kaushik 2006).
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.int32]
 
+FLOOR = 0.3  # of the highest weight: in a short text no word is missed for nothing
 _HELD = 4096  # bags
 
 
@@ -55,7 +56,7 @@ class BagsOfWords:
                 continue
             best = max(best, (self._densest(words, number), -number))
         share, number = best
-        return (-number, share) if share >= self.share else None
+        return (-number, float(share)) if share >= self.share else None
 
     def _overlap(self, bag: Mapping[int, int], wanted: Mapping[int, int]) -> float:
         """Share of the weight of `wanted` that is in `bag`."""
@@ -85,8 +86,9 @@ class BagsOfWords:
 
 
 def _weights(texts: Sequence[Numbers], vocabulary: int) -> NDArray[np.float64]:
-    """log((texts + 1) / (texts with the word + 1/2)) by word's number."""
+    """log((texts + 1) / (texts with the word + 1/2)) by word's number, and not below a share of the highest."""
     counts = np.zeros(vocabulary + 1, dtype=np.int64)
     for text in texts:
         counts[np.unique(text)] += 1
-    return np.log((len(texts) + 1) / (counts + 0.5))
+    weights: NDArray[np.float64] = np.log((len(texts) + 1) / (counts + 0.5))
+    return weights.clip(FLOOR * weights.max())
