@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 
 
@@ -33,3 +34,19 @@ def _status(key: str) -> int:
     with open("/proc/self/status") as file:
         line = next(line for line in file if line.startswith(key))
     return int(line.split()[1]) * 1024
+
+
+def of_tree(process: int) -> int:
+    """Bytes of a process and of all that it started, pages that several have counted once (proportional set size)."""
+    found, waiting = 0, [process]
+    while waiting:
+        one = waiting.pop()
+        try:
+            with open(f"/proc/{one}/smaps_rollup") as file:
+                found += next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+            for task in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{task}/children") as file:
+                    waiting += map(int, file.read().split())
+        except (OSError, StopIteration):  # it has ended since
+            continue
+    return found

@@ -21,7 +21,7 @@ from aasut.progress import Progress
 
 SHINGLE = 5  # characters
 SHORT = 20  # characters; in shorter texts one letter may be the whole difference: exact match alone
-_PERMUTATIONS = 128
+PERMUTATIONS = 128
 _RECALL = 0.999
 _HELD = 1024  # sets of shingles
 _BLOCK = 2048  # texts
@@ -54,7 +54,7 @@ def representatives(texts: Sequence[str], *, threshold: float, seed: int, progre
 
     exact: dict[str, int] = {}
     result: list[int] = []
-    index = RMinHashLSH(threshold, _PERMUTATIONS, _bands(threshold))
+    index = RMinHashLSH(threshold, PERMUTATIONS, _bands(threshold))
     kept = _Kept(texts)
     with progress.steps("find duplicates", len(texts)) as step:
         for number, text in enumerate(texts):
@@ -65,7 +65,7 @@ def representatives(texts: Sequence[str], *, threshold: float, seed: int, progre
             stands = number
             if len(text) >= SHORT and threshold < 1:
                 shingles = _shingles(text)
-                minhash = RMinHash(_PERMUTATIONS, seed & 0xFFFFFFFF)
+                minhash = RMinHash(PERMUTATIONS, seed & 0xFFFFFFFF)
                 minhash.update(list(shingles))
                 near = (k for k in sorted(index.query(minhash)) if kept.similar(k, shingles, threshold))
                 stands = next(near, number)
@@ -141,7 +141,7 @@ def united(texts: Sequence[str], *, threshold: float, seed: int, progress: Progr
 
     parents = list(range(len(texts)))
     exact: dict[str, int] = {}
-    index = RMinHashLSH(threshold, _PERMUTATIONS, _bands(threshold))
+    index = RMinHashLSH(threshold, PERMUTATIONS, _bands(threshold))
     with progress.steps("find duplicates", len(texts)) as step:
         for number, text in enumerate(texts):
             step.advance()
@@ -149,7 +149,7 @@ def united(texts: Sequence[str], *, threshold: float, seed: int, progress: Progr
             if first != number:
                 parents[number] = first
             elif len(text) >= SHORT and threshold < 1:
-                minhash = RMinHash(_PERMUTATIONS, seed & 0xFFFFFFFF)
+                minhash = RMinHash(PERMUTATIONS, seed & 0xFFFFFFFF)
                 minhash.update(sorted(_shingles(text)))
                 for near in sorted(index.query(minhash)):
                     one, other = _root(parents, near), _root(parents, number)
@@ -184,7 +184,7 @@ def _shingles(text: str) -> set[str]:
 def _bands(threshold: float) -> int:
     """Fewest bands whose chance of proposing a pair at the threshold, 1 - (1 - s^rows)^bands, is high enough."""
     for rows in (16, 8, 4, 2):
-        bands = _PERMUTATIONS // rows
+        bands = PERMUTATIONS // rows
         if 1 - (1 - threshold**rows) ** bands >= _RECALL:
             return bands
-    return _PERMUTATIONS
+    return PERMUTATIONS
