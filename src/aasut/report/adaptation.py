@@ -13,7 +13,7 @@ SHOWN = {"teacher": ("teacher", "teacher"), "before": ("before", "muted"), "afte
 
 
 def bits(sets: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """One group of lines a set, one line a model with its interval; shorter is better. `sets`: as evaluate.field has."""
+    """One group of lines a set, one line a model with its interval; fewer are better. `sets` as evaluate.field has."""
     rows = [(name, role) for name, found in sets.items() for role in SHOWN if role in found["models"]]
     with chart(0.5 + 0.27 * len(rows)) as (figure, axes):
         for place, (name, role) in enumerate(reversed(rows)):
