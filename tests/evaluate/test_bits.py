@@ -30,7 +30,7 @@ def naive(folder: Path, text: str, context: int, overlap: int) -> float:
         part = ids[start : start + context - 1]
         logp = model(torch.tensor([[*first, *part]])).logits[0].float().log_softmax(1)
         for place in range(done - start, len(part)):
-            total -= float(logp[place, part[place]]) / math.log(2)
+            total -= float(logp[place, part[place]].detach()) / math.log(2)
         done = start + len(part)
     return total
 
