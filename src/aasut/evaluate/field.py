@@ -1,4 +1,4 @@
-"""What adaptation brought and cost: bits per byte of held-out documents and general text, before, after, and teacher."""
+"""What adaptation brought and cost: bits per byte of held-out documents and general text, before and after."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: 
     index = np.array([number[passage.documents[0]] for passage in passages])
 
     def by_document(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(index, weights=values, minlength=len(names))
+        return np.bincount(index, weights=values, minlength=len(names)).astype(np.float64)
 
     cost = {role: by_document(of.bits) for role, of in measured.items()}
     size = by_document(measured[AFTER].bytes)

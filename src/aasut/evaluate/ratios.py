@@ -1,7 +1,8 @@
 """A ratio of two sums over independent documents, with its standard error: bits per byte, or loss after over before.
 
-R = Σ a / Σ b has the residuals e = a - R b, and the variance G/(G-1) · Σ e² / (Σ b)², linearised (Cochran 1977, Sampling
-Techniques, 3rd ed., section 2.11, without the finite population correction). The interval takes t with G - 1 degrees.
+R = Σ a / Σ b has the residuals e = a - R b, and the variance G/(G-1) · Σ e² / (Σ b)², linearised (Cochran 1977,
+Sampling Techniques, 3rd ed., section 2.11, without the finite population correction). The interval takes t with G - 1
+degrees of freedom.
 """
 
 from __future__ import annotations

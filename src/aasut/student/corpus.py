@@ -189,8 +189,8 @@ def _replay(
     if _count(parts[0]) < learned or _count(parts[1]) < kept:
         raise RecipeError(
             f"adapt.replay_share is {settings.replay_share:g}: beside {sum(field):,} tokens of the field that takes "
-            f"{learned + kept:,} of general text, some of it in documents of their own for validation, and adapt.replay "
-            f"has {there:,}.",
+            f"{learned + kept:,} of general text, some of it in documents of their own for validation, "
+            f"and adapt.replay has {there:,}.",
             "Give more general text, or lower adapt.replay_share or adapt.tokens.",
         )
     taken, out = _first(parts[0], learned), _first(parts[1], kept)

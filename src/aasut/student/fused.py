@@ -59,9 +59,10 @@ class Measure:
 def loss(
     hidden: torch.Tensor, weight: torch.Tensor, target: Target, name: str, beta: float, alpha: float, share: float = 1.0
 ) -> torch.Tensor:
-    """`share` times the sum over rows of the named loss, in nats: float32, differentiable in hidden [n, d], weight [V, d].
+    """`share` times the sum over rows of the named loss, in nats: float32, differentiable in hidden and weight.
 
-    A gradient is made only for what requires one. Against `Dense` only the tokens that both have are counted.
+    hidden [n, d] · weight [V, d]. A gradient is made only for what requires one. Against `Dense` only the tokens that
+    both have are counted.
     """
     if len(target) != len(hidden):
         raise ValueError(f"{len(hidden)} positions, {len(target)} targets")
