@@ -33,5 +33,7 @@ def test_a_row_a_set_and_a_column_a_model() -> None:
     assert "field 1,234 1.400 ± 0.100 0.900 ± 0.100 0.640 ± 0.020" in lines
     assert "general 5 1.000 ± 0.100 1.010 ± 0.100 0.640 ± 0.020" in lines
     assert "field: 36.0 % fewer bits per byte than before (90 % interval -38.0 to -34.0 %)." in lines
-    assert "An epoch has 10,500 tokens: 9,000 of documents, 500 of what was made of them, 1,000 of general text." in lines
+    assert (
+        "An epoch has 10,500 tokens: 9,000 of documents, 500 of what was made of them, 1,000 of general text." in lines
+    )
     assert lines[-1] == "runs/cars/ adaptation.html · report.json · adapted/"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from aasut.data.held_out import Entry
 
+from aasut.data.held_out import Entry
 from aasut.progress import Progress
 from aasut.synthesize.held import HeldTexts
 from aasut.synthesize.item import Item, Split

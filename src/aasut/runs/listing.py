@@ -181,7 +181,9 @@ def render_show(found: Plain) -> Group:
     """The printed table of the run again, then where things are."""
     facts, folder = found["report"], found["folder"]
     try:
-        headline: RenderableType = table.render(facts, Path(folder) if folder else None)
+        headline: RenderableType = (
+            _field(facts) if facts.get("kind") == "field" else table.render(facts, Path(folder) if folder else None)
+        )
     except (KeyError, TypeError):
         raise StoreError(
             f"The report of {found['name']} was written by another version of aasut.", "Run its recipe again."
@@ -198,6 +200,14 @@ def render_show(found: Plain) -> Group:
     for part in found["parts"]:
         listed.add_row(part["stage"], Text(part["path"], overflow="fold"), Text(part["content"][:12], style="dim"))
     return Group(*parts, listed)
+
+
+def _field(facts: Plain) -> Text:
+    """What was made of documents, and what a student learned of them."""
+    from aasut.report import adaptation, synthesis
+
+    said = synthesis.lines(facts["synthesis"]) if "synthesis" in facts else []
+    return Text("\n".join([*said, *(adaptation.sentences(facts["adaptation"]) if "adaptation" in facts else [])]))
 
 
 def _count(number: int, what: str) -> str:
