@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import adapt, certify, gateway, label, plan, run, search, teacher
+from aasut.commands import adapt, certify, gateway, label, plan, run, search, synthesize, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -34,6 +34,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(gateway.app, name="gateway")
 app.command("run")(run.run)
 app.command("label")(label.label)
+app.command("synthesize")(synthesize.synthesize)
 app.command("adapt")(adapt.adapt)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)

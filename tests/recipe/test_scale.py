@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+import chunked
 import small_run
 from aasut import recipe
 from aasut.errors import RecipeError
-from aasut.recipe.scale import scaled
+from aasut.recipe.scale import scaled, scaled_field
 
 
 def test_scaling_cuts_what_takes_long() -> None:
@@ -23,3 +24,24 @@ def test_scaling_cuts_what_takes_long() -> None:
     assert scaled(recipe.parse(plain, "recipe"), "full") == recipe.parse(plain, "recipe")
     with pytest.raises(RecipeError, match="no scale 'huge'"):
         scaled(recipe.parse(plain, "recipe"), "huge")
+
+
+def test_a_field_is_scaled_to_a_few_chunks_and_little_of_each_kind() -> None:
+    student = {"model": {"address": "file:x"}, "epochs": 3, "checks": 6, "patience": 2}
+    adapt = {"replay": [{"source": "general"}], "context": 128}
+    wanted = {"kinds": ["questions", "relations", "conversations"], "turns": 4, "questions": 1, "chunks": 500}
+    whole = chunked.recipe(synthesize=wanted, student=student, adapt=adapt)
+    small = scaled_field(whole, "ci")
+    assert small.name == "upkeep-ci"
+    assert (small.synthesize.chunks, small.synthesize.held_out, small.synthesize.questions) == (6, 3, 1)
+    assert (small.synthesize.pairs, small.synthesize.turns, small.synthesize.strategies) == (1, 2, 2)
+    assert small.synthesize.kinds == whole.synthesize.kinds
+    assert small.student is not None
+    assert small.adapt is not None
+    assert (small.student.epochs, small.student.checks, small.student.patience, small.adapt.tokens) == (1, 1, 0, 4096)
+    assert small.adapt.context == 128
+    assert scaled_field(whole, "full") == whole
+    fewer = scaled_field(chunked.recipe(synthesize={"chunks": 2, "held_out": 1}), "ci")
+    assert (fewer.synthesize.chunks, fewer.synthesize.held_out, fewer.adapt) == (2, 1, None)
+    with pytest.raises(RecipeError, match="no scale 'huge'"):
+        scaled_field(whole, "huge")

@@ -300,3 +300,42 @@ def test_answers_of_an_older_ledger_are_used_and_have_no_tokens(tmp_path: Path) 
         assert found == Completion("old", Usage(7, 2), token_logprobs=None)
         assert (new.token_logprobs is not None, ledger.usd_reused, len(server.bodies)) == (True, 0.5, 1)
         ledger.close()
+
+
+def test_each_answer_is_told_with_its_request_and_equal_requests_once(tmp_path: Path) -> None:
+    asked = [request("one"), request("two"), request("one")]
+    for was_there in (False, True):
+        heard: list[tuple[Request, Completion, bool]] = []
+        ledger = Ledger(Counted({"one": "1", "two": "2"}), tmp_path / "ledger.db")
+        found = ledger.complete(asked, heard=lambda *one, heard=heard: heard.append(one))  # type: ignore[misc]
+        assert [(one.text, resumed) for _, one, resumed in heard][:2] == [("1", was_there), ("2", was_there)]
+        assert [one for one, _, _ in heard][:2] == asked[:2]
+        assert [completion for _, completion, _ in heard][:2] == found[:2]
+        assert len(heard) == 2
+        ledger.complete(asked)
+        assert len(heard) == 2
+        ledger.close()
+
+
+def test_what_is_asked_may_hang_on_what_was_heard(tmp_path: Path) -> None:
+    """An API's answers are heard while further requests are taken."""
+    follows: list[Request] = []
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        return completion("yes", tokens=(1, 1))
+
+    def source() -> Any:
+        for number in range(200):
+            yield follows.pop() if follows else request(f"first {number}")
+
+    def hear(one: Request, answer: Completion, _was_there: bool) -> None:
+        if one.messages[-1].content.startswith("first"):
+            follows.append(request(f"{answer.text}, after {one.messages[-1].content}"))
+
+    with ChatServer(reply) as server:
+        endpoint = Endpoint(base_url=server.url, model="m", api_key_env="", concurrency=2)
+        ledger = Ledger(OpenAiTeacher(endpoint), tmp_path / "ledger.db")
+        ledger.complete(source(), heard=hear)
+        ledger.close()
+        after = [question for question in server.questions() if question.startswith("yes, after first")]
+    assert len(after) > 50

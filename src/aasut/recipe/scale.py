@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from aasut.errors import RecipeError
+from aasut.recipe.field import FieldRecipe
 from aasut.recipe.recipe import Recipe
 
 CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
 CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
+CI_CHUNKS, CI_TOKENS = 6, 4096  # chunks that are asked about, and tokens of documents that are learned
+CI_WRITTEN = {"questions": 2, "held_out": 3}
 
 
 def scaled(recipe: Recipe, scale: str) -> Recipe:
@@ -31,3 +34,24 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
     plain.setdefault("evaluate", {})["timing_requests"] = small["timing_requests"]
     plain.setdefault("export", {})["round_trip"] = small["round_trip"]
     return Recipe.model_validate(plain)
+
+
+def scaled_field(recipe: FieldRecipe, scale: str) -> FieldRecipe:
+    """The recipe of a field at a scale: `full`, or `ci` for a few chunks, and little of each kind."""
+    if scale == "full":
+        return recipe
+    if scale != "ci":
+        raise RecipeError(f"There is no scale {scale!r}.", "Choose full or ci.")
+    plain = recipe.model_dump(exclude_unset=True)
+    plain["name"] += "-ci"
+    wanted = recipe.synthesize
+    small: dict[str, int] = {name: min(getattr(wanted, name), most) for name, most in CI_WRITTEN.items()}
+    small["chunks"] = min(wanted.chunks or CI_CHUNKS, CI_CHUNKS)
+    for kind, option, least in (("relations", "pairs", 1), ("reading", "strategies", 1), ("conversations", "turns", 2)):
+        if kind in wanted.kinds:
+            small[option] = least
+    plain["synthesize"] = plain.get("synthesize", {}) | small
+    if recipe.adapt is not None:
+        plain["adapt"]["tokens"] = min(recipe.adapt.tokens or CI_TOKENS, CI_TOKENS)
+        plain["student"] |= {"epochs": 1, "checks": 1, "patience": 0}
+    return FieldRecipe.model_validate(plain)

@@ -42,6 +42,7 @@ MIGRATIONS = (
 )
 
 Told = Callable[[Sequence[Completion], bool], None]
+Heard = Callable[[Request, Completion, bool], None]
 _INSERT = "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -75,6 +76,7 @@ class Ledger:
         self._counted: set[str] = set()  # keys whose price is in one of the two sums
         self._recorded: set[str] = set()  # keys that were met, whose answers were recorded elsewhere
         self._told: Told | None = None
+        self._heard: Heard | None = None
         self._at_risk = 0.0  # dollars entered for calls in flight
         self._risk: int | None = None  # their entry
         self._database: sqlite3.Connection = connect(path, MIGRATIONS)
@@ -89,13 +91,16 @@ class Ledger:
         """The request's identity for this teacher."""
         return digest([self.identity, request.body()])
 
-    def complete(self, requests: Iterable[Request], told: Told | None = None) -> list[Completion]:
+    def complete(
+        self, requests: Iterable[Request], told: Told | None = None, heard: Heard | None = None
+    ) -> list[Completion]:
         """One completion a request, in order; see `Teacher.complete`.
 
         A remote teacher's requests are taken as it goes, so there may be very many. `told` hears of
-        answers as they come, and whether they were there before; what it raises stops the asking.
+        answers as they come, and whether they were there before; what it raises stops the asking. `heard` hears the
+        same one by one with the request, equal requests once, so that what is asked next may hang on it.
         """
-        self._told = told
+        self._told, self._heard = told, heard
         keys: list[str] = []
         have: dict[str, Completion] = {}
         missing: dict[str, None] = {}
@@ -154,6 +159,8 @@ class Ledger:
                 missing[key] = None
                 yield request
                 continue
+            if found is not None and self._heard is not None:
+                self._heard(request, have[key], True)
             self.calls_reused += 1
             self.calls_recorded += key in self._recorded
             if self._told is not None:
@@ -207,6 +214,9 @@ class Ledger:
                 self._enter_risk(self.remote.at_risk(self._paid))
         if self._told is not None:
             self._told([answer for _, answer in answered], False)
+        if self._heard is not None:
+            for request, answer in answered:
+                self._heard(request, answer, False)
 
     def _enter_loss(self, usd: float, reason: str) -> None:
         if usd:

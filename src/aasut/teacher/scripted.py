@@ -8,13 +8,15 @@ from pathlib import Path
 from aasut.recipe import Teacher as TeacherSettings
 from aasut.store import digest
 from aasut.teacher.base import Keep
+from aasut.teacher.template import fill
 from aasut.types import Completion, Request, Usage
 
 
 class ScriptedTeacher:
     """Answers with the value of the first rule whose word stands in the last message, case aside.
 
-    The rule "" answers everything else; without it, such requests come back as failed rows.
+    The rule "" answers everything else; without it, such requests come back as failed rows. A value may take words
+    from that message: see template.py.
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
@@ -28,12 +30,13 @@ class ScriptedTeacher:
         return answers
 
     def _answer(self, request: Request) -> Completion:
-        question = request.messages[-1].content.casefold()
+        asked = request.messages[-1].content
+        question = asked.casefold()
         for word, answer in self.rules.items():
             if word and word.casefold() in question:
-                return Completion(answer, Usage(len(question.split()), 1))
+                return Completion(fill(answer, asked), Usage(len(question.split()), 1))
         if "" in self.rules:
-            return Completion(self.rules[""], Usage(len(question.split()), 1))
+            return Completion(fill(self.rules[""], asked), Usage(len(question.split()), 1))
         return Completion("", failure="no rule matches")
 
     def price(self, usage: Usage) -> float:
