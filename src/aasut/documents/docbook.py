@@ -69,7 +69,7 @@ class _Maker:
         self.listed: list[str] = []  # lines of the outermost list
         self.item = ""  # mark of an item whose first paragraph is to come
         self.note = ""
-        self.sections = self.skipping = self.verbatim = 0
+        self.sections = self.skipping = self.verbatim = self.footnotes = 0
         self.table = Table()
         self.row: list[str] | None = None
 
@@ -159,13 +159,14 @@ class _Maker:
         elif name == "quote":
             self.text.append("“" if opens else "”")
         elif name == "footnote":
+            self.footnotes += 1 if opens else -1
             self.text.append(" (" if opens else ")")
         elif name in ("sbr", "guimenuitem", "guisubmenu") and opens:
             self.text.append(" ")
 
     def _said(self) -> str:
         """The text so far, white space made one, and no longer kept."""
-        said = " ".join("".join(self.text).replace("``", "").split())
+        said = " ".join("".join(self.text).replace("``", "").split()).replace("( ", "(").replace(" )", ")")
         self.text.clear()
         return said
 
@@ -216,14 +217,14 @@ class _Maker:
         self.item = ""
 
     def _flush(self) -> None:
-        if self.row is not None:
+        if self.row is not None or self.footnotes:  # all within is one paragraph
             self.text.append(" ")
         elif not self.verbatim and (said := self._said()):
             self._add(said)
 
     def _code(self) -> None:
         self.verbatim -= 1
-        if self.row is not None or self.verbatim:
+        if self.row is not None or self.verbatim or self.footnotes:
             return
         said = "".join(self.text).strip("\n")
         self.text.clear()

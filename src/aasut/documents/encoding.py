@@ -33,7 +33,8 @@ def text(file: Opened, encoding: str, newline: str | None = None) -> Iterator[io
     try:
         yield wrapped
     finally:
-        wrapped.detach()
+        if not file.stream.closed:  # a reader that is given up may be ended after its file
+            wrapped.detach()
 
 
 def codec_of(file: Opened, encoding: str) -> str:

@@ -11,7 +11,7 @@ from aasut.documents.encoding import text
 from aasut.documents.opened import Opened, Wanted
 
 LINE = 1 << 16  # characters of a line read at a time: a longer one comes in pieces
-PARAGRAPH = 1 << 14  # characters from which a paragraph ends with its line
+PARAGRAPH = 1 << 13  # characters from which a paragraph ends with its line
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)(.*?)(?:[ \t]+#+)?[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")

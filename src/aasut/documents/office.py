@@ -14,6 +14,7 @@ from aasut.documents.fault import Fault
 from aasut.documents.opened import Opened, Wanted
 
 _SLIDE = "<!-- Slide number: {} -->"
+_TABLE = re.compile(r"^([^|\n].*)\n\|", re.MULTILINE)  # a table right after a text
 _PICTURE = re.compile(r"!\[([^\]\n]*)\]\([^)\n]*\)")
 
 
@@ -69,7 +70,8 @@ def read_pptx(file: Opened, wanted: Wanted) -> Iterator[Block]:
 
 
 def _slide(said: str, number: int) -> Iterator[Block]:
-    for block in markdown.blocks(_PICTURE.sub(lambda found: found[1], said).split("\n")):
+    parted = _TABLE.sub("\\1\n\n|", _PICTURE.sub(lambda found: found[1], said))
+    for block in markdown.blocks(parted.split("\n")):
         yield Block(block.text, block.level, page=number)
 
 

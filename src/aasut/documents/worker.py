@@ -24,6 +24,7 @@ from aasut.documents.readers import read
 
 BATCH = 1 << 17  # characters of blocks that go together
 OFTEN = 0.5  # seconds after which those that are there go
+LEAST_MB = 256  # megabytes that all libraries need together, and some for a file
 SPARE = 0.5  # share of the memory from which a process is not used again: what it keeps, the next file could lack
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    if memory_mb < LEAST_MB:  # libraries that cannot be loaded for lack of memory say anything but that
+        sys.exit(f"reading.memory_mb is {memory_mb}, and a reader needs {LEAST_MB}")
     threading.Thread(target=_listen, args=(sys.stdin.buffer, asked), daemon=True).start()
     guard = sandbox.close(memory_mb)
     _say(out, ["ready"])
@@ -52,10 +55,10 @@ def main() -> None:
 def _read(out: BinaryIO, path: str, wanted: Wanted, timeout_s: float, unpacked: int) -> tuple[str, str, bool]:
     """Read a file and send its blocks; the reason why it failed, a detail, and whether the process should end."""
     try:
-        sandbox.limit_time(2 * timeout_s + 5)
+        sandbox.limit_time(2 * timeout_s + 2)
         for batch in _batches(read(path, wanted, unpacked)):
             _say(out, ["blocks", [[block.text, block.level, block.page, block.record] for block in batch]])
-            sandbox.limit_time(2 * timeout_s + 5)
+            sandbox.limit_time(2 * timeout_s + 2)
     except Fault as fault:
         return fault.reason, fault.detail, False
     except MemoryError:
