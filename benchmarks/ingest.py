@@ -142,22 +142,19 @@ def rate(found: dict[str, Any]) -> float:
     return float(count / found["seconds"])
 
 
-def compared(way: str, python: str | Path, sections: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
-    """By turns: the other program, aasut with all processors, aasut with one."""
+def compared(way: str, python: str | Path, kinds: dict[str, list[dict[str, Any]]], rounds: int) -> dict[str, Any]:
+    """By turns: the other program, aasut with all processors, aasut with one; aasut by kind once, against the first."""
+    sections = [section for some in kinds.values() for section in some]
     files = below(sections)
-    turns = []
+    tasks = [lambda: run(python, way, files), lambda: ours(sections), lambda: ours(sections, processes=1)]
+    turns: list[dict[int, dict[str, Any]]] = []
     for turn in range(rounds):
-        tasks = [
-            lambda: run(python, way, files),
-            lambda: ours(sections),
-            lambda: ours(sections, processes=1),
-        ]
-        found: dict[int, dict[str, Any]] = {}
-        for place in range(3):
-            number = (turn + place) % 3
-            found[number] = tasks[number]()
-        turns.append(found)
-        print(json.dumps({way: [round(rate(found[n]), 2) for n in range(3)]}), flush=True)
+        turns.append({number: tasks[number]() for number in ((turn + place) % 3 for place in range(3))})
+        print(json.dumps({way: [round(rate(turns[-1][n]), 2) for n in range(3)]}), flush=True)
+    by_kind = {}
+    for kind, some in kinds.items():
+        theirs = sum(turns[0][0]["read"].get(path, 0.0) for path in below(some))
+        by_kind[kind] = round(theirs / ours(some)["seconds"], 3)
     return {
         "files": len(files),
         "unread_by_aasut": turns[0][1]["unread"],
@@ -166,6 +163,7 @@ def compared(way: str, python: str | Path, sections: list[dict[str, Any]], round
         "peer_files_s": round(median(rate(found[0]) for found in turns), 2),
         "ratio": round(median(rate(found[1]) / rate(found[0]) for found in turns), 3),
         "one_process_ratio": round(median(rate(found[2]) / rate(found[0]) for found in turns), 3),
+        "ratio_by_kind": by_kind,
         "peak_mb": round(max(found[1]["bytes"] for found in turns) / 2**20),
         "one_process_peak_mb": round(max(found[2]["bytes"] for found in turns) / 2**20),
         "peer_peak_mb": round(max(found[0]["bytes"] for found in turns) / 2**20),
@@ -173,7 +171,7 @@ def compared(way: str, python: str | Path, sections: list[dict[str, Any]], round
 
 
 def readers(root: Path, kinds: dict[str, list[dict[str, Any]]], rounds: int) -> dict[str, Any]:
-    """Each peer on the files that it reads, all kinds together and, once, each by itself."""
+    """Each peer on the files that it reads."""
     sdk = environment.python("synthetic-data-kit", SDK, ["--no-deps", "synthetic-data-kit==0.0.5"])
     found: dict[str, Any] = {}
     for way, python in (("markitdown", Path(sys.executable)), ("sdk", sdk)):
@@ -190,18 +188,20 @@ def readers(root: Path, kinds: dict[str, list[dict[str, Any]]], rounds: int) -> 
                         shutil.copyfile(path, copy)
                 if target.exists():
                     copies[kind].append(section | {"source": str(target)})
-        every = [section for sections in copies.values() for section in sections]
-        found[way] = compared(way, python, every, rounds)
-        by_kind = {kind: compared(way, python, sections, 1) for kind, sections in copies.items() if sections}
-        found[way]["ratio_by_kind"] = {kind: one["ratio"] for kind, one in by_kind.items()}
+        copies = {kind: some for kind, some in copies.items() if some}
+        found[way] = compared(way, python, copies, rounds)
         print(json.dumps({way: found[way]}), flush=True)
     return found
 
 
 def planted(texts: list[str]) -> tuple[list[str], list[int]]:
-    """The texts with PLANTED changed copies among them, each at THRESHOLD or more; and which these are."""
+    """The texts with PLANTED changed copies among them, each at THRESHOLD or more of a text that repeats no other.
+
+    Second, which these are.
+    """
     draw = random.Random(SEED)
-    long = [text for text in texts if len(text) > 400]
+    stands_for = dedupe.representatives(texts, threshold=THRESHOLD, seed=SEED, progress=QUIET)
+    long = [text for n, text in enumerate(texts) if stands_for[n] == n and len(text) > 400]
     copies: list[str] = []
     while len(copies) < min(PLANTED, len(long)):
         words = draw.choice(long).split(" ")

@@ -1,7 +1,8 @@
 """Reads a list of files and writes their text down: one of the ways that are compared, in a process of its own.
 
 Called with the way, a JSON file, a folder to write into and a file for the answer; says `ready` when all is imported
-and begins at a line on its input. The answer is one JSON object: seconds, the files that were read, their characters.
+and begins at a line on its input. The answer is one JSON object: seconds, the files that were read with the seconds of
+each, and their characters.
 
     aasut        {"recipe": ..., "cache": ...}: the stage `documents`, which also cuts, tells languages and finds copies
     markitdown   [path, ...]: MarkItDown().convert, one file after another
@@ -43,15 +44,16 @@ def sdk() -> Read:
 
 def one_by_one(read: Read, files: list[str], folder: Path) -> dict[str, Any]:
     started, characters = time.perf_counter(), 0
-    done = []
+    took: dict[str, float] = {}
     for number, path in enumerate(files):
+        began = time.perf_counter()
         try:
             characters += read(path, folder / f"{number}.txt")
         except Exception as error:  # what a converter raises for a file that it cannot read differs by format
             print(f"{path}: {type(error).__name__}", file=sys.stderr)
         else:
-            done.append(path)
-    return {"seconds": time.perf_counter() - started, "read": done, "characters": characters}
+            took[path] = time.perf_counter() - began
+    return {"seconds": time.perf_counter() - started, "read": took, "characters": characters}
 
 
 def aasut() -> Callable[[dict[str, Any], Path], dict[str, Any]]:

@@ -116,7 +116,7 @@ def _within(block: Any, least: float, stands: Any, start: int) -> Any:
 
 
 class _Kept:
-    """Representatives to compare with: how many shingles each has, and the sets of those compared last."""
+    """Texts to compare with: how many shingles each has, and the sets of those compared last."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.sizes: dict[int, int] = {}
@@ -126,7 +126,7 @@ class _Kept:
         self.sizes[number] = len(shingles)
 
     def similar(self, number: int, shingles: set[str], threshold: float) -> bool:
-        """Do they repeat representative `number`? Sizes alone bound what two sets can share."""
+        """Do they repeat text `number`? Sizes alone bound what two sets can share."""
         least, most = sorted((self.sizes[number], len(shingles)))
         return least / most >= threshold and _jaccard(self.shingles(number), shingles) >= threshold
 
@@ -142,6 +142,7 @@ def united(texts: Sequence[str], *, threshold: float, seed: int, progress: Progr
     parents = list(range(len(texts)))
     exact: dict[str, int] = {}
     index = RMinHashLSH(threshold, PERMUTATIONS, _bands(threshold))
+    kept = _Kept(texts)
     with progress.steps("find duplicates", len(texts)) as step:
         for number, text in enumerate(texts):
             step.advance()
@@ -149,13 +150,15 @@ def united(texts: Sequence[str], *, threshold: float, seed: int, progress: Progr
             if first != number:
                 parents[number] = first
             elif len(text) >= SHORT and threshold < 1:
+                shingles = _shingles(text)
                 minhash = RMinHash(PERMUTATIONS, seed & 0xFFFFFFFF)
-                minhash.update(sorted(_shingles(text)))
+                minhash.update(list(shingles))
                 for near in sorted(index.query(minhash)):
                     one, other = _root(parents, near), _root(parents, number)
-                    if one != other and similarity(texts[near], text) >= threshold:
+                    if one != other and kept.similar(near, shingles, threshold):
                         parents[max(one, other)] = min(one, other)
                 index.insert(number, minhash)
+                kept.add(number, shingles)
     return [_root(parents, number) for number in range(len(texts))]
 
 
