@@ -28,7 +28,6 @@ from typing import Any
 from aasut import field
 from aasut.progress import Progress
 from aasut.recipe.field import load
-from aasut.report import synthesis
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 INDUSTRIES = ("automotive", "energy", "finance", "games")
@@ -73,7 +72,7 @@ def measure(industry: str, model: str, chunks: int, root: Path) -> dict[str, Any
     recipe = load(folder / "recipe.yaml", settings(chunks, MODELS[model]))
     began = time.perf_counter()
     made = field.synthesize(recipe, folder, root, Progress())
-    facts = json.loads((made.folder / synthesis.FACTS).read_text(encoding="utf-8"))
+    facts = made.facts["synthesis"]
     rows, rates = facts["conservation"], facts["rates"]
     lost: dict[str, int] = {}
     for found in facts["reasons"].values():
