@@ -47,6 +47,7 @@ FAULTS: dict[str, Item] = {
     shape.EMPTY: asked("empty", "Which fuse is it?", " ", EN[0]),
     shape.SHORT: asked("short", "फ़्यूज़?", "फ़्यूज़ F12", HI[0]),
     shape.LONG: asked("long", "Which fuse is it?", "fuse " * 500, EN[0]),
+    shape.ECHO: asked("echo", "The pump has a fuse F12.", "the pump has a fuse F12", EN[0]),
     shape.REFUSAL: asked("no", "Which fuse is it?", "I'm sorry, as an AI I cannot say.", EN[0]),
     shape.PROMPT: asked("about", "कौन-सा फ़्यूज़ है?", "गद्यांश के अनुसार फ़्यूज़ F12", HI[0]),
     shape.POINTS: asked("points", "Which fuse is named in the passage?", "F12.", EN[0]),
@@ -120,7 +121,7 @@ def test_every_fault_is_found_and_told_and_nothing_is_lost(folder: Path) -> None
     assert (rows["filtered"].rows_in, rows["filtered"].kept) == (len(FAULTS), len(GOOD))
     assert (rows["filtered tune"].kept, rows["filtered test"].kept, rows["filtered train"].kept) == (1, 1, 5)
     assert sum(facts["reasons"]["train"].values()) == len(FAULTS) - len(GOOD)
-    assert facts["kinds"]["questions"] == {"in": 20, "kept": 4}
+    assert facts["kinds"]["questions"] == {"in": 21, "kept": 4}
 
 
 def test_rates_are_of_those_that_reached_a_check(folder: Path) -> None:
@@ -130,6 +131,7 @@ def test_rates_are_of_those_that_reached_a_check(folder: Path) -> None:
         shape.EMPTY,
         shape.SHORT,
         shape.LONG,
+        shape.ECHO,
         shape.REFUSAL,
         shape.PROMPT,
         shape.POINTS,

@@ -25,6 +25,8 @@ LONG_GERMAN = "Die Kraftstoffpumpe dieses Wagens wird durch eine Sicherung im Ka
         (asked("1", "Which fuse?", "Fuse F12.", CHUNK), shape.SHORT),
         (asked("1", "कौन फ़्यूज़?", "F12", HINDI_CHUNK), shape.SHORT),
         (asked("1", "Which fuse is it?", "one two three four five six seven eight nine", CHUNK), shape.LONG),
+        (asked("1", "The pump has a fuse.", "The pump has a fuse!", CHUNK), shape.ECHO),
+        (asked("1", "पंप का फ़्यूज़ F12 है।", "पंप का फ़्यूज़ F12 है", HINDI_CHUNK), shape.ECHO),
         (asked("1", "Which fuse is it?", "I'm sorry, I do not know.", CHUNK), shape.REFUSAL),
         (asked("1", "Which fuse is it?", "The passage does not say.", CHUNK), shape.PROMPT),
         (asked("1", "What does the passage say?", "Fuse F12.", CHUNK), shape.POINTS),

@@ -10,6 +10,7 @@ from aasut.synthesize import refusals
 from aasut.synthesize.item import Item
 
 EMPTY, SHORT, LONG = "an empty turn", "the question is too short", "the item is too long"
+ECHO = "the answer repeats the question"
 REFUSAL, PROMPT, POINTS = "a refusal", "the answer talks about the prompt", "the question points at a text"
 SCRIPT, LANGUAGE = "another script", "another language"
 ENOUGH = 60  # letters from which a text's language is told by more than its script
@@ -24,6 +25,9 @@ def fault(item: Item, settings: Filter) -> tuple[str, str]:
             return SHORT, f"{count} words"
     if (count := len(words.words(item.text))) > settings.longest:
         return LONG, f"{count} words"
+    for question, answer in zip(item.questions, item.answers, strict=not item.is_text):
+        if words.words(question) == words.words(answer):
+            return ECHO, ""
     spoken = [answer for answer in item.answers if not (item.kind == "calls" and functions.is_calls(answer))]
     for reason, texts, find in (
         (REFUSAL, spoken, refusals.refuses),
