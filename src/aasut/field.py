@@ -60,11 +60,14 @@ def adapt(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, scale
         return stages.publish(stages.adapted(done, recipe.adapt), root / recipe.name, scale)
 
 
-def preview(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, count: int) -> dict[str, Any]:
+def preview(
+    recipe: FieldRecipe, base: Path, root: Path, progress: Progress, count: int, scale: str = "full"
+) -> dict[str, Any]:
     """`count` items, and by their measure what the whole would take. Nothing is published."""
     from aasut.documents import ingest
     from aasut.synthesize import parts, preview
 
+    recipe = scaled_field(recipe, scale)
     with opened(recipe, base, root, progress) as stages:
         done = stages.parted()
         chunks, parted = ingest.load_chunks(done["documents"].path), parts.load(done["parts"].path)

@@ -15,7 +15,9 @@ NAMES = {"user": "question", "assistant": "answer"}
 
 
 def synthesize(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml of a field; docs/recipe.md.")],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml of a field; docs/field.md lists its fields.")
+    ],
     preview: Annotated[
         int, typer.Option(min=0, metavar="N", help="Make N items only, show them, and say what the whole would take.")
     ] = 0,
@@ -31,28 +33,36 @@ def synthesize(
     """Turn documents into training data and an evaluation that it has not seen."""
     from aasut import field
     from aasut.recipe import field as recipes
-    from aasut.recipe.scale import scaled_field
 
-    loaded = scaled_field(recipes.load(recipe, overrides or []), scale)  # type: ignore[attr-defined]
-    progress = Progress(quiet=quiet)
+    loaded, progress = recipes.load(recipe, overrides or []), Progress(quiet=quiet)
     if preview:
-        found = field.preview(loaded, recipe.parent, root, progress, preview)
+        found = field.preview(loaded, recipe.parent, root, progress, preview, scale)
         print(json.dumps(found, ensure_ascii=False) if as_json else render_preview(found))
         return
-    made = field.synthesize(loaded, recipe.parent, root, progress)
+    made = field.synthesize(loaded, recipe.parent, root, progress, scale)
     if as_json:
-        print(
-            json.dumps(
-                {"folder": str(made.folder), "calls_made_now": made.calls_made, **made.facts}, ensure_ascii=False
-            )
-        )
-    else:
-        print(render(made.facts))
-        print(f"{made.folder} · calls made of the teacher just now: {made.calls_made:,}")
+        plain = {"folder": str(made.folder), "calls_made_now": made.calls_made, **made.facts}
+        print(json.dumps(plain, ensure_ascii=False))
+        return
+    from aasut.report import synthesis
+
+    print("\n".join(synthesis.lines(made.facts["synthesis"])))
+    print(f"\n{made.folder}/ {', '.join(shown(made.folder))}")
+    print(f"Calls made of the teacher just now: {made.calls_made:,}")
 
 
-def render(facts: Mapping[str, Any]) -> str:
-    """Row accounting, for a terminal: a line a step, with what was lost by reason."""
+def shown(folder: Path) -> list[str]:
+    """What of a run's folder a reader looks for."""
+    from aasut.report import synthesis
+    from aasut.synthesize import handover
+
+    names = (synthesis.PAGE, handover.TRAIN, handover.HELD_OUT, handover.TEXTS, handover.CHAT, handover.TASK,
+             handover.TASK_CALLS)  # fmt: skip
+    return [name for name in names if (folder / name).exists()]
+
+
+def accounted(facts: Mapping[str, Any]) -> str:
+    """Row accounting, a line a step, with what was lost by reason."""
     lines = []
     for name, rows in facts["conservation"].items():
         lost = {**rows["dropped"], **rows["failed"]}
@@ -73,7 +83,7 @@ def render_preview(found: Mapping[str, Any]) -> str:
         lines += [f"   evidence  {_indented(quote)}" for quote in item["evidence"]]
         lines += [f"   from      {place}" for place in item["citations"]]
         lines.append("")
-    lines += [render(found), "", estimated(found["estimate"])]
+    lines += [accounted(found), "", estimated(found["estimate"])]
     return "\n".join(lines)
 
 
