@@ -139,6 +139,14 @@ def test_alike_agrees_with_comparing_all_pairs(block: int, monkeypatch: pytest.M
     assert alike(near, threshold=0.9, progress=QUIET) == expected
 
 
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_the_first_of_two_that_are_alike_stands(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedupe, "_BLOCK", block)
+    angles = np.radians([0, 50, 25, 25.5])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    assert alike(vectors, threshold=0.9, progress=QUIET) == [0, 1, 0, 0]
+
+
 def test_alike_of_equal_and_of_no_texts() -> None:
     one = np.ones((3, 384), dtype=np.float32) / np.sqrt(np.float32(384))
     assert alike(one, threshold=1, progress=QUIET) == [0, 0, 0]
