@@ -12,7 +12,7 @@ parted before anything else. Bits per byte on documents and on general text that
 
     bpb_teacher_<industry>, bpb_before_<industry>, bpb_after_<industry>
     general_before, general_after_<industry>, general_worst (after over before, its largest)
-    repeated_<industry>   share of the test documents' 13-word runs that stand in train too: what could be known by heart
+    repeated_<industry>   share of the test documents' 13-word runs that stand in train too, as if learned by heart
     tokens_<industry>, seconds_<industry>
 
 A student learns TOKENS tokens of documents; with --full all, FULL_EPOCHS times. What was done is kept in --root:
