@@ -168,3 +168,18 @@ def test_all_that_hangs_together_by_pairs_is_united(threshold: float) -> None:
     found = united(texts, threshold=threshold, seed=7, progress=QUIET)
     assert found == components(texts, threshold)
     assert found != stand(texts, threshold)
+
+
+def test_a_text_between_two_unites_them_whenever_it_comes() -> None:
+    words = (
+        "the battery of this camera lasts for two weeks of daily use and then some more but its screen is dim " * 2
+    ).split()
+    first, last = list(words), list(words)
+    first[5], last[30] = "recorder", "display"
+    first[12], last[36] = "heavy", "bright"
+    texts = [" ".join(first), " ".join(last), " ".join(words)]
+    between = min(similarity(texts[0], texts[2]), similarity(texts[1], texts[2]))
+    assert similarity(texts[0], texts[1]) < between
+    assert united(texts, threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
+    assert united([texts[2], *texts[:2]], threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
+    assert united(texts[:2], threshold=between, seed=7, progress=QUIET) == [0, 1]
