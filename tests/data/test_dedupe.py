@@ -152,3 +152,45 @@ def test_alike_of_equal_and_of_no_texts() -> None:
     assert alike(one, threshold=1, progress=QUIET) == [0, 0, 0]
     assert alike(np.eye(3, dtype=np.float32), threshold=0.1, progress=QUIET) == [0, 1, 2]
     assert alike(np.empty((0, 4), dtype=np.float32), threshold=0.9, progress=QUIET) == []
+<<<<<<< HEAD
+=======
+
+
+def components(texts: list[str], threshold: float) -> list[int]:
+    """By all pairs."""
+    first = list(range(len(texts)))
+    for number, text in enumerate(texts):
+        for other in range(number):
+            if similarity(texts[other], text) >= threshold and first[other] != first[number]:
+                low, high = sorted((first[other], first[number]))
+                first = [low if place == high else place for place in first]
+    return first
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.8])
+def test_all_that_hangs_together_by_pairs_is_united(threshold: float) -> None:
+    draw = random.Random(3)
+    texts = [" ".join(draw.choices(VOCABULARY.split(), k=25)) for _ in range(40)]
+    for _ in range(160):  # each a change of an earlier one: chains whose ends differ
+        words = draw.choice(texts).split()
+        words[draw.randrange(len(words))] = draw.choice(VOCABULARY.split())
+        texts.append(" ".join(words))
+    found = united(texts, threshold=threshold, seed=7, progress=QUIET)
+    assert found == components(texts, threshold)
+    assert found != stand(texts, threshold)
+
+
+def test_a_text_between_two_unites_them_whenever_it_comes() -> None:
+    words = (
+        "the battery of this camera lasts for two weeks of daily use and then some more but its screen is dim " * 2
+    ).split()
+    first, last = list(words), list(words)
+    first[5], last[30] = "recorder", "display"
+    first[12], last[36] = "heavy", "bright"
+    texts = [" ".join(first), " ".join(last), " ".join(words)]
+    between = min(similarity(texts[0], texts[2]), similarity(texts[1], texts[2]))
+    assert similarity(texts[0], texts[1]) < between
+    assert united(texts, threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
+    assert united([texts[2], *texts[:2]], threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
+    assert united(texts[:2], threshold=between, seed=7, progress=QUIET) == [0, 1]
+>>>>>>> 1abddefc2fd0c0913c86ef63e0c9c7cbd2ae034b

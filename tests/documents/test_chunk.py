@@ -101,6 +101,11 @@ def test_headings_do_not_part_from_what_they_head() -> None:
     assert not any(chunk.text.rstrip().endswith(("Guide", "Part", "Chapter", "Next")) for chunk in found)
 
 
+def test_a_long_heading_does_not_part_from_its_text_either() -> None:
+    found = check([Block("How is it that this " * 6 + "is so?", 2), Block("It is so. " * 80 + "End.")], 200)
+    assert "\n\nIt is so. " in found[0].text
+
+
 def test_a_long_section_is_cut_into_pieces_of_about_a_size() -> None:
     paragraph = "This is one sentence of a paragraph. " * 3
     found = check([Block("A", 1), *[Block(paragraph.strip())] * 16], 1000)
@@ -142,6 +147,11 @@ def test_numbers_initials_and_lower_case_end_no_sentence() -> None:
 def test_what_is_read_as_one_character_stays_whole(cluster: str) -> None:
     found = check([Block(cluster * 400)], 211)
     assert all(chunk.text == cluster * (len(chunk.text) // len(cluster)) for chunk in found)
+
+
+def test_no_chunk_begins_with_a_mark_that_stands_on_a_space() -> None:
+    found = check([Block("ab \u0301. \u0301" * 300)], 211)
+    assert not any(chunk.text.startswith("\u0301") for chunk in found)
 
 
 def test_a_cluster_longer_than_a_chunk_is_cut_all_the_same() -> None:

@@ -41,6 +41,11 @@ def test_short_mixed_and_strange_texts_have_none(text: str) -> None:
     assert tell(text) == ""
 
 
+def test_two_languages_in_equal_parts_have_none() -> None:
+    assert tell(f"{TEXTS['en'][:50]} {TEXTS['hi']}") == ""
+    assert tell(f"{TEXTS['ru']} {TEXTS['de']}") == ""
+
+
 def test_every_language_of_a_script_is_one_that_the_classifier_knows() -> None:
     assert {code for codes in _SCRIPTS.values() for code in codes} <= set(_model().labels)
 
