@@ -152,8 +152,6 @@ def test_alike_of_equal_and_of_no_texts() -> None:
     assert alike(one, threshold=1, progress=QUIET) == [0, 0, 0]
     assert alike(np.eye(3, dtype=np.float32), threshold=0.1, progress=QUIET) == [0, 1, 2]
     assert alike(np.empty((0, 4), dtype=np.float32), threshold=0.9, progress=QUIET) == []
-<<<<<<< HEAD
-=======
 
 
 def components(texts: list[str], threshold: float) -> list[int]:
@@ -193,4 +191,3 @@ def test_a_text_between_two_unites_them_whenever_it_comes() -> None:
     assert united(texts, threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
     assert united([texts[2], *texts[:2]], threshold=between, seed=7, progress=QUIET) == [0, 0, 0]
     assert united(texts[:2], threshold=between, seed=7, progress=QUIET) == [0, 1]
->>>>>>> 1abddefc2fd0c0913c86ef63e0c9c7cbd2ae034b
