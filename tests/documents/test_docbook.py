@@ -69,6 +69,12 @@ def test_a_glossary(tmp_path: Path) -> None:
     assert texts(written(tmp_path / "g.xml", page)) == ["G", "**Asset**", "Owned."]
 
 
+def test_sections_end(tmp_path: Path) -> None:
+    inner = "<sect2><title>inner</title></sect2>"
+    page = f"<book><title>b</title><sect1><title>one</title>{inner}</sect1><sect1><title>two</title></sect1></book>"
+    assert levels(written(tmp_path / "a.xml", page)) == [(1, "b"), (2, "one"), (3, "inner"), (2, "two")]
+
+
 def test_deep_sections_end_at_level_six(tmp_path: Path) -> None:
     page = "<article>" + "<section><title>s</title>" * 9 + "</section>" * 9 + "</article>"
     assert [level for level, _ in levels(written(tmp_path / "a.xml", page))] == [2, 3, 4, 5, 6, 6, 6, 6, 6]

@@ -46,6 +46,11 @@ def test_a_late_bad_byte_is_seen_before_anything_is_read(tmp_path: Path) -> None
     assert abs(told - len(data)) <= 4
 
 
+def test_broken_utf_8_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
+    data = GERMAN.encode() + b"bad \xe4 byte\n" + GERMAN.encode()
+    assert fault(tmp_path / "a.txt", data).reason == "text in no encoding that fits"
+
+
 def test_a_letter_may_lie_over_the_pieces_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for shift in range(3):

@@ -33,6 +33,13 @@ def test_a_list_is_read_an_element_at_a_time(tmp_path: Path, monkeypatch: pytest
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 8])
+def test_a_number_may_lie_over_a_window_s_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(json_text, "PIECE", piece)
+    values = list(range(1000, 1300))
+    assert texts(written(tmp_path / "a.json", json.dumps(values))) == [str(value) for value in values]
+
+
 def test_lines_are_records(tmp_path: Path) -> None:
     found = written(tmp_path / "a.jsonl", '{"a": "x"}\n\n{"a": "x", "b": 2}\n', title="a")
     assert [(block.record, block.text) for block in found] == [("x", "x"), ("x (2)", "x"), ("x (2)", "b: 2")]

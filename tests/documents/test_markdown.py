@@ -111,6 +111,6 @@ def test_fences_do_not_stand_in_their_code() -> None:
     assert fenced("a") == "```\na\n```"
 
 
-def test_a_record_pattern_is_not_for_blocks(tmp_path: Path) -> None:
+def test_blocks_of_a_page_belong_to_no_record(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# H\n\ntext\n", encoding="utf-8")
     assert [block.record for block in blocks(tmp_path / "a.md")] == [None, None]

@@ -34,6 +34,10 @@ def test_the_limit_is_of_what_is_unpacked(tmp_path: Path) -> None:
     packed = gzip.compress(b"word " * 20_000)
     assert len(packed) < 1000
     assert fault(tmp_path / "a.txt.gz", packed, unpacked=99_999).reason == "unpacks to more than reading.unpacked_mb"
+    with opened(str(tmp_path / "a.txt.gz"), 99_999) as file, pytest.raises(Fault):
+        file.stream.read()
+    with opened(str(tmp_path / "a.txt.gz"), 100_000) as file:
+        assert len(file.stream.read()) == 100_000
     assert "".join(texts(written(tmp_path / "a.txt.gz", packed))).count("word") == 20_000
 
 

@@ -134,6 +134,20 @@ def test_one_that_is_killed_costs_its_file_alone(tmp_path: Path) -> None:
     assert faults == {"large.jsonl": pool.DIED, "small.txt": ""}
 
 
+def test_one_that_stands_still_is_ended(tmp_path: Path) -> None:
+    """It uses no processor time, so that nobody but the pool can tell."""
+    rows = "".join(json.dumps({"n": i, "t": "word " * 100}) + "\n" for i in range(40_000))
+    (tmp_path / "large.jsonl").write_text(rows)
+    (tmp_path / "small.txt").write_text("words")
+    given = files([tmp_path / "large.jsonl", tmp_path / "small.txt"])
+    events = pool.read(given, PLAIN, Reading(processes=1, timeout_s=2))
+    first = next(events)
+    for child in children():
+        child.suspend()
+    _, _, faults = gathered(itertools.chain([first], events))
+    assert faults == {"large.jsonl": pool.STOPPED, "small.txt": ""}
+
+
 def test_a_caller_that_takes_its_time_is_no_delay_of_the_reader(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"n": i, "t": "word " * 200}) + "\n" for i in range(3000))
     for name in ("a.jsonl", "b.jsonl"):
