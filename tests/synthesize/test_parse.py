@@ -62,6 +62,13 @@ def test_of_an_answer_that_is_cut_the_whole_elements_are_kept_and_no_half_one() 
         assert repairs == ({"cut: whole elements kept": 1} if elements else {}) or not elements
 
 
+def test_one_element_that_is_cut_is_none() -> None:
+    alone = json.dumps(FIRST)
+    for end in range(1, len(alone)):
+        cut = parse.elements(alone[:end], "", KEYS)
+        assert (cut.elements, cut.reason) == ([], parse.BROKEN), alone[:end]
+
+
 def test_after_a_slip_that_cannot_be_mended_the_elements_before_it_are_kept() -> None:
     broken = WHOLE.replace('"question": "When?"', '"question": "When "exactly"?"')
     assert found(broken) == ([FIRST], {"a slip: whole elements before it kept": 1}, "")
