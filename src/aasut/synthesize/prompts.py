@@ -59,6 +59,10 @@ class Prompt:
         system = Message("system", told[0].content)
         return Request((system, *self.examples, *asked), (), max_tokens, temperature, schema=shape)
 
+    def shows(self, text: str) -> bool:
+        """Does a worked example say this? Small models copy what they were shown."""
+        return any(text in message.content for message in self.examples)
+
 
 @lru_cache(maxsize=64)
 def prompt(name: str, language: str) -> Prompt:

@@ -15,6 +15,7 @@ from aasut.types import Chunk, Completion, Request
 
 VERBATIM, MENDED, NOWHERE = "verbatim", "mended", "not in the text"
 AGAIN = "the same question again"
+COPIED = "copied from a worked example"
 LONGEST = 200  # characters of a question, where the engine can be bound to it
 
 
