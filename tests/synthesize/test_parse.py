@@ -112,6 +112,19 @@ def test_the_texts_of_an_element() -> None:
         assert parse.texts(bad, ("a", "b"), Counter()) is None
 
 
+def test_a_text_may_come_as_json_whole_or_cut() -> None:
+    text = 'पंप "चलता" है।\nफिर \\ वह 😀 रुकता है।'
+    for ascii_only in (True, False):
+        whole = json.dumps({"text": text}, ensure_ascii=ascii_only)
+        assert parse.unframed(whole, "text") == text
+        for end in range(whole.index("पंप"[0] if not ascii_only else "\\u"), len(whole)):
+            got = parse.unframed(whole[:end], "text")
+            assert text.startswith(got.rstrip("\ud83d"))
+    assert parse.unframed('{"text": ""}', "text") == ""
+    for plain in ("plain", '{"other": "x"}', '{"text": 3}', ""):
+        assert parse.unframed(plain, "text") == plain
+
+
 def test_a_cut_passage_ends_with_its_last_whole_sentence() -> None:
     repairs: Counter[str] = Counter()
     assert parse.passage("पंप चलता है। फिर वह रुक", repairs, cut=True) == "पंप चलता है।"
