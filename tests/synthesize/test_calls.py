@@ -77,6 +77,16 @@ def test_calls_that_do_not_fit_are_a_fault() -> None:
     assert made.faults == {"an element lacks a text": 1}
 
 
+def test_requests_that_are_copied_from_worked_examples_are_a_fault() -> None:
+    given = [{"name": "order_part", "arguments": {"part": "छन्नी"}}]
+    answer = {"request": "अब से पंप 30 सेमी पर चालू हो, और उसे अभी फिर चालू कर दीजिए।", "calls": given}
+    made, _ = play(calls.write((MADE[SOME],), SHELF, WANTED), [said(answer)])
+    assert (made.items, made.faults) == ([], {"copied from a worked example": 1})
+    plain_answer = {"quote": "x", "request": "तहखाने का पंप लगातार कितनी देर चलता है?", "answer": "दस मिनट।"}
+    made, _ = play(calls.write((MADE[NONE],), SHELF, WANTED), [said(plain_answer)])
+    assert (made.items, made.faults) == ([], {"copied from a worked example": 1})
+
+
 def test_a_request_without_calls_is_answered_with_evidence() -> None:
     quote = MADE[NONE].text.split("\n\n")[1].split("। ")[0] + "।"
     answer = {"quote": quote, "request": "कब साफ़ करें?", "answer": "हर कुछ सप्ताह में।"}

@@ -5,7 +5,7 @@ import json
 import chunked
 from aasut.synthesize import conversations, parse
 from aasut.synthesize.shelf import Shelf
-from aasut.synthesize.writing import AGAIN
+from aasut.synthesize.writing import AGAIN, COPIED
 from aasut.types import Message
 from rounds import play, said
 
@@ -47,6 +47,12 @@ def test_it_ends_where_a_question_is_not_usable() -> None:
     made, _ = play(conversations.write((CHUNK,), SHELF, WANTED), [said(FIRST)], [said({"quote": "x"})])
     assert made.items == []
     assert made.faults == {parse.BLANK: 1, "a conversation that ends after its first question": 1}
+
+
+def test_it_ends_where_a_question_is_copied_from_a_worked_example() -> None:
+    copied = THIRD | {"question": "तो उसे फिर कैसे चलाऊँ?"}
+    made, _ = play(conversations.write((CHUNK,), SHELF, WANTED), [said(FIRST)], [said(SECOND)], [said(copied)])
+    assert ([len(item.questions) for item in made.items], made.faults) == ([2], {COPIED: 1})
 
 
 def test_a_bound_quote_is_one_that_was_not_quoted_before() -> None:

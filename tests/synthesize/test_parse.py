@@ -62,6 +62,13 @@ def test_of_an_answer_that_is_cut_the_whole_elements_are_kept_and_no_half_one() 
         assert repairs == ({"cut: whole elements kept": 1} if elements else {}) or not elements
 
 
+def test_one_element_that_is_cut_is_none() -> None:
+    alone = json.dumps(FIRST)
+    for end in range(1, len(alone)):
+        cut = parse.elements(alone[:end], "", KEYS)
+        assert (cut.elements, cut.reason) == ([], parse.BROKEN), alone[:end]
+
+
 def test_after_a_slip_that_cannot_be_mended_the_elements_before_it_are_kept() -> None:
     broken = WHOLE.replace('"question": "When?"', '"question": "When "exactly"?"')
     assert found(broken) == ([FIRST], {"a slip: whole elements before it kept": 1}, "")
@@ -103,6 +110,19 @@ def test_the_texts_of_an_element() -> None:
     assert repairs == {"a number for a text": 1, "characters that are none": 2}
     for bad in ("text", {"a": "x"}, {"a": "x", "b": " "}, {"a": "x", "b": None}, {"a": "x", "b": True}):
         assert parse.texts(bad, ("a", "b"), Counter()) is None
+
+
+def test_a_text_may_come_as_json_whole_or_cut() -> None:
+    text = 'पंप "चलता" है।\nफिर \\ वह 😀 रुकता है।'
+    for ascii_only in (True, False):
+        whole = json.dumps({"text": text}, ensure_ascii=ascii_only)
+        assert parse.unframed(whole, "text") == text
+        for end in range(whole.index("पंप"[0] if not ascii_only else "\\u"), len(whole)):
+            got = parse.unframed(whole[:end], "text")
+            assert text.startswith(got.rstrip("\ud83d"))
+    assert parse.unframed('{"text": ""}', "text") == ""
+    for plain in ("plain", '{"other": "x"}', '{"text": 3}', ""):
+        assert parse.unframed(plain, "text") == plain
 
 
 def test_a_cut_passage_ends_with_its_last_whole_sentence() -> None:

@@ -6,7 +6,7 @@ import chunked
 from aasut.engine import grammar
 from aasut.synthesize import parse, questions
 from aasut.synthesize.shelf import Shelf
-from aasut.synthesize.writing import AGAIN
+from aasut.synthesize.writing import AGAIN, COPIED
 from aasut.types import Message
 from rounds import play, said
 
@@ -46,6 +46,13 @@ def test_faults_are_counted_by_reason() -> None:
     made, _ = play(questions.write((ENGLISH,), SHELF, WANTED), [said(answer)])
     assert [item.questions[0] for item in made.items] == [TWO["question"]]
     assert made.faults == {AGAIN: 1, "more questions than wanted": 1, parse.BLANK: 1, parse.NO_ELEMENT: 1}
+
+
+def test_what_a_model_copies_from_the_worked_examples_is_a_fault() -> None:
+    copied = {"quote": "x", "question": "नगर पुस्तकालय का सदस्य एक बार में कितनी पुस्तकें ले सकता है?", "answer": "पाँच।"}
+    made, _ = play(questions.write((HINDI,), SHELF, WANTED), [said({"questions": [copied, ONE]})])
+    assert [item.questions[0] for item in made.items] == [ONE["question"]]
+    assert made.faults == {COPIED: 1}
 
 
 def test_answers_that_are_cut_give_their_whole_elements_and_failed_ones_none() -> None:

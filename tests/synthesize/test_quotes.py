@@ -39,6 +39,7 @@ def test_another_text_is_no_quote(quote: str) -> None:
 
 def test_signs_stay_with_their_letter() -> None:
     assert verbatim("**पानी", "ठंडा पानी") == "पानी"
+    assert verbatim("ठंडा  पान", "ठंडा पानी है") == "ठंडा पानी"
     assert verbatim("पानि", "पानी") is None
 
 
@@ -55,6 +56,7 @@ def test_sentences_may_be_quoted_and_headings_and_tables_not() -> None:
         "a line that is no sentence",
         "another such line of text",
     ]
+    assert sentences("How is it emptied? क्या यह वाल्व खुला रहता है? It is emptied by hand.") == ["It is emptied by hand."]
     assert sentences("Twice the same sentence. Twice the same sentence.") == ["Twice the same sentence."]
 
 
@@ -63,7 +65,7 @@ def test_a_part_of_a_sentence_may_answer() -> None:
     assert answers(whole) == [whole, "Meals are repaid up to 30 euros a day", "alcohol and tips are not repaid"]
     hindi = "अवधि एक बार बढ़ाई जा सकती है, यदि किसी ने वही पुस्तक न माँगी हो।"
     assert answers(hindi) == [hindi, *hindi.split(", ")]
-    assert answers("It costs 1,500 dollars.") == ["It costs 1,500 dollars."]
+    assert answers("It **costs** `1,500`\n   dollars.") == ["It costs 1,500 dollars."]
 
 
 def test_shares_are_runs_of_like_number() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import chunked
+from aasut.engine import grammar
 from aasut.synthesize import relations
 from aasut.synthesize.shelf import Shelf
 from aasut.types import Message
@@ -35,6 +38,19 @@ def test_pairs_of_names_that_stand_in_the_chunk_are_related() -> None:
     assert len(set(ends)) == 2
     assert all(sum(name in end for name in (device, "छन्नी", "गुनगुने पानी")) == 2 for end in ends)
     assert all("इंजन" not in end and not request.schema for end, request in zip(ends, asked[1], strict=True))
+
+
+def test_a_bound_engine_is_asked_for_the_text_as_json() -> None:
+    shelf = Shelf("train", PARTS, "t", bound=True)
+    names = said({"names": ["क्रमांक", "छन्नी", "सप्ताह"]})
+    made, asked = play(
+        relations.write((HINDI,), shelf, WANTED), [names], [said({"text": "क, ख।"}), said('{"text": "एक। दो', "length")]
+    )
+    assert [item.turns[0].content for item in made.items] == ["क, ख।", "एक।"]
+    for request in asked[1]:
+        grammar.check(request.schema)
+        shown = [json.loads(message.content) for message in request.messages if message.role == "assistant"]
+        assert all(list(one) == ["text"] for one in shown)
 
 
 def test_which_pairs_are_related_hangs_on_the_chunk_alone() -> None:

@@ -11,7 +11,7 @@ from aasut.recipe.field import Synthesize
 from aasut.store import digest
 from aasut.synthesize.prompts import prompt
 from aasut.synthesize.shelf import Shelf, slots_of
-from aasut.synthesize.writing import Made, Writing, ask, quoting, record
+from aasut.synthesize.writing import COPIED, Made, Writing, ask, quoting, record
 from aasut.types import Chunk, Message
 
 MOST = 3  # calls that serve a request
@@ -34,6 +34,9 @@ def _calls(chunk: Chunk, shelf: Shelf, wanted: Synthesize) -> Writing:
         said = made.texts(element, ("request",))
         if said is None:
             continue
+        if told.shows(said[0]):
+            made.faults[COPIED] += 1
+            continue
         written = tools.canonical(json.dumps(element.get("calls"), ensure_ascii=False), defined)
         if written is None:
             made.faults["calls that do not fit the functions"] += 1
@@ -49,6 +52,9 @@ def _plain(chunk: Chunk, shelf: Shelf, wanted: Synthesize) -> Writing:
     for number, element in enumerate(made.elements(answer, "", PLAIN_KEYS)[:1]):
         said = made.texts(element, PLAIN_KEYS)
         if said is None:
+            continue
+        if told.shows(said[1]):
+            made.faults[COPIED] += 1
             continue
         quote, request, reply = said
         if tools.is_calls(reply):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aasut.recipe.field import Synthesize
 from aasut.synthesize.prompts import Prompt, prompt
 from aasut.synthesize.shelf import Shelf, slots_of
-from aasut.synthesize.writing import AGAIN, Made, Writing, ask, folded, quoting
+from aasut.synthesize.writing import AGAIN, COPIED, Made, Writing, ask, folded, quoting
 from aasut.types import Chunk, Message
 
 KEYS = ("quote", "question", "answer")
@@ -32,6 +32,9 @@ def write(chunks: Sequence[Chunk], shelf: Shelf, wanted: Synthesize) -> Writing:
         if said is None:
             break
         quote, question, reply = said
+        if told.shows(question):
+            made.faults[COPIED] += 1
+            break
         if folded(question) in [folded(turn.content) for turn in turns]:
             made.faults[AGAIN] += 1
             break

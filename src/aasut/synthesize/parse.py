@@ -98,6 +98,15 @@ def passage(answer: str, repairs: Counter[str], *, cut: bool) -> str:
     return text[: ends[-1]] if ends else ""
 
 
+def unframed(answer: str, name: str) -> str:
+    """The text of {name: text}, also where that is cut; the answer itself where it is no such JSON."""
+    begun = re.match(r'\s*\{\s*"' + re.escape(name) + r'"\s*:\s*(?=")', answer)
+    if begun is None:
+        return answer
+    body = re.compile(r'"((?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)').match(answer, begun.end())
+    return answer if body is None else str(json.loads(f'"{body[1]}"', strict=False))
+
+
 def cleaned(text: str, repairs: Counter[str]) -> str:
     """Without control characters, and without halves of surrogate pairs, which no file can hold."""
     kept = "".join(

@@ -19,6 +19,7 @@ from aasut.prompts import PromptTemplate
 from aasut.types import Message, Request
 
 FOLDER = Path(__file__).with_name("prompts")
+TEXT = "text"  # what a text is called in JSON
 FALLBACK = "en"  # whose instructions and examples serve a language that has none
 # Names, in English, of languages by their code of ISO 639-1; another one is named by its code.
 NAMES = {
@@ -51,13 +52,22 @@ class Prompt:
         max_tokens: int,
         temperature: float = 0.0,
         schema: Mapping[str, Any] | None = None,
+        framed: bool = False,
     ) -> Request:
-        """What is asked with these slots of the form; at most `most` elements are wanted."""
+        """What is asked with these slots of the form; at most `most` elements are wanted.
+
+        framed: the worked examples show their plain texts as JSON, {"text": ...}.
+        """
         told = self.before.render({"language": self.language, "most": str(most)})
         asked = self.ask.render(slots)
         shape = "" if schema is None else json.dumps(schema, ensure_ascii=False)
         system = Message("system", told[0].content)
-        return Request((system, *self.examples, *asked), (), max_tokens, temperature, schema=shape)
+        shown = tuple(map(_framed, self.examples)) if framed else self.examples
+        return Request((system, *shown, *asked), (), max_tokens, temperature, schema=shape)
+
+    def shows(self, text: str) -> bool:
+        """Does a worked example say this? Small models copy what they were shown."""
+        return any(text in message.content for message in self.examples)
 
 
 @lru_cache(maxsize=64)
@@ -84,6 +94,12 @@ def prompt(name: str, language: str) -> Prompt:
         plain.get("words", {}),
         _called(language, own),
     )
+
+
+def _framed(message: Message) -> Message:
+    if message.role != "assistant":
+        return message
+    return Message("assistant", json.dumps({TEXT: message.content}, ensure_ascii=False))
 
 
 def _called(language: str, written: str) -> str:

@@ -8,7 +8,7 @@ from aasut.recipe.field import Synthesize
 from aasut.synthesize import quotes
 from aasut.synthesize.prompts import prompt
 from aasut.synthesize.shelf import Shelf, slots_of
-from aasut.synthesize.writing import AGAIN, Made, Writing, ask, folded, listed, quoting
+from aasut.synthesize.writing import AGAIN, COPIED, Made, Writing, ask, folded, listed, quoting
 from aasut.types import Chunk, Message
 
 KEYS = ("quote", "question", "answer")  # the quote comes first: small models then ask about what it says
@@ -37,6 +37,8 @@ def write(chunks: Sequence[Chunk], shelf: Shelf, wanted: Synthesize) -> Writing:
             quote, question, reply = said
             if number >= most:
                 made.faults["more questions than wanted"] += 1
+            elif told.shows(question):
+                made.faults[COPIED] += 1
             elif folded(question) in seen:
                 made.faults[AGAIN] += 1
             else:

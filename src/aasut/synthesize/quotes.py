@@ -52,7 +52,7 @@ def _plain(text: str) -> list[tuple[str, int]]:
 
 
 def sentences(text: str) -> list[str]:
-    """What of a text may be quoted, each stretch as it stands there and once; no headings, no rows of tables.
+    """What of a text may be quoted, each stretch as it stands there and once; no headings, rows of tables or questions.
 
     Stretches that end as sentences do, where there are some; else others of like length.
     """
@@ -62,15 +62,19 @@ def sentences(text: str) -> list[str]:
             continue
         for sentence in _SENTENCE.split(_LEAD.sub("", part, count=1)):
             plain = sentence.strip()
-            if SHORTEST <= len(plain) <= LONGEST:
+            if SHORTEST <= len(plain) <= LONGEST and not plain.endswith(("?", "？")):
                 found[plain] = None
     return [one for one in found if _WHOLE.search(one)] or list(found)
 
 
 def answers(sentence: str) -> list[str]:
-    """What of a sentence may answer a question: itself, or a part of it between commas that says enough."""
-    parts = (part.strip() for part in _CLAUSE.split(sentence))
-    return list(dict.fromkeys([sentence, *(part for part in parts if ENOUGH * len(part) >= len(sentence))]))
+    """What of a sentence may answer a question: itself, or a part of it between commas that says enough.
+
+    In one line, without Markdown's marks.
+    """
+    plain = " ".join(sentence.replace("**", "").replace("`", "").split())
+    parts = (part.strip() for part in _CLAUSE.split(plain))
+    return list(dict.fromkeys([plain, *(part for part in parts if ENOUGH * len(part) >= len(plain))]))
 
 
 def shares(found: list[str], most: int) -> list[list[str]]:

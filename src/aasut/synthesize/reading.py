@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from aasut.recipe.field import Synthesize
 from aasut.synthesize.prompts import prompt
 from aasut.synthesize.shelf import Shelf, slots_of
-from aasut.synthesize.writing import Made, Writing, ask, folded, listed, strings
+from aasut.synthesize.writing import Made, Writing, ask, ask_text, folded, listed, strings
 from aasut.types import Chunk, Message
 
 KEYS = ("name", "task")
@@ -41,7 +41,10 @@ def write(chunks: Sequence[Chunk], shelf: Shelf, wanted: Synthesize, outline: st
         return made
     turns = [(chunk, number, task) for chunk in chunks for number, task in enumerate(tasks)]
     prompts = {chunk.id: prompt("reading", shelf.language(chunk)) for chunk in chunks}
-    answers = yield [ask(prompts[chunk.id], wanted, None, slots_of(chunk) | {"task": task}) for chunk, _, task in turns]
+    answers = yield [
+        ask_text(prompts[chunk.id], wanted, slots_of(chunk) | {"task": task}, bound=shelf.bound)
+        for chunk, _, task in turns
+    ]
     for (chunk, number, _), said_text in zip(turns, answers, strict=True):
         if text := made.passage(said_text):
             name = prompts[chunk.id].name

@@ -14,7 +14,7 @@ from aasut.recipe.field import Synthesize
 from aasut.store import digest
 from aasut.synthesize.prompts import prompt
 from aasut.synthesize.shelf import Shelf, slots_of
-from aasut.synthesize.writing import Made, Writing, ask, folded, listed
+from aasut.synthesize.writing import Made, Writing, ask, ask_text, folded, listed
 from aasut.types import Chunk, Message
 
 LONGEST = 80  # characters of a name
@@ -36,7 +36,7 @@ def write(chunks: Sequence[Chunk], shelf: Shelf, wanted: Synthesize) -> Writing:
     told = prompt("relations", shelf.language(chunk))
     grounds = [_ground(number, pair, chunk, shelf) for number, pair in enumerate(pairs)]
     answers = yield [
-        ask(told, wanted, None, slots_of(*ground) | {"one": one, "other": other})
+        ask_text(told, wanted, slots_of(*ground) | {"one": one, "other": other}, bound=shelf.bound)
         for (one, other), ground in zip(pairs, grounds, strict=True)
     ]
     for number, (ground, said) in enumerate(zip(grounds, answers, strict=True)):

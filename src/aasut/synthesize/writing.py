@@ -10,11 +10,13 @@ from typing import Any
 from aasut.recipe.field import Synthesize
 from aasut.synthesize import parse, quotes
 from aasut.synthesize.item import Item
-from aasut.synthesize.prompts import Prompt
+from aasut.synthesize.prompts import TEXT, Prompt
 from aasut.types import Chunk, Completion, Request
 
 VERBATIM, MENDED, NOWHERE = "verbatim", "mended", "not in the text"
 AGAIN = "the same question again"
+SHORTEST_TEXT, LONGEST_TEXT = 40, 1200  # characters of a text, where the engine can be bound to it
+COPIED = "copied from a worked example"
 LONGEST = 200  # characters of a question, where the engine can be bound to it
 
 
@@ -49,10 +51,11 @@ class Made:
         return said
 
     def passage(self, completion: Completion) -> str:
-        """An answer that is plain text; "" where there is none."""
+        """An answer that is a text, plain or as JSON; "" where there is none."""
         if not usable(completion):
             return ""
-        text = parse.passage(completion.text, self.repairs, cut=completion.finish_reason == "length")
+        said = parse.unframed(completion.text, TEXT)
+        text = parse.passage(said, self.repairs, cut=completion.finish_reason == "length")
         self.unread.update([] if text else [parse.EMPTY if not completion.text.strip() else parse.BROKEN])
         return text
 
@@ -76,6 +79,16 @@ def ask(
 ) -> Request:
     """One request as the recipe wants it."""
     return prompt.request(slots, most=most, max_tokens=wanted.max_tokens, temperature=wanted.temperature, schema=schema)
+
+
+def ask_text(prompt: Prompt, wanted: Synthesize, slots: Mapping[str, str], *, bound: bool) -> Request:
+    """One request for a text. Where the engine can be bound it comes as JSON: small models else tend to say nothing."""
+    if not bound:
+        return ask(prompt, wanted, None, slots)
+    shape = record({TEXT: {"type": "string", "minLength": SHORTEST_TEXT, "maxLength": LONGEST_TEXT}})
+    return prompt.request(
+        slots, max_tokens=wanted.max_tokens, temperature=wanted.temperature, schema=shape, framed=True
+    )
 
 
 def quoting(keys: Sequence[str], quotable: Sequence[str]) -> dict[str, Any]:
