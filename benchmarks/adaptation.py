@@ -39,7 +39,7 @@ from aasut.sources.models import cache_root
 from aasut.store import write_atomically
 from aasut.synthesize import parts
 
-TOKENS, FULL_EPOCHS = 40_000, 3
+TOKENS, FULL_EPOCHS = 24_000, 3
 REVIEWS = Path(__file__).parents[1] / "examples" / "reviews" / "recipe.yaml"
 GENERAL = ("nytEditorialSnippets", "amazonReviewSnippets")  # of film reviews it is not told which a snippet is of
 RUN = 13  # words
@@ -107,7 +107,7 @@ def recipe_of(industry: str, tokens: int | None, epochs: int, texts: Path) -> Fi
     reviews = recipes.load(REVIEWS)
     assert reviews.student.model is not None
     documents = [section | {"language": "en"} for section in INDUSTRIES[industry]]
-    learned = {"model": reviews.student.model.model_dump(), "epochs": epochs, "learning_rate": 1e-4}
+    learned = {"model": reviews.student.model.model_dump(), "epochs": epochs, "learning_rate": 3e-4}
     return FieldRecipe.model_validate({
         "name": industry,
         "documents": documents,
