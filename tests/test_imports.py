@@ -31,8 +31,8 @@ LEVELS = [CORE, ("sources", "formats"), ("documents",), ("engine",), ("retrieval
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 ABOVE = {
     "commands": {"cli"},
-    "report": {"pipeline", "cli", "runs", "commands"},
-    "publish": {"pipeline"},
+    "report": {"pipeline", "cli", "runs", "commands", "field"},
+    "publish": {"pipeline", "field"},
     "workshop": {"pipeline", "proof", "commands", "field"},
     "field": {"commands"},
     "proof": {"pipeline"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aasut.data import dedupe
-from aasut.data.dedupe import alike, fingerprint, representatives, similarity, whole
+from aasut.data.dedupe import alike, fingerprint, representatives, similarity, united, whole
 from aasut.progress import Progress
 
 QUIET = Progress(quiet=True)
