@@ -112,6 +112,13 @@ def test_the_texts_of_an_element() -> None:
         assert parse.texts(bad, ("a", "b"), Counter()) is None
 
 
+def test_a_text_that_goes_round_is_told() -> None:
+    said = "यह पंप पानी चालू करता है। "
+    assert parse.goes_round(said * 10)
+    assert not parse.goes_round(said * 2)
+    assert not parse.goes_round(" ".join(f"The part number {number} is cleaned every week." for number in range(20)))
+
+
 def test_a_text_may_come_as_json_whole_or_cut() -> None:
     text = 'पंप "चलता" है।\nफिर \\ वह 😀 रुकता है।'
     for ascii_only in (True, False):

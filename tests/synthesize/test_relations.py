@@ -40,6 +40,17 @@ def test_pairs_of_names_that_stand_in_the_chunk_are_related() -> None:
     assert all("इंजन" not in end and not request.schema for end, request in zip(ends, asked[1], strict=True))
 
 
+def test_a_text_that_goes_round_is_a_fault() -> None:
+    names = said({"names": ["क्रमांक", "छन्नी", "सप्ताह"]})
+    made, _ = play(
+        relations.write((HINDI,), Shelf("train", PARTS, "t"), WANTED),
+        [names],
+        [said("क।"), said("एक दो तीन चार पाँच। " * 9)],
+    )
+    assert [item.turns[0].content for item in made.items] == ["क।"]
+    assert (made.faults, made.unread) == ({"a text that says the same again and again": 1}, {})
+
+
 def test_a_bound_engine_is_asked_for_the_text_as_json() -> None:
     shelf = Shelf("train", PARTS, "t", bound=True)
     names = said({"names": ["क्रमांक", "छन्नी", "सप्ताह"]})

@@ -98,6 +98,13 @@ def passage(answer: str, repairs: Counter[str], *, cut: bool) -> str:
     return text[: ends[-1]] if ends else ""
 
 
+def goes_round(text: str) -> bool:
+    """Does a text say the same again and again? Less than half of its runs of four words are different ones."""
+    words = text.casefold().split()
+    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return len(runs) >= 20 and 2 * len(set(runs)) < len(runs)
+
+
 def unframed(answer: str, name: str) -> str:
     """The text of {name: text}, also where that is cut; the answer itself where it is no such JSON."""
     begun = re.match(r'\s*\{\s*"' + re.escape(name) + r'"\s*:\s*(?=")', answer)

@@ -56,7 +56,10 @@ class Made:
             return ""
         said = parse.unframed(completion.text, TEXT)
         text = parse.passage(said, self.repairs, cut=completion.finish_reason == "length")
-        self.unread.update([] if text else [parse.EMPTY if not completion.text.strip() else parse.BROKEN])
+        self.unread.update([] if text else [parse.EMPTY if not said.strip() else parse.BROKEN])
+        if parse.goes_round(text):
+            self.faults["a text that says the same again and again"] += 1
+            return ""
         return text
 
     def quote(self, quote: str, chunk: Chunk) -> str:
