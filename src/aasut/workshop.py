@@ -111,7 +111,7 @@ class Workshop(Generic[R]):
             )
         artefact = self.store.stage(name, version, settings, parents, build)
         how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
-        self.progress.say(f"{name:<11}{how}{_rows(artefact)}")
+        self.progress.say(f"{name:<10} {how}{_rows(artefact)}")
         return artefact
 
     def _counted(self, build: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:

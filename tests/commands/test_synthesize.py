@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import chunked
 from aasut.cli import app
-from aasut.commands.synthesize import estimated, render, render_preview
+from aasut.commands.synthesize import accounted, estimated, render_preview
 from aasut.progress import Progress
 from aasut.synthesize.preview import preview
 
@@ -52,7 +52,7 @@ def test_the_estimate_is_a_sentence(seconds: float | None, said: str) -> None:
 
 def test_row_accounting_is_by_reason() -> None:
     rows = {"in": 1200, "kept": 1000, "dropped": {"short": 150, "none": 0}, "failed": {"no JSON": 50}}
-    lines = render({"conservation": {"answers": rows}}).splitlines()
+    lines = accounted({"conservation": {"answers": rows}}).splitlines()
     assert [" ".join(line.split()) for line in lines] == ["answers 1,200 in 1,000 kept", "150 short", "50 no JSON"]
 
 

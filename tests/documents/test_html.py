@@ -12,6 +12,7 @@ from aasut.documents.block import Block
 PAGE = f"""<!DOCTYPE html><html lang="hi"><head><title>मैक्रो  सुरक्षा</title><style>p {{}}</style>
 <script>var hidden = 1;</script></head><body>
 <header><p>site name</p></header><nav><a href="/">Home</a></nav><div role="navigation">crumbs</div>
+<div class="navheader"><table><tr><td>Prev</td><td>Next</td></tr></table></div><div class="list toc">1. Steps</div>
 <main><header><h1>सुरक्षा</h1></header>
 <p>{HINDI} See <a href="http://127.0.0.1:9/x">the <b>rules</b></a> in snake_case.</p>
 <h3>Steps</h3><ol><li>one</li><li>two<ul><li>inner</li></ul></li></ol>

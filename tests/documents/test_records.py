@@ -62,6 +62,14 @@ def test_matches_are_records(tmp_path: Path) -> None:
     ]
 
 
+def test_a_record_may_have_a_name_that_its_text_has_not(tmp_path: Path) -> None:
+    found = written(tmp_path / "a.py", CODES, pattern=PATTERN, fields=("meaning",), id="code")
+    assert found == [
+        Block("Fuel Regulator Open", record="P0001"),
+        Block("ईंधन नियामक सीमा", record="P0002"),
+    ]
+
+
 def test_message_blocks_of_a_dbc_file(tmp_path: Path) -> None:
     text = (
         'BU_: A\n\nBO_ 34 Fault: 8 MRR\n SG_ One : 4|1@1+ (1,0) [0|1] "" X\n SG_ Two : 3|1@1+\n\nBO_ 35 Other: 4 MRR\n'

@@ -129,9 +129,22 @@ def test_more_than_the_context_is_refused(engine: OpenVinoEngine) -> None:
         write(engine, [Prompt("word", 9000)])
 
 
-def test_a_folder_is_refused(tiny_llama: Path) -> None:
-    with pytest.raises(EngineError, match="is a folder"):
-        openvino.load(tiny_llama)
+def test_a_folder_of_a_llama_is_packed_once(
+    smollm2: Path, engine: OpenVinoEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = openvino.load(smollm2, precision="float32").score(PROMPTS[:4], ONE_TOKEN)
+    assert np.array_equal(found.logprobs, engine.score(PROMPTS[:4], ONE_TOKEN).logprobs)
+    (packed,) = (tmp_path / "aasut" / "openvino").glob("*.gguf")
+    written = packed.stat().st_mtime_ns
+    openvino.load(smollm2, precision="float32")
+    assert packed.stat().st_mtime_ns == written
+
+
+def test_a_folder_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["Gemma3ForCausalLM"]}', encoding="utf-8")
+    with pytest.raises(EngineError, match="reads no folder of Gemma3ForCausalLM"):
+        openvino.load(tmp_path)
 
 
 def test_an_architecture_that_openvino_does_not_read_is_refused(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_content_follows_the_file(tmp_path: Path) -> None:
 
 def test_a_source_distribution_needs_a_hash_and_a_member(tmp_path: Path) -> None:
     fails(tmp_path, RecipeError, "has no sha256", REVIEWS["source"], format="tsv")
-    fails(tmp_path, RecipeError, "is no source", "pypi-sdist:vaderSentiment==3.3.2", format="tsv", sha256="0" * 64)
-    fails(tmp_path, RecipeError, "is no source", "pypi-sdist:../x==1#a!!b", format="tsv", sha256="0" * 64)
+    fails(tmp_path, RecipeError, "is no file", "pypi-sdist:vaderSentiment==3.3.2", format="tsv", sha256="0" * 64)
+    fails(tmp_path, RecipeError, "is no file", "pypi-sdist:../x==1#a!!b", format="tsv", sha256="0" * 64)
 
 
 def test_a_real_table_out_of_a_source_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

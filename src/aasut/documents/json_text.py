@@ -27,7 +27,7 @@ def read_lines(file: Opened, wanted: Wanted) -> Iterator[Block]:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise Fault(*_reason(error, f"line {number:,}")) from None
-                yield from records.blocks(value, wanted, names.name(records.title_of(value, wanted)))
+                yield from records.blocks(value, wanted, names.name(records.name_of(value, wanted)))
 
 
 def read(file: Opened, wanted: Wanted) -> Iterator[Block]:
@@ -36,9 +36,9 @@ def read(file: Opened, wanted: Wanted) -> Iterator[Block]:
     with text(file, wanted.encoding) as stream:
         for value, element in _values(stream):
             if element:
-                record: str | None = names.name(records.title_of(value, wanted))
+                record: str | None = names.name(records.name_of(value, wanted))
             else:
-                record = records.title_of(value, wanted) or None
+                record = records.name_of(value, wanted) or None
             yield from records.blocks(value, wanted, record)
 
 

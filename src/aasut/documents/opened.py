@@ -27,6 +27,7 @@ class Wanted:
     pattern: str | None = None
     fields: tuple[str, ...] = ()
     title: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

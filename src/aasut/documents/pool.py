@@ -68,6 +68,7 @@ def wanted(section: Documents) -> Wanted:
         pattern=records.pattern if records else None,
         fields=tuple(records.fields) if records else (),
         title=records.title if records else None,
+        id=records.id if records else None,
     )
 
 

@@ -65,10 +65,20 @@ def blocks(value: Any, wanted: Wanted, record: str | None) -> Iterator[Block]:
 
 def title_of(value: Any, wanted: Wanted) -> str:
     """The title field's text, "" where there is none."""
-    if wanted.title is None:
+    return _said(value, wanted.title)
+
+
+def name_of(value: Any, wanted: Wanted) -> str:
+    """What names the record: its field `id`, or its title where none is declared."""
+    return _said(value, wanted.id or wanted.title)
+
+
+def _said(value: Any, field: str | None) -> str:
+    """A field's text on one line, "" where it has none."""
+    if field is None:
         return ""
-    found = value.get(wanted.title) if isinstance(value, Mapping) else None
-    found = _at(value, wanted.title.split(".")) if found is None else found
+    found = value.get(field) if isinstance(value, Mapping) else None
+    found = _at(value, field.split(".")) if found is None else found
     return " ".join(_plain(found).split()) if filled(found) and not isinstance(found, Mapping | list) else ""
 
 
@@ -141,13 +151,13 @@ def read_matches(file: Opened, wanted: Wanted) -> Iterator[Block]:
     it stands.
     """
     pattern, names = re.compile(wanted.pattern or ""), Names()
-    for name in (*wanted.fields, *([wanted.title] if wanted.title else [])):
+    for name in (*wanted.fields, *filter(None, (wanted.title, wanted.id))):
         if name not in pattern.groupindex:
-            raise Fault("records.fields or title names no group of records.pattern", name)
+            raise Fault("records.fields, title or id names no group of records.pattern", name)
     with text(file, wanted.encoding) as stream:
         for found in _matches(pattern, stream):
             values = {name: value for name, value in found.groupdict().items() if value is not None}
-            yield from blocks(values, wanted, names.name(title_of(values, wanted)))
+            yield from blocks(values, wanted, names.name(name_of(values, wanted)))
     if not names.number:
         raise Fault("no match of records.pattern")
 

