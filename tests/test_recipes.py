@@ -34,3 +34,15 @@ def test_the_readmes_recipe_is_there() -> None:
 def test_a_recipe_runs(tmp_path: Path, recipe: Path) -> None:
     facts = ran("run", recipe, tmp_path)
     assert facts["verdict"]["n"] == facts["conservation"]["evaluate"]["kept"] > 0
+
+
+@pytest.mark.parametrize("recipe", FIELDS, ids=lambda path: path.parent.name)
+def test_a_field_is_read_written_about_and_learned(tmp_path: Path, recipe: Path) -> None:
+    facts = ran("adapt", recipe, tmp_path)
+    rows = facts["synthesis"]["conservation"]
+    assert rows["documents"]["kept"] > 100
+    assert rows["filtered"]["in"] == rows["items"]["kept"] > 0
+    learned = facts["adaptation"]["train"]
+    assert learned["tokens_learned"]["documents"] > 1000
+    assert learned["tokens_learned"]["general"] > 100
+    assert set(facts["adaptation"]["evaluate"]["sets"]) == {"field", "general"}

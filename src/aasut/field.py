@@ -253,13 +253,16 @@ class FieldStages(Workshop[FieldRecipe]):
         teacher, student = recipe.teacher.model, recipe.student
 
         def build(folder: Path) -> dict[str, Any]:
-            sets = {"field": self._passages(done, "test"), "general": self._passages(done, "test", "general ")}
+            held = {"field": self._passages(done, "test"), "general": self._passages(done, "test", "general ")}
+            sets = {name: field.drawn(passages, wanted.measured, recipe.seed) for name, passages in held.items()}
             models = {field.BEFORE: self._model(student.model).path, field.AFTER: done["adapt"].path / ADAPTED}
-            models |= {field.TEACHER: self._model(teacher).path} if teacher else {}
+            if teacher and self._revision(teacher) != self._revision(student.model):
+                models[field.TEACHER] = self._model(teacher).path
             context, precision = wanted.context, student.precision
             return field.build(sets, models, folder, self.progress, context=context, precision=precision)
 
-        settings = [wanted.context, student.precision, self._revision(student.model), self._revision(teacher)]
+        settings: list[Any] = [wanted.context, wanted.measured, student.precision, recipe.seed]
+        settings += [self._revision(student.model), self._revision(teacher)]
         before = [done[name] for name in ("documents", "parts", "general", "general parts", "adapt")]
         return self._stage("measure", field.VERSION, settings, before, build)
 

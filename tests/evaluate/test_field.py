@@ -73,3 +73,15 @@ def test_one_document_is_refused(models: dict[str, Path], tmp_path: Path) -> Non
     with pytest.raises(DataError, match="1 held-out document") as caught:
         field.build({"field": SETS["field"][:2]}, models, tmp_path, QUIET, context=64)
     assert "split.test" in caught.value.remedy
+
+
+def test_whole_documents_are_drawn_until_enough_is_there() -> None:
+    passages = [Passage((f"d{i // 2}",), "x" * 100) for i in range(20)]  # ten documents of 200 characters
+    taken = field.drawn(passages, 650, seed=7)
+    names = [passage.documents[0] for passage in taken]
+    assert len(taken) == 6
+    assert len(set(names)) == 3
+    assert taken == [passage for passage in passages if passage.documents[0] in set(names)]
+    assert field.drawn(passages, 650, seed=8) != taken
+    assert len(field.drawn(passages, 1, seed=7)) == 4
+    assert field.drawn(passages, 10_000, seed=7) == passages

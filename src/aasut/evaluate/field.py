@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from aasut.student.corpus import Passage
 
 VERSION = 1
+FEWEST = 2  # documents that an interval is taken over
 BEFORE, AFTER, TEACHER = "before", "after", "teacher"
 
 
@@ -50,6 +53,21 @@ def build(
     return {"context": context, "overlap": overlap, "confidence": confidence, "sets": found}
 
 
+def drawn(passages: Sequence[Passage], characters: int, seed: int) -> list[Passage]:
+    """Whole documents in a drawn order until the next one would pass so many characters; two at least."""
+    names = sorted({passage.documents[0] for passage in passages})
+    random.Random(seed).shuffle(names)
+    size: Counter[str] = Counter()
+    for passage in passages:
+        size[passage.documents[0]] += len(passage.text)
+    taken: set[str] = set()
+    for name in names:
+        if len(taken) >= FEWEST and sum(size[one] for one in taken) + size[name] > characters:
+            break
+        taken.add(name)
+    return [passage for passage in passages if passage.documents[0] in taken]
+
+
 def _kept(
     passages: Sequence[Passage], model: Path, path: Path, progress: Progress, context: int, overlap: int, precision: str
 ) -> Bits:
@@ -71,7 +89,7 @@ def _kept(
 def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: float) -> dict[str, Any]:
     """Figures of one set: bits per byte of each model, and the quotients of `after` by the others."""
     names = sorted({passage.documents[0] for passage in passages})
-    if len(names) < 2:
+    if len(names) < FEWEST:
         raise DataError(
             f"{len(names)} held-out document is too few to measure on.", "Hold out more: raise split.test or add some."
         )

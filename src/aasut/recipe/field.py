@@ -250,6 +250,9 @@ class Adapt(Section):
     """Tokens of a training row; longer texts are cut into several."""
     tokens: Positive | None = None
     """Tokens of documents learned in an epoch, at most; drawn by the seed."""
+    measured: Positive = 400_000
+    """Characters of held-out text that each model is measured on, of the field and of general text; whole documents,
+    drawn by the seed, two at least."""
 
 
 class FieldRecipe(Section):

@@ -8,7 +8,8 @@ from aasut.recipe.recipe import Recipe
 
 CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
 CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
-CI_CHUNKS, CI_TOKENS = 6, 4096  # chunks that are asked about, and tokens of documents that are learned
+CI_CHUNKS = 6  # that are asked about
+CI_LEARNED = {"tokens": 2048, "measured": 8000}
 CI_WRITTEN = {"questions": 2, "held_out": 3}
 
 
@@ -52,6 +53,6 @@ def scaled_field(recipe: FieldRecipe, scale: str) -> FieldRecipe:
             small[option] = least
     plain["synthesize"] = plain.get("synthesize", {}) | small
     if recipe.adapt is not None:
-        plain["adapt"]["tokens"] = min(recipe.adapt.tokens or CI_TOKENS, CI_TOKENS)
+        plain["adapt"] |= {name: min(getattr(recipe.adapt, name) or most, most) for name, most in CI_LEARNED.items()}
         plain["student"] |= {"epochs": 1, "checks": 1, "patience": 0}
     return FieldRecipe.model_validate(plain)
