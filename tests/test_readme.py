@@ -37,6 +37,9 @@ TRIED = (
     "plan",
     "certify",
     "gateway",
+    "synthesize",
+    "search",
+    "adapt",
 )  # below
 
 
@@ -269,3 +272,21 @@ def _json(output: str) -> str:
     return next(
         line for line in output.splitlines() if line.startswith("{") and line[:9] not in ('{"step": ', '{"message')
     )
+
+
+def test_documents_become_a_student_that_knows_them(tmp_path: Path) -> None:
+    recipe, root = "examples/energy/recipe.yaml", ["--root", str(tmp_path), "--quiet"]
+    shown = aasut("synthesize", recipe, "--preview", "2", "--scale", "ci", *root)
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    assert "By this measure a whole run asks " in shown.stdout
+    adapted = aasut("adapt", recipe, "--scale", "ci", *root, "--json")
+    assert adapted.returncode == 0, adapted.stderr[-2000:]
+    facts = json.loads(adapted.stdout)
+    assert facts["synthesis"]["conservation"]["documents"]["kept"] > 150
+    assert facts["adaptation"]["train"]["tokens_learned"]["documents"] > 1000
+    written = aasut("synthesize", recipe, "--scale", "ci", *root)
+    assert written.stdout.startswith("Files      ")
+    assert "Calls made of the teacher just now: 0" in written.stdout
+    found = aasut("search", str(tmp_path / "energy-ci" / "recipe.yaml"), "which cable does a Back-UPS want", *root[:2])
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.startswith("1. ")
