@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def preview(
 
     recipe = scaled_field(recipe, scale)
     with opened(recipe, base, root, progress) as stages:
-        done = stages.parted()
+        done = stages.indexed()
         chunks, parted = ingest.load_chunks(done["documents"].path), parts.load(done["parts"].path)
         return preview.preview(recipe, chunks, parted, stages.ledger, stages.search(done["index"]), count, progress)
 
@@ -91,11 +91,16 @@ class FieldStages(Workshop[FieldRecipe]):
     def parted(self) -> dict[str, Artefact]:
         """All that is done before anything is generated, by name."""
         documents = self.documents()
-        return {"documents": documents, "parts": self.parts(documents), "index": self.index(documents)}
+        return {"documents": documents, "parts": self.parts(documents)}
+
+    def indexed(self) -> dict[str, Artefact]:
+        """The same, with the index that generation and readers search."""
+        done = self.parted()
+        return done | {"index": self.index(done["documents"])}
 
     def synthesized(self, home: Path) -> dict[str, Artefact]:
         """Every stage up to the tables that a run learns from, as they will stand in `home`; parents come first."""
-        done = self.parted()
+        done = self.indexed()
         done["items"] = self.items(done)
         done["filter"] = self.filtered(done)
         done["handover"] = self.handover(done, home)
@@ -173,8 +178,12 @@ class FieldStages(Workshop[FieldRecipe]):
 
         recipe, documents = self.recipe, done["documents"].path
 
+        @cache
+        def index() -> Any:
+            return self.search(done["index"])
+
         def search(question: str) -> list[str]:
-            return [hit.chunk.text for hit in self.search(done["index"]).search(question, PASSAGES)]
+            return [hit.chunk.text for hit in index().search(question, PASSAGES)]
 
         def build(folder: Path) -> dict[str, Any]:
             items = item.load(done["items"].path / "items.jsonl")
