@@ -39,6 +39,7 @@ from aasut.data.held_out import Entry
 from aasut.engine import embed
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress
+from aasut.sources import corpora as packages
 from aasut.sources import models
 
 PACKAGES = {
@@ -82,11 +83,11 @@ def paragraphs(folder: Path, script: str) -> Iterator[tuple[str, str]]:
                 yield path.as_posix(), text
 
 
-def corpora(unpacked: Path) -> Iterator[Corpus]:
-    """The four of them; `unpacked` holds the packages' files in folders of their names."""
+def corpora() -> Iterator[Corpus]:
+    """The four of them; packages are fetched if need be."""
     draw = random.Random(2)
-    for name, (source, _, script) in PACKAGES.items():
-        found = list(paragraphs(unpacked / source.removeprefix("deb:").partition("=")[0], script))
+    for name, (source, sha256, script) in PACKAGES.items():
+        found = list(paragraphs(packages.fetch(source, sha256, progress=QUIET), script))
         files = sorted({file for file, _ in found})
         held = set(draw.sample(files, len(files) // 3))
         yield Corpus(name, [t for file, t in found if file in held], [t for file, t in found if file not in held])
@@ -158,13 +159,12 @@ def measure(corpus: Corpus, embedder: Any | None, count: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("unpacked", type=Path, help="folder with the packages' files, a folder for each name")
     parser.add_argument("--full", action="store_true", help=f"plant {FULL:,} paragraphs of each corpus, not {PLANTED}")
     parser.add_argument("--embeddings", action="store_true", help="count what embeddings take for the same, too")
     chosen = parser.parse_args()
     embedder = embed.load(models.fetch(MODEL, base=Path(), progress=QUIET).path) if chosen.embeddings else None
     every = {}
-    for corpus in corpora(chosen.unpacked):
+    for corpus in corpora():
         every[corpus.name] = measure(corpus, embedder, FULL if chosen.full else PLANTED)
         print(corpus.name, json.dumps(every[corpus.name]), file=sys.stderr, flush=True)
     kinds: dict[str, list[int]] = {}
