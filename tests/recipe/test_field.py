@@ -112,6 +112,12 @@ def test_paths_lead_from_the_folder_that_the_recipe_is_copied_to(tmp_path: Path)
     ]  # fmt: skip
 
 
+def test_what_is_set_to_nothing_is_copied_as_that(tmp_path: Path) -> None:
+    found = load(tmp_path, adapt=None, student=None, embeddings=None)
+    (tmp_path / "again.yaml").write_text(field.text_at(found, tmp_path, tmp_path), encoding="utf-8")
+    assert field.load(tmp_path / "again.yaml") == found
+
+
 def test_every_field_has_a_docstring() -> None:
     def undocumented(model: type[recipe.Section]) -> list[str]:
         return [f"{model.__name__}.{name}" for name, info in model.model_fields.items() if not info.description]

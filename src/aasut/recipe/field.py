@@ -318,12 +318,13 @@ def text_at(recipe: FieldRecipe, base: Path, folder: Path) -> str:
     """The recipe as YAML for a file in `folder`: paths that were relative to `base` lead from there."""
     plain = recipe.model_dump(mode="json", exclude_unset=True, by_alias=True)
     sources = [*recipe.documents, *(recipe.adapt.replay if recipe.adapt else [])]
-    written = [*plain["documents"], *plain.get("adapt", {}).get("replay", [])]
+    written = [*plain["documents"], *(plain.get("adapt") or {}).get("replay", [])]
     for section, found in zip(written, sources, strict=True):
         if not found.packaged:
             section["source"] = file.moved(section["source"], base, folder)
     for held in plain.get("held_out", []):
         held["source"] = file.moved(held["source"], base, folder)
-    for model in (plain.get("embeddings"), plain["teacher"].get("model"), plain.get("student", {}).get("model")):
+    student = plain.get("student") or {}
+    for model in (plain.get("embeddings"), plain["teacher"].get("model"), student.get("model")):
         file.move_model(model, base, folder)
     return file.as_yaml(plain)
