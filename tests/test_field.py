@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import chunked
-from aasut import field
+from aasut import field, words
 from aasut import recipe as recipes
 from aasut.cli import app
 from aasut.errors import RecipeError
@@ -174,6 +174,28 @@ def test_documents_alone_are_learned_without_a_question(base: Path, tiny_llama: 
     assert made.calls_made == 0
     assert "synthesis" not in made.facts
     assert made.facts["adaptation"]["train"]["tokens_learned"]["generated"] == 0
+
+
+def test_real_hindi_is_read_asked_about_and_kept_in_hindi(tmp_path: Path) -> None:
+    """The help of LibreOffice in Hindi, of which much is in English: each chunk is asked about in its own language."""
+    pages = [f"**/text/{part}/*.html" for part in ("simpress", "smath/04", "smath/guide", "schart", "shared/00")]
+    packed = {
+        "source": "deb:libreoffice-help-hi=4:7.4.7-1+deb12u14",
+        "sha256": "fda6f59354cb79f7ecfe379a502b009119a506aa0873416b044f1f39ad00a4cf",
+        "include": pages,
+    }
+    made = field.synthesize(
+        recipe(documents=[packed], synthesize={"kinds": ["questions"], "held_out": 30}), tmp_path, tmp_path, QUIET
+    )
+    spoken = made.facts["synthesis"]["splits"]["train"]["languages"]
+    assert spoken["hi"] >= 5
+    assert spoken["en"] > spoken["hi"]
+    rows = lines(made.folder / "chat.jsonl")
+    hindi = [row for row in rows if any("पुस्तिका में" in turn["content"] for turn in row["messages"])]
+    assert hindi
+    for row in hindi:
+        assert words.script(row["messages"][1]["content"]) == "Devanagari"
+    assert any(words.script(row["messages"][1]["content"]) == "Latin" for row in rows)
 
 
 def test_a_recipe_without_a_student_is_refused(base: Path) -> None:
