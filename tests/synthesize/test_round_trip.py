@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aasut.synthesize import round_trip
-from aasut.synthesize.round_trip import fault, requests, unsaid
+from aasut.synthesize.round_trip import fault, requests, said, unsaid
 from aasut.types import Completion
 from written import HINDI, MANUAL, TOOL, asked, chunks, conversation, read
 
@@ -18,7 +18,7 @@ def test_each_question_follows_the_turns_before_it_and_no_answer_of_its_own() ->
     assert first.messages[-1].content == "Text: PASSAGE {question}\n\nQuestion: Which fuse is it?\nAnswer:"
     assert "F12" not in str(first.messages)
     assert [turn.content for turn in second.messages[-3:]] == [
-        first.messages[-1].content, "It is F12.", "Question: And its rating, {text}?\nAnswer:",
+        first.messages[-1].content, '{"answer": "It is F12."}', "Question: And its rating, {text}?\nAnswer:",
     ]  # fmt: skip
     assert "15 A" not in str(second.messages)
     assert (first.temperature, first.max_tokens, first.tools) == (0.0, 99, "")
@@ -79,3 +79,23 @@ def test_what_says_that_there_is_no_answer() -> None:
     assert unsaid("NOT MENTIONED")
     assert unsaid("।")
     assert not unsaid("The rating is not stated on the fuse itself but in the table on the lid of the box.")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('{"answer": "Ten amperes."}', "Ten amperes."),
+        (' {"answer": " दस एम्पियर "} ', "दस एम्पियर"),
+        ("Ten amperes.", "Ten amperes."),
+        ('{"answer": "Ten', '{"answer": "Ten'),
+        ('{"answer": 10}', '{"answer": 10}'),
+        ('["Ten"]', '["Ten"]'),
+    ],
+)
+def test_an_answer_is_read_from_its_json_or_taken_as_it_stands(text: str, answer: str) -> None:
+    assert said(text) == answer
+
+
+def test_an_engine_is_bound_to_say_something() -> None:
+    (request,) = requests(conversation("1", PAIRS[:1], CHUNK), "PASSAGE", 99)
+    assert json.loads(request.schema)["properties"]["answer"]["minLength"] == 1

@@ -30,7 +30,7 @@ from aasut.synthesize.sources import Source, Sources
 from aasut.teacher.ledger import Ledger
 from aasut.types import Chunk, Completion, Conservation, Request
 
-VERSION = 1
+VERSION = 2
 NO_SPAN = "its span is in no document"
 KEPT = "kept"
 SHOWN = 3  # samples of each reason

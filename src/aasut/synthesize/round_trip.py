@@ -1,7 +1,9 @@
 """The teacher is asked again, greedily, with the passage alone and without its first answer: does it say the same?
 
-Two answers agree where F1 of their words is high enough; two lists of calls where their written forms are the same.
-Of a conversation each question is asked after the turns before it. Texts, which answer nothing, are not asked.
+The answer comes as JSON, so that an engine that is bound to the form cannot end before it has said anything, as small
+models do; an answer that is no JSON is taken as it stands. Two answers agree where F1 of their words is high enough; two
+lists of calls where their written forms are the same. Of a conversation each question is asked after the turns before
+it. Texts, which answer nothing, are not asked.
 """
 
 from __future__ import annotations
@@ -16,13 +18,22 @@ from aasut.synthesize import refusals
 from aasut.synthesize.item import Item
 from aasut.types import Completion, Message, Request
 
-VERSION = 1  # of the prompts
+VERSION = 2  # of the prompts
 NOT_STATED, OTHER, UNANSWERED = "a second look does not find it", "a second answer differs", "no second answer"
 
+_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "minLength": 1}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
+)
 _INSTRUCTIONS = {
-    "en": "Answer the question with what the text says, briefly, in the language of the question. If the text does not "
-    "say it, answer: Not stated.",
-    "hi": "प्रश्न का उत्तर पाठ के आधार पर, संक्षेप में, प्रश्न की भाषा में दीजिए। यदि उत्तर पाठ में न हो तो लिखिए: नहीं बताया गया।",
+    "en": "Answer the question with what the text says, briefly, in the language of the question, as JSON. If the text "
+    "does not say it, the answer is: Not stated.",
+    "hi": "प्रश्न का उत्तर पाठ के आधार पर, संक्षेप में, प्रश्न की भाषा में, JSON में दीजिए। "
+    "यदि उत्तर पाठ में न हो तो उत्तर है: नहीं बताया गया।",
 }
 _CALLING = "Call the functions that do what the user asks. Where none is needed, answer briefly from the text."
 _FORM = {"en": ("Text: {text}\n\nQuestion: {question}\nAnswer:", "Question: {question}\nAnswer:"),
@@ -59,8 +70,9 @@ def requests(item: Item, passage: str, max_tokens: int, tools: Sequence[Any] = (
     for question, answer in zip(item.questions, item.answers, strict=True):
         form = _FORM[own][0 if not turns else 1]
         asked = Message("user", form.format(text=passage, question=question))
-        found.append(Request((*before, *turns, asked), max_tokens=max_tokens, tools=calling))
-        turns += [asked, Message("assistant", answer)]
+        schema = "" if calling else _SCHEMA
+        found.append(Request((*before, *turns, asked), max_tokens=max_tokens, tools=calling, schema=schema))
+        turns += [asked, Message("assistant", answer if calling else _written(answer))]
     return found
 
 
@@ -73,7 +85,7 @@ def fault(item: Item, second: Sequence[Completion], least: float, tools: Sequenc
     for first, completion in zip(item.answers, second, strict=True):
         if completion.failure:
             return UNANSWERED, completion.failure
-        text = completion.text.strip()
+        text = said(completion.text)
         if item.kind == "calls" and functions.is_calls(first):
             if functions.canonical(text, defined) != functions.canonical(first, defined):
                 return OTHER, text
@@ -82,6 +94,16 @@ def fault(item: Item, second: Sequence[Completion], least: float, tools: Sequenc
         elif words.f1(first, text) < least:
             return OTHER, text
     return "", ""
+
+
+def said(text: str) -> str:
+    """The answer in a completion: the field of its JSON, else the text itself, calls of functions among that."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text.strip()
+    answer = found.get("answer") if isinstance(found, dict) else None
+    return answer.strip() if isinstance(answer, str) else text.strip()
 
 
 def unsaid(answer: str) -> bool:
@@ -95,5 +117,9 @@ def _shown(language: str) -> list[Message]:
     turns: list[Message] = []
     for text, question, answer in _EXAMPLES[language]:
         asked = _FORM[language][0].format(text=text, question=question)
-        turns += [Message("user", asked), Message("assistant", answer)]
+        turns += [Message("user", asked), Message("assistant", _written(answer))]
     return turns
+
+
+def _written(answer: str) -> str:
+    return json.dumps({"answer": answer}, ensure_ascii=False)
