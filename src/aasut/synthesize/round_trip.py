@@ -1,7 +1,7 @@
 """The teacher is asked again, greedily, with the passage alone and without its first answer: does it say the same?
 
 The answer comes as JSON, so that an engine that is bound to the form cannot end before it has said anything, as small
-models do; an answer that is no JSON is taken as it stands. Two answers agree where F1 of their words is high enough; two
+models do; one that is no JSON is taken as it stands. Two answers agree where F1 of their words is high enough; two
 lists of calls where their written forms are the same. Of a conversation each question is asked after the turns before
 it. Texts, which answer nothing, are not asked.
 """
