@@ -245,7 +245,11 @@ def _contradictions() -> list[Case]:
             ],
         ),
         "taught labels": changed(
-            "data.tables.1", {"source": "table.csv", "slots": {"text": "text"}, "role": "pool", "taught": "sentiment"}
+            "data.tables",
+            [
+                small.recipe()["data"]["tables"][0],
+                {"source": "table.csv", "slots": {"text": "text"}, "role": "pool", "taught": "sentiment"},
+            ],
         ),
         "taught gold": changed("data.tables.0.taught", "sentiment"),
         "unknown field at the top": {"nonsense": 1},
