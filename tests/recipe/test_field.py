@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import aasut
 from aasut import recipe
 from aasut.errors import RecipeError
 from aasut.recipe import field
@@ -125,3 +127,16 @@ def test_every_field_has_a_docstring() -> None:
     models = [one for one in vars(field).values() if isinstance(one, type) and issubclass(one, recipe.Section)]
     assert len(models) > 8
     assert [name for model in models for name in undocumented(model)] == []
+
+
+def test_no_field_is_read_by_nothing() -> None:
+    root = Path(aasut.__file__).parent
+    source = "".join(path.read_text("utf-8") for path in root.rglob("*.py") if path.parent.name != "recipe")
+    models = [
+        one
+        for one in vars(field).values()
+        if isinstance(one, type) and issubclass(one, recipe.Section) and one.__module__ == field.__name__
+    ]
+    assert len(models) > 8
+    unread = [f"{m.__name__}.{n}" for m in models for n in m.model_fields if not re.search(rf"\.{n}\b", source)]
+    assert unread == []
