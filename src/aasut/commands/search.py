@@ -24,10 +24,9 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Find the passages of a recipe's documents that a question is about, and say where they stand."""
-    from aasut.recipe import file
-    from aasut.recipe.field import FieldRecipe
+    from aasut.recipe.field import load
 
-    field = file.validated(FieldRecipe, file.read(recipe), str(recipe), "docs/recipe.md lists every field.")
+    field = load(recipe)
     found = find(root / field.name / "index", question, count, _embedder(field, recipe.parent))
     print(json.dumps(plain(question, found), ensure_ascii=False) if as_json else render(found))
 
