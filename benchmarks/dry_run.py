@@ -157,7 +157,7 @@ def pruned(folder: Path) -> Path:
             "task": task,
             "data": sentences(folder, 800),
             "teacher": {"model": model, "prompt": prompt, "shots": 4, "candidates": 2},
-            "student": {"initialise": "drop_layers", "layers": 20, "model": model, "prompt": prompt, "epochs": 1},
+            "student": {"initialise": "pruned", "shape": {"layers": 20}, "model": model, "prompt": prompt, "epochs": 1},
             "evaluate": {"timing_requests": 32},
         },
     )

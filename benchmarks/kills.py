@@ -46,7 +46,13 @@ class World:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
         self.begins = PHASES | ({"export": '"linear '} if name == "words" else {})
-        student = {"initialise": "drop_layers", "layers": 2, "batch_examples": 16, "checkpoint_s": 0.2, "checks": 3}
+        student = {
+            "initialise": "pruned",
+            "shape": {"layers": 2},
+            "batch_examples": 16,
+            "checkpoint_s": 0.2,
+            "checks": 3,
+        }
         if name == "llama":
             model = {"address": f"file:{small.tiny_llama(folder / 'llama')}"}
             student |= {"model": model, "epochs": 6, "learning_rate": 1e-3}

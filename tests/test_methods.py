@@ -137,7 +137,7 @@ def test_a_forecast_counts_what_the_teacher_reads(
 
 
 def test_another_student_of_the_same_kind_shares_the_cache(cached: tuple[Path, Run]) -> None:
-    other = texts.run(cached[0], "student.initialise=drop_layers", "student.layers=1", "name=other")
+    other = texts.run(cached[0], "student.initialise=pruned", "student.shape={layers: 1}", "name=other")
     assert stages(other)["logits"] == stages(cached[1])["logits"]
     assert stages(other)["train"] != stages(cached[1])["train"]
 

@@ -225,8 +225,8 @@ def _contradictions() -> list[Case]:
         "calibration without logprobs": {"teacher": {"endpoint": endpoint, "calibration": "prior"}},
         "linear with epochs": {"student": {"initialise": "linear", "epochs": 3}},
         "pretrained without a model": {"student": {"initialise": "pretrained"}},
-        "layers without drop_layers": {"student": {"initialise": "pretrained", "model": MODEL, "layers": 3}},
-        "drop_layers without layers": {"student": {"initialise": "drop_layers", "model": MODEL}},
+        "a shape without pruning": {"student": {"initialise": "pretrained", "model": MODEL, "shape": {"layers": 3}}},
+        "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

@@ -15,7 +15,8 @@ from aasut.files import plain, write_atomically
 from aasut.progress import Progress
 from aasut.publish import publish
 from aasut.recipe import FieldRecipe
-from aasut.recipe.field import Adapt, Documents, text_at
+from aasut.recipe.documents import Documents
+from aasut.recipe.field import Adapt, text_at
 from aasut.recipe.scale import scaled_field
 from aasut.store import Artefact, Store
 from aasut.workshop import Workshop

@@ -161,7 +161,7 @@ class Stages(Proof):
             )
 
         wanted = self.recipe.student
-        settings = [wanted.initialise, wanted.layers, self.recipe.student_template().plain(), wanted.precision]
+        settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
         return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], [data], build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:

@@ -11,7 +11,7 @@ import pytest
 from aasut.documents.block import Block, File
 from aasut.documents.corpus import Corpus, Lines
 from aasut.documents.ingest import load_chunks, load_documents
-from aasut.recipe.field import Documents
+from aasut.recipe.documents import Documents
 from aasut.store import check_conservation
 
 LONG = "The battery of this camera lasts for two weeks of daily use. " * 60

@@ -12,7 +12,7 @@ import pytest
 from aasut.documents.find import Found, find, pattern, printable
 from aasut.errors import DataError
 from aasut.progress import Progress
-from aasut.recipe.field import Documents
+from aasut.recipe.documents import Documents
 
 QUIET = Progress(quiet=True)
 

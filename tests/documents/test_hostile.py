@@ -12,7 +12,7 @@ from read_blocks import office  # noqa: F401 - finds the benchmarks' folder
 
 from aasut.documents import pool
 from aasut.documents.block import File
-from aasut.recipe.field import Documents, Reading
+from aasut.recipe.documents import Documents, Reading
 
 LARGE = 4 << 20  # bytes of long lines
 UNPACKED_MB = 8

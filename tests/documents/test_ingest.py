@@ -14,7 +14,8 @@ import pytest
 from aasut.documents import ingest
 from aasut.errors import DataError
 from aasut.progress import Progress
-from aasut.recipe.field import Documents, FieldRecipe
+from aasut.recipe.documents import Documents
+from aasut.recipe.field import FieldRecipe
 from aasut.store import check_conservation, digest
 from packages import publish, wheel
 from prose import Prose

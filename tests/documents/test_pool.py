@@ -21,7 +21,7 @@ from read_blocks import HINDI, office, pdfs
 from aasut.documents import pool
 from aasut.documents.block import Block, File
 from aasut.errors import DataError
-from aasut.recipe.field import Documents, Reading, Records
+from aasut.recipe.documents import Documents, Reading, Records
 
 PLAIN = [Documents(source="x")]
 HANG = Documents(source="x", records=Records(pattern="(?P<x>(a+)+)$"))
@@ -202,7 +202,7 @@ import time
 from pathlib import Path
 from aasut.documents import pool
 from aasut.documents.block import File
-from aasut.recipe.field import Documents, Reading
+from aasut.recipe.documents import Documents, Reading
 files = [File(Path(p), p, 0) for p in {[str(path) for path in paths]!r}]
 for event in pool.read(files, [Documents(source="x")], Reading(processes=3)):
     print("reads", flush=True)

@@ -13,7 +13,7 @@ import pytest
 from aasut.documents.opened import Wanted
 from aasut.documents.process import Reader
 from aasut.errors import DataError
-from aasut.recipe.field import Reading
+from aasut.recipe.documents import Reading
 
 
 def heard(reader: Reader, last: str = "done") -> list[list[Any]]:

@@ -181,7 +181,7 @@ def test_a_local_run_is_forecast_to_the_token_and_the_position(tmp_path: Path, t
 
 
 def test_a_probe_gives_seconds_to_every_stage(tmp_path: Path, tiny_llama: Path) -> None:
-    path = model_run(tmp_path, tiny_llama, initialise="drop_layers", layers=1)
+    path = model_run(tmp_path, tiny_llama, initialise="pruned", shape={"layers": 1})
     found = dry(path)
     assert "probe" in found.how["teacher"]
     assert "probe" in found.how["student"]

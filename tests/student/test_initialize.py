@@ -31,7 +31,7 @@ def settings(**changes: Any) -> Student:
 
 
 def dropping(layers: int) -> Student:
-    return settings(initialise="drop_layers", layers=layers)
+    return settings(initialise="pruned", shape={"layers": layers})
 
 
 def random_model(folder: Path, tokenizer: Path, config: Any, shard: str = "5GB") -> Path:
@@ -122,7 +122,7 @@ def logits(model: Any) -> torch.Tensor:
 def test_the_least_influential_layers_are_dropped_and_the_others_kept_whole(
     deep: Path, tmp_path: Path, layers: int
 ) -> None:
-    report = initialize.drop_layers(dropping(layers), deep, PROMPTS, tmp_path / "start")
+    report = initialize.pruned(dropping(layers), deep, PROMPTS, tmp_path / "start")
     assert report["dropped"] == sorted(LEAST_FIRST[: 6 - layers])
     assert report["block_influence"] == pytest.approx(influence_by_hand(deep, PROMPTS), abs=1e-4)
     by_hand = reference.load(deep)
@@ -149,7 +149,7 @@ def test_layers_of_different_kinds_keep_their_kind(tiny_llama: Path, tmp_path: P
     del plain["layer_types"]
     (source / "config.json").write_text(json.dumps(plain | {"sliding_window_pattern": 3}))
     assert reference.load(source).config.layer_types == config.layer_types
-    report = initialize.drop_layers(dropping(4), source, PROMPTS, tmp_path / "start")
+    report = initialize.pruned(dropping(4), source, PROMPTS, tmp_path / "start")
     kept = [layer for layer in range(6) if layer not in report["dropped"]]
     wanted = [config.layer_types[layer] for layer in kept]
     assert wanted != config.layer_types[:4]
@@ -159,7 +159,7 @@ def test_layers_of_different_kinds_keep_their_kind(tiny_llama: Path, tmp_path: P
 @pytest.mark.parametrize("layers", [6, 7])
 def test_more_layers_than_there_are_is_refused(deep: Path, tmp_path: Path, layers: int) -> None:
     with pytest.raises(RecipeError, match=f"student.layers is {layers}, and the model has 6"):
-        initialize.drop_layers(dropping(layers), deep, PROMPTS, tmp_path / "start")
+        initialize.pruned(dropping(layers), deep, PROMPTS, tmp_path / "start")
     assert not (tmp_path / "start").exists()
 
 
@@ -177,14 +177,14 @@ def test_a_model_in_several_files_is_read_and_written_whole(tiny_llama: Path, de
     assert len(safetensors.files(source)) > 2
     initialize.pretrained(settings(), source, PROMPTS, tmp_path / "same")
     assert torch.equal(logits(reference.load(tmp_path / "same")), logits(reference.load(deep)))
-    initialize.drop_layers(dropping(4), source, PROMPTS, tmp_path / "fewer")
-    initialize.drop_layers(dropping(4), deep, PROMPTS, tmp_path / "expected")
+    initialize.pruned(dropping(4), source, PROMPTS, tmp_path / "fewer")
+    initialize.pruned(dropping(4), deep, PROMPTS, tmp_path / "expected")
     found, expected = safetensors.load(tmp_path / "fewer"), safetensors.load(tmp_path / "expected")
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_initialisations_have_names() -> None:
-    assert initialize.get("drop_layers") is initialize.drop_layers
-    with pytest.raises(RecipeError, match=r"'teleport'.*drop_layers, pretrained, linear"):
+    assert initialize.get("pruned") is initialize.pruned
+    with pytest.raises(RecipeError, match=r"'teleport'.*pretrained, pruned, linear"):
         initialize.get("teleport")

@@ -20,7 +20,7 @@ from typing import Any
 from aasut.documents import language
 from aasut.documents.block import Block, File
 from aasut.documents.chunk import Chunker
-from aasut.recipe.field import Documents
+from aasut.recipe.documents import Documents
 from aasut.types import Chunk, Conservation, Document
 
 DOCUMENTS, CHUNKS, UNREAD = "documents.jsonl", "chunks.jsonl", "unread.jsonl"

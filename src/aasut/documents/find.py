@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from aasut.documents.block import File
 from aasut.errors import DataError
 from aasut.progress import Progress
-from aasut.recipe.field import Documents
+from aasut.recipe.documents import Documents
 from aasut.sources import corpora, tables
 
 HIDDEN, LEAVES, DANGLING = "hidden", "a link that leaves its folder", "a link to nothing"

@@ -22,7 +22,8 @@ from aasut.documents.corpus import CHUNKS, DOCUMENTS, UNREAD, Corpus
 from aasut.documents.find import Found, find
 from aasut.errors import DataError
 from aasut.progress import Progress, Step
-from aasut.recipe.field import Documents, FieldRecipe
+from aasut.recipe.documents import Documents
+from aasut.recipe.field import FieldRecipe
 from aasut.store import digest, disk_errors, file_hash
 from aasut.types import Chunk, Conservation, Document, Span
 

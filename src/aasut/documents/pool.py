@@ -13,7 +13,7 @@ from typing import Any
 from aasut.documents.block import Block, File
 from aasut.documents.opened import Wanted
 from aasut.documents.process import START_S, Reader
-from aasut.recipe.field import Documents, Reading
+from aasut.recipe.documents import Documents, Reading
 
 HELD = 4 << 20  # characters of a file that are held until its turn comes; then its process waits
 HELD_IN_ALL = 16 << 20  # from which no further file is given out

@@ -16,7 +16,7 @@ from typing import Any
 import aasut
 from aasut.documents.opened import Wanted
 from aasut.errors import DataError
-from aasut.recipe.field import Reading
+from aasut.recipe.documents import Reading
 
 START_S = 60  # seconds that a process may need until it is ready
 PASSED = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")

@@ -222,7 +222,7 @@ def _student_job(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work, fo
     draw = random.Random(7)
     rows = draw.sample(work.rows, min(len(work.rows), probe.STEPS * recipe.student.batch_examples))
     prompts = train.prompts_of(recipe, draw.sample(pool, min(len(pool), 64)))
-    wanted = recipe.student.initialise == "drop_layers" and not done["initialise"].reused
+    wanted = recipe.student.initialise == "pruned" and not done["initialise"].reused
     task = recipe.task.build()
     return {
         "kind": "student", "path": str(folder), "settings": recipe.student.model_dump(mode="json", exclude_unset=True),

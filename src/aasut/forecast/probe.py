@@ -115,9 +115,9 @@ def try_student(job: Mapping[str, Any]) -> dict[str, float]:
         began = time.perf_counter()
         block_influence(model, tokenizer, job["influence"])
         found["influence"] = (time.perf_counter() - began) / len(job["influence"])
-    if settings.layers is not None:
-        model.model.layers = model.model.layers[: settings.layers]
-        model.config.num_hidden_layers = settings.layers
+    if settings.shape is not None and settings.shape.layers is not None:
+        model.model.layers = model.model.layers[: settings.shape.layers]
+        model.config.num_hidden_layers = settings.shape.layers
     found["parameters"] = float(sum(p.numel() for p in model.parameters()))
     if job["rows"]:
         found |= _train(model, tokenizer, settings, job)

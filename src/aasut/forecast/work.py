@@ -139,7 +139,7 @@ def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
     from aasut.student.initialize import CALIBRATION_PROMPTS
 
     stage.units["copy.source_gb"] += 1
-    if recipe.student.initialise == "drop_layers":
+    if recipe.student.initialise == "pruned":
         stage.units["source.load"] += 1
         stage.units["influence.prompts"] += min(CALIBRATION_PROMPTS, len(pool))
 

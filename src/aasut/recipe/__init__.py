@@ -4,9 +4,10 @@ from aasut.recipe.data import Data, GroupColumn, LabelColumn, Range, Split, Tabl
 from aasut.recipe.economics import ApiPrice, Economics, Ranges
 from aasut.recipe.field import FieldRecipe
 from aasut.recipe.file import LONGEST, load, parse, text_at
-from aasut.recipe.models import Asked, Endpoint, Judge, Lora, ModelAddress, OtherTeacher, Student, Teacher
+from aasut.recipe.models import Asked, Endpoint, Judge, ModelAddress, OtherTeacher, Teacher
 from aasut.recipe.recipe import Evaluate, Export, Recipe
 from aasut.recipe.section import Section
+from aasut.recipe.student import Heal, Lora, OnPolicy, Preference, Shape, Student, Vocabulary
 from aasut.recipe.task import AnyTask, ClassifyTask, ExtractTask, GenerateTask, ToolsTask
 
 __all__ = [
@@ -24,20 +25,25 @@ __all__ = [
     "FieldRecipe",
     "GenerateTask",
     "GroupColumn",
+    "Heal",
     "Judge",
     "LabelColumn",
     "Lora",
     "ModelAddress",
+    "OnPolicy",
     "OtherTeacher",
+    "Preference",
     "Range",
     "Ranges",
     "Recipe",
     "Section",
+    "Shape",
     "Split",
     "Student",
     "Table",
     "Teacher",
     "ToolsTask",
+    "Vocabulary",
     "load",
     "parse",
     "text_at",

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 from aasut.prompts import PromptTemplate
 from aasut.recipe.data import Data
 from aasut.recipe.economics import Economics
-from aasut.recipe.models import Judge, Student, Teacher
+from aasut.recipe.models import Judge, Teacher
 from aasut.recipe.section import Positive, Section
+from aasut.recipe.student import Student
 from aasut.recipe.task import AnyTask
 
 Metric = Literal["accuracy", "exact", "macro_f1", "token_f1", "fields", "tool_calls", "tool_names"]

@@ -30,7 +30,7 @@ def pretrained(settings: Student, source: Path, prompts: Sequence[str], folder: 
     return {"initialise": "pretrained", "parameters": safetensors.parameters(folder)}
 
 
-def drop_layers(settings: Student, source: Path, prompts: Sequence[str], folder: Path) -> dict[str, Any]:
+def pruned(settings: Student, source: Path, prompts: Sequence[str], folder: Path) -> dict[str, Any]:
     """The model without the layers that change their input least.
 
     A layer's block influence is 1 - cos(input, output), the mean over the tokens of `prompts`
@@ -38,10 +38,10 @@ def drop_layers(settings: Student, source: Path, prompts: Sequence[str], folder:
     """
     model = load_model(source, choose_precision(settings.precision))
     count = int(model.config.num_hidden_layers)
-    keep = settings.layers or count
+    keep = (settings.shape and settings.shape.layers) or count
     if keep >= count:
         raise RecipeError(
-            f"student.layers is {keep}, and the model has {count} layers.",
+            f"student.shape.layers is {keep}, and the model has {count} layers.",
             "Take fewer, or initialise: pretrained.",
         )
     influence = block_influence(model, Tokenizer.load(source), prompts[:CALIBRATION_PROMPTS])
@@ -62,7 +62,7 @@ def drop_layers(settings: Student, source: Path, prompts: Sequence[str], folder:
         config["layer_types"] = [kinds[layer] for layer in stay]
     write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
     return {
-        "initialise": "drop_layers",
+        "initialise": "pruned",
         "dropped": dropped,
         "block_influence": [round(value, 5) for value in influence],
         "parameters": safetensors.parameters(folder),
@@ -115,7 +115,7 @@ def _renamed(name: str, stay: Sequence[int]) -> str | None:
     return f"{prefix}{stay.index(int(layer))}.{rest}" if int(layer) in stay else None
 
 
-INITIALISATIONS: dict[str, Initialise] = {"pretrained": pretrained, "drop_layers": drop_layers}
+INITIALISATIONS: dict[str, Initialise] = {"pretrained": pretrained, "pruned": pruned}
 
 
 def get(name: str) -> Initialise:
