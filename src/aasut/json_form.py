@@ -45,7 +45,7 @@ def schema_fault(schema: Any) -> str:
     return ""
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)  # more than the functions of a request
 def validator(schema: str) -> Any:
     """A jsonschema validator of a schema as text."""
     import jsonschema

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from aasut.json_form import compared, ordered, schema_fault, validator
@@ -36,6 +37,12 @@ def fault(tools: Any) -> str:
             return f"[{number}]: the function {name!r} stands there twice"
         names.add(name)
     return ""
+
+
+@lru_cache(maxsize=8)
+def fault_in(text: str) -> str:
+    """`fault` of JSON text, kept in mind: many requests have the same functions."""
+    return fault(json.loads(text))
 
 
 def _fault(tool: Any) -> str:

@@ -13,7 +13,12 @@ from aasut.progress import Progress
 
 def teacher(
     rules: Annotated[
-        Path, typer.Argument(metavar="RULES", help="YAML or JSON: a word of the input to its answer; '' for the rest.")
+        Path,
+        typer.Argument(
+            metavar="RULES",
+            help="YAML or JSON: a word of the input to its answer; '' for the rest. Or Python: a file with a function "
+            "answer(text).",
+        ),
     ],
     faults: Annotated[
         Path | None,

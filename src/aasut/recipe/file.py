@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,25 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError with one line a mistake.
     """
-    return parse(read(path, overrides), str(path))
+    return parse(_with_tools(read(path, overrides), path), str(path))
+
+
+def _with_tools(plain: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A recipe's settings with the functions themselves where task.tools names a file of them."""
+    task = plain.get("task")
+    if not isinstance(task, dict) or not isinstance(task.get("tools"), str):
+        return plain
+    file = path.parent / Path(task["tools"]).expanduser()
+    named = f"{path}: task.tools names {file}, which"
+    try:
+        if not file.is_file() or file.stat().st_size > LONGEST:
+            raise RecipeError(f"{named} is no file of at most {LONGEST:,} bytes.", "Give a JSON file of functions.")
+        tools = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{named} cannot be read: {error.strerror}.", "Check the path and its permissions.") from None
+    except (ValueError, RecursionError):
+        raise RecipeError(f"{named} is no JSON.", "Give a JSON file of functions.") from None
+    return plain | {"task": task | {"tools": tools}}
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

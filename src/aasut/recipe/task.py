@@ -94,7 +94,7 @@ class ToolsTask(Section):
     """Kind of task."""
     tools: list[dict[str, Any]]
     """Functions that may be called, as OpenAI's API takes them: a list of {type: function, function: {name,
-    description, parameters}}."""
+    description, parameters}}; or, in a recipe's file, the path, relative to it, of a JSON file that holds the list."""
     prompt: Prompt
     """The prompt that the application sends today, with slots such as {text}; text, or a list of role and content."""
     max_tokens: Positive = 256

@@ -111,7 +111,7 @@ def of_tools(tools: Any, choice: Any, parallel: bool | None, task: Task) -> Boun
             "tools are not given, and this model was made for requests with tools.", param="tools", code=MISMATCH
         )
     try:
-        reason = functions.fault(tools)
+        reason = functions.fault_in(json.dumps(tools))
         other = not reason and not functions.same(tools, json.loads(task.tools))
     except RecursionError:
         reason, other = "they are nested too deeply", False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -85,7 +86,7 @@ def complete(body: Any, teacher: ScriptedTeacher, *, cut: bool = False, split: S
     numbers = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "top_logprobs")]
     if any(n is not None and (not isinstance(n, int) or n < 0) for n in numbers):
         raise Refused(400, "max_tokens, max_completion_tokens and top_logprobs are whole numbers.")
-    reason = tools.fault(body["tools"]) if body.get("tools") is not None else ""
+    reason = tools.fault_in(json.dumps(body["tools"])) if body.get("tools") is not None else ""
     if reason:
         raise Refused(400, f"Invalid tools: {reason}.")
     answer = teacher.complete([Request(tuple(messages))])[0]

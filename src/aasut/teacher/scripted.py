@@ -8,6 +8,7 @@ from pathlib import Path
 from aasut.recipe import Teacher as TeacherSettings
 from aasut.store import digest
 from aasut.teacher.base import Keep
+from aasut.teacher.python_rules import PythonRules
 from aasut.teacher.template import fill
 from aasut.types import Completion, Request, Usage
 
@@ -16,12 +17,13 @@ class ScriptedTeacher:
     """Answers with the value of the first rule whose word stands in the last message, case aside.
 
     The rule "" answers everything else; without it, such requests come back as failed rows. A value may take words
-    from that message: see template.py.
+    from that message: see template.py. Rules may be a function too, which gets the last message: see python_rules.py.
     """
 
-    def __init__(self, rules: Mapping[str, str]) -> None:
-        self.rules = dict(rules)
-        self.identity = f"scripted:{digest(self.rules)}"
+    def __init__(self, rules: Mapping[str, str] | PythonRules) -> None:
+        self.function = rules.answer if isinstance(rules, PythonRules) else None
+        self.rules = {} if isinstance(rules, PythonRules) else dict(rules)
+        self.identity = f"scripted:{rules.identity if isinstance(rules, PythonRules) else digest(self.rules)}"
 
     def complete(self, requests: Sequence[Request], keep: Keep | None = None) -> list[Completion]:
         answers = [self._answer(request) for request in requests]
@@ -31,6 +33,8 @@ class ScriptedTeacher:
 
     def _answer(self, request: Request) -> Completion:
         asked = request.messages[-1].content
+        if self.function is not None:
+            return self._computed(asked)
         question = asked.casefold()
         for word, answer in self.rules.items():
             if word and word.casefold() in question:
@@ -38,6 +42,18 @@ class ScriptedTeacher:
         if "" in self.rules:
             return Completion(fill(self.rules[""], asked), Usage(len(question.split()), 1))
         return Completion("", failure="no rule matches")
+
+    def _computed(self, asked: str) -> Completion:
+        """What the function says; a failed row where it raises, or gives no text."""
+        assert self.function is not None
+        try:
+            said = self.function(asked)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return Completion("", failure=f"the function of the rules failed: {reason}")
+        if not isinstance(said, str):
+            return Completion("", failure=f"the function of the rules gave no text, but {type(said).__name__}")
+        return Completion(said, Usage(len(asked.split()), 1))
 
     def price(self, usage: Usage) -> float:
         return 0.0

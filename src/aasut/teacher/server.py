@@ -25,9 +25,10 @@ from typing import Any
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.store import digest
-from aasut.teacher import chat, embeddings, faults, responses, sending, stream
+from aasut.teacher import chat, embeddings, faults, python_rules, responses, sending, stream
 from aasut.teacher.chat import Split, pieces
 from aasut.teacher.faults import Fault, Plan
+from aasut.teacher.python_rules import PythonRules
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.teacher.sending import Headers, chunk, send
 
@@ -59,7 +60,7 @@ class ScriptedServer:
 
     def __init__(
         self,
-        rules: Mapping[str, str],
+        rules: Mapping[str, str] | PythonRules,
         plan: Plan | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -273,13 +274,16 @@ class ScriptedServer:
 def run(
     rules: Path, plan: Path | None, host: str, port: int, progress: Progress, tokenizer: Path | None = None
 ) -> dict[str, Any]:
-    """Serve files of rules and faults until SIGINT or SIGTERM; says one line when ready, gives the stats at the end.
+    """Serve files of rules (`.py`: see python_rules.py) and faults until SIGINT or SIGTERM.
+
+    Says one line when ready, and gives the stats at the end.
 
     Answers come in the tokens of a model's folder `tokenizer`, where it is given. Raises AasutError where a
     file or the address cannot be used.
     """
     split = pieces if tokenizer is None else chat.tokens_of(tokenizer)
-    server = ScriptedServer(faults.load_rules(rules), faults.load(plan) if plan else None, host, port, split)
+    known = python_rules.load(rules) if rules.suffix == ".py" else faults.load_rules(rules)
+    server = ScriptedServer(known, faults.load(plan) if plan else None, host, port, split)
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
