@@ -79,9 +79,9 @@ class Stages(Proof):
             done["train"] = baseline
         else:
             done |= {"linear": baseline} if baseline is not None else {}
-            start = done["initialise"] = self.initialise(data)
+            start = done["initialise"] = self.initialise(data, label)
             if method is not None:
-                done |= {"method": method} | self.logits(data, label, method)
+                done |= {"method": method} | self.logits(data, label, method, start)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
         evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
@@ -110,8 +110,9 @@ class Stages(Proof):
         listed = teacher.endpoint and [teacher.endpoint.logprobs, teacher.endpoint.top_logprobs]
         templates = [self.recipe.teacher_template().plain(), self.recipe.student_template().plain()]
         models = [self._revision(teacher.model), self._revision(wanted.model)]
-        taught = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
-        settings = [wanted.method, wanted.loss, listed, *models, templates, *taught]
+        more = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
+        more += ["vocabulary"] if wanted.vocabulary is not None else []
+        settings = [wanted.method, wanted.loss, listed, *models, templates, *more]
         found = self._stage("method", method.VERSION, settings, [], build)
         if found.facts:
             self.progress.say(f"the student learns by {method.Method.of(found.facts)}")
@@ -150,21 +151,24 @@ class Stages(Proof):
             ]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
-    def initialise(self, data: Artefact) -> Artefact:
+    def initialise(self, data: Artefact, label: Artefact) -> Artefact:
+        from aasut.data import label as labelling
         from aasut.data import split
         from aasut.student import train
 
+        wanted = self.recipe.student
+        trimmed = wanted.vocabulary is not None  # then the answers decide which tokens stay
+
         def build(folder: Path) -> dict[str, Any]:
             pool = split.load(data.path, "pool")
-            return train.initialise(
-                self.recipe, self._model(self.recipe.student.model).path, pool, folder, self.progress
-            )
+            use = (labelling.load(label.path), split.load(data.path, "tune")) if trimmed else ()
+            return train.initialise(self.recipe, self._model(wanted.model).path, pool, folder, self.progress, *use)
 
-        wanted = self.recipe.student
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], [data], build)
+        given = [settings, self._revision(wanted.model), *([wanted.vocabulary, self.recipe.task] if trimmed else [])]
+        return self._stage("initialise", train.VERSION, given, [data, *([label] if trimmed else [])], build)
 
-    def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:
+    def logits(self, data: Artefact, label: Artefact, method: Artefact, start: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""
         from aasut.student import logits
         from aasut.student.method import CACHED
@@ -173,8 +177,9 @@ class Stages(Proof):
             return {}
 
         def build(folder: Path) -> dict[str, Any]:
-            return logits.build(self._given(data, label, method), folder, self.progress)
+            return logits.build(self._given(data, label, method, start=start), folder, self.progress)
 
+        trimmed = self.recipe.student.vocabulary is not None  # then its tokens are those of its start
         teacher, prompt = self.recipe.teacher, self.recipe.student_template().plain()
         shared = [method.facts[name] for name in ("name", "tokenizer", "vocabulary")]
         settings = [
@@ -186,7 +191,8 @@ class Stages(Proof):
             self.recipe.seed,
         ]
         counted = self._counted(build) if teacher.endpoint else build
-        return {"logits": self._stage("logits", logits.VERSION, settings, [data, label], counted)}
+        parents = [data, label, *([start] if trimmed else [])]
+        return {"logits": self._stage("logits", logits.VERSION, settings, parents, counted)}
 
     def train(
         self, data: Artefact, label: Artefact, start: Artefact, method: Artefact | None, logits: Artefact | None
@@ -199,7 +205,7 @@ class Stages(Proof):
             learned = settle(learned, logits.facts["matched"])
 
         def build(folder: Path) -> dict[str, Any]:
-            given = self._given(data, label, method, learned)
+            given = self._given(data, label, method, learned, start)
             taught = None if learned is None else lessons.build(given, start.path, logits.path if logits else None)
             facts = train.train(self.recipe, start.path, given.pool, given.labels, folder, self.progress, taught)
             return facts | ({} if learned is None else {"method": learned.as_dict()})
