@@ -24,7 +24,7 @@ from aasut.teacher import base as teachers
 
 ROOT = Path(aasut.__file__).parent
 CORE = ("types", "json_form", "tools", "prompts", "tasks", "errors", "files", "lock", "recipe", "records", "store",
-        "progress", "words")  # fmt: skip
+        "progress", "words", "plain_form", "comparison")  # fmt: skip
 LEVELS = [CORE, ("sources", "formats"), ("documents",), ("engine",), ("retrieval",), ("teacher",), ("data",),
           ("synthesize",), ("student",), ("export",), ("evaluate",), ("economics",), ("serve", "gold"), ("gateway",),
           ("agents",)]  # fmt: skip

@@ -83,7 +83,10 @@ class Stages(Proof):
             if method is not None:
                 done |= {"method": method} | self.logits(data, label, method, start)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
-        export = done["export"] = self.export(data, done["train"])
+            if recipe.student.preference is not None:
+                rank = done["rank"] = self.rank(data, done["train"])
+                done["prefer"] = self.prefer(data, done["train"], rank)
+        export = done["export"] = self.export(data, done.get("prefer", done["train"]))
         evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
         if recipe.judges:
             done["judge"] = self.judge(data, export, evaluate)
@@ -210,10 +213,42 @@ class Stages(Proof):
             facts = train.train(self.recipe, start.path, given.pool, given.labels, folder, self.progress, taught)
             return facts | ({} if learned is None else {"method": learned.as_dict()})
 
-        wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s"})
+        wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s", "preference"})
         settings = [wanted, self.recipe.task, self.recipe.seed, learned and learned.name]
         parents = [data, label, start, *([] if logits is None else [logits])]
         return self._stage("train", train.VERSION, settings, parents, build)
+
+    def rank(self, data: Artefact, trained: Artefact) -> Artefact:
+        """The teacher's preferences between the trained student's own answers."""
+        from aasut.data import aside, preference, split
+        from aasut.student import own_answers
+
+        recipe = self.recipe
+
+        def build(folder: Path) -> dict[str, Any]:
+            inputs = preference.inputs(recipe, aside.part(recipe, split.load(data.path, "pool"))[0])
+            given = own_answers.draw(recipe, trained.path, inputs, folder, self.progress)
+            return preference.build(recipe, given, self.ledger, folder, self.progress)
+
+        wanted = preference.settings_of(recipe).model_dump(exclude={"beta", "learning_rate", "epochs", "max_failed"})
+        judge = recipe.teacher.model_dump(mode="json", include={"model", "endpoint", "scripted", "engine", "precision"})
+        served = [recipe.export.engine, recipe.export.serve, recipe.export.precision]
+        prompt = recipe.student_template().plain()
+        settings = [wanted, judge, self._revision(recipe.teacher.model), recipe.task, prompt, served, recipe.seed]
+        return self._stage("rank", preference.VERSION, settings, [data, trained], self._counted(build))
+
+    def prefer(self, data: Artefact, trained: Artefact, rank: Artefact) -> Artefact:
+        from aasut.data import preference, split
+        from aasut.student import prefer
+
+        def build(folder: Path) -> dict[str, Any]:
+            pool, pairs = split.load(data.path, "pool"), preference.load(rank.path)
+            return prefer.build(self.recipe, trained.path, pool, pairs, folder, self.progress)
+
+        wanted = self.recipe.student.model_dump(mode="json", exclude={"checkpoint_s", "preference"})
+        preferred = preference.settings_of(self.recipe).model_dump(include={"beta", "learning_rate", "epochs"})
+        settings = [wanted, preferred, self.recipe.task, self.recipe.seed]
+        return self._stage("prefer", prefer.VERSION, settings, [data, trained, rank], build)
 
     def linear(self, data: Artefact, label: Artefact) -> Artefact:
         from aasut.data import label as labelling

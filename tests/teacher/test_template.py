@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from aasut.comparison import both_orders
 from aasut.teacher.scripted import ScriptedTeacher
 from aasut.teacher.template import fill
 from aasut.types import Message, Request
@@ -29,3 +30,12 @@ def test_a_rule_may_take_words_of_the_question() -> None:
     teacher = ScriptedTeacher({"Questions": "It says: {{sentence 2}}", "": "{{word 1}}"})
     asked = [Request((Message("user", text),)) for text in (ASKED, "एक प्रश्न")]
     assert [completion.text for completion in teacher.complete(asked)] == ['It says: "Stop" it.', "प्रश्न"]
+
+
+def test_a_rule_may_prefer_the_answer_that_has_its_words_more_often() -> None:
+    rule = {"Which answer is better": "{{better at once}}", "": "no"}
+    asked = both_orders("Be brief.", "At once!", "At once, at once.", "At once.")
+    asked += both_orders("Be brief.", "At once!", "Never.", "Later.")
+    said = [completion.text for completion in ScriptedTeacher(rule).complete(asked)]
+    assert said == ["A", "B", "tie", "tie"]
+    assert fill("{{better word}}", "no comparison") == "tie"

@@ -1,10 +1,9 @@
 """Stage `judge`: models with a rubric judge the student's answers; judged.py holds what they say against humans.
 
-A judge is asked which of two answers is better, the student's or the teacher's, in both orders: what it
-says in one order alone is no preference (Zheng et al. 2023, "Judging LLM-as-a-judge with MT-bench and
-Chatbot Arena", arXiv 2306.05685). And it is asked whether the student's answer is right, on `test`, where
-humans know, and on inputs kept out of the pool (data/aside.py), where nobody does. It sees the task, the
-input and the answers without their formatting, and never a human answer.
+A judge is asked which of two answers is better, the student's or the teacher's, in both orders (see
+comparison.py). And it is asked whether the student's answer is right, on `test`, where humans know, and on
+inputs kept out of the pool (data/aside.py), where nobody does. It sees the task, the input and the answers
+without their formatting, and never a human answer.
 
 Writes judgements.json: every verdict, by judge.
 """
@@ -20,36 +19,24 @@ from typing import Any
 
 import numpy as np
 
+from aasut.comparison import both_orders, shown_task, sides, verdict
 from aasut.data.ask import Tally, completions, in_batches
 from aasut.errors import TeacherError
 from aasut.evaluate.candidates import Models, candidates
-from aasut.evaluate.plain_form import plain
 from aasut.evaluate.verdict import Answers
+from aasut.plain_form import plain
 from aasut.progress import Progress
-from aasut.prompts import PromptTemplate
 from aasut.recipe import Judge, Recipe
 from aasut.store import write_atomically
 from aasut.student.train import TOO_LONG
-from aasut.tasks import Classify, Task
+from aasut.tasks import Task
 from aasut.teacher.ledger import Ledger
 from aasut.types import Completion, Conservation, Example, Message, Request
 
 VERSION = 1
 BATCH = 256
-BETTER, RIGHT = ("A", "B", "tie"), ("right", "wrong")
+RIGHT = ("right", "wrong")
 
-PREFERENCE = """{rubric}
-
-The task, with its input:
-{task}
-
-Answer A:
-{first}
-
-Answer B:
-{second}
-
-Which answer is better by the rubric? Say A, B, or tie, and nothing else."""
 CORRECTNESS = """{rubric}
 
 The task, with its input:
@@ -156,7 +143,7 @@ def ask(
     tasks = [shown_task(task, example) for example in answers.examples]
     differ = [i for i, (one, other) in enumerate(zip(student, teacher, strict=True)) if one != other]
     later = [i for i, example in enumerate(aside.examples) if example.id in own]
-    requests = [r for i in differ for r in both_orders(judge, tasks[i], student[i], teacher[i])]
+    requests = [r for i in differ for r in both_orders(judge.rubric, tasks[i], student[i], teacher[i])]
     requests += [is_right(judge, text, answer) for text, answer in zip(tasks, student, strict=True)]
     requests += [
         is_right(judge, shown_task(task, aside.examples[i]), plain(aside.predicted[i], task.answers)) for i in later
@@ -166,14 +153,13 @@ def ask(
     found = Judgements(preferred=[0] * len(student), same=len(student) - len(differ))
     failed: dict[str, Counter[str]] = {"preference": Counter(), "correctness": Counter()}
     for place, i in enumerate(differ):
-        first, second = (verdict(one, BETTER) for one in pairs[2 * place : 2 * place + 2])
-        if isinstance(first, str) or isinstance(second, str):
+        said_of = sides(*pairs[2 * place : 2 * place + 2])
+        if isinstance(said_of, str):
             found.preferred[i] = None
-            failed["preference"][first if isinstance(first, str) else str(second)] += 1
+            failed["preference"][said_of] += 1
             continue
-        sides = (1, -1, 0)[int(np.argmax(first))], (-1, 1, 0)[int(np.argmax(second))]
-        found.inconsistent += sides[0] != sides[1]
-        found.preferred[i] = sides[0] if sides[0] == sides[1] else 0
+        found.inconsistent += said_of[0] != said_of[1]
+        found.preferred[i] = said_of[0] if said_of[0] == said_of[1] else 0
     found.right = [None] * len(student)
     found.right_aside = [None] * len(aside.examples)
     for target, i, one in zip(
@@ -195,34 +181,10 @@ def ask(
     return found
 
 
-def both_orders(judge: Judge, task: str, student: str, teacher: str) -> list[Request]:
-    """Which answer is better: the student's first, then the teacher's first."""
-    texts = [PREFERENCE.format(rubric=judge.rubric, task=task, first=a, second=b)
-             for a, b in ((student, teacher), (teacher, student))]  # fmt: skip
-    return [Request((Message("user", text),), choices=BETTER, max_tokens=16) for text in texts]
-
-
 def is_right(judge: Judge, task: str, answer: str) -> Request:
     """Whether the student's answer is right."""
     text = CORRECTNESS.format(rubric=judge.rubric, task=task, answer=answer)
     return Request((Message("user", text),), choices=RIGHT, max_tokens=16)
-
-
-def verdict(completion: Completion, choices: tuple[str, ...]) -> tuple[float, ...] | str:
-    """Probability of each choice, 0 and 1 where the judge gives text alone; or why it cannot be used."""
-    if completion.failure:
-        return completion.failure
-    if completion.choice_logprobs is not None:
-        return tuple(float(p) for p in np.exp(completion.choice_logprobs))
-    said = Classify(choices, PromptTemplate.of("{verdict}")).parse(completion.text)
-    if said is None:
-        return f"the verdict is none of {', '.join(choices)}"
-    return tuple(float(choice == said) for choice in choices)
-
-
-def shown_task(task: Task, example: Example) -> str:
-    """What the application asks, with its input."""
-    return "\n\n".join(message.content for message in task.prompt.render(example.slots))
 
 
 def _complete(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aasut.comparison import both_orders, shown_task
 from aasut.data import aside, split
-from aasut.evaluate.judges import both_orders, is_right, shown_task
+from aasut.evaluate.judges import is_right
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Asked as Calls
 from aasut.forecast.stand_in import StandIn
@@ -48,7 +49,7 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact], stage: Stage, number:
     more = aside.part(recipe, split.load(done["data"].path, "pool"))[1][: judge.unlabelled]
     answers = [str(example.answer) for example in test]
     requests = [r for e, answer in zip(test, answers, strict=True)
-                for r in both_orders(judge, shown_task(task, e), answer, answer)]  # fmt: skip
+                for r in both_orders(judge.rubric, shown_task(task, e), answer, answer)]  # fmt: skip
     requests += [is_right(judge, shown_task(task, e), answers[i % len(answers)]) for i, e in enumerate([*test, *more])]
     stand_in = rehearsal.stand_in_for(judge, f"judge {number}")
     Ledger(stand_in, rehearsal.books).close()  # which tells it what was paid before

@@ -84,7 +84,8 @@ class Asked(Section):
     """A model behind an API."""
     scripted: dict[str, str] | None = None
     """Answers by the words that an input contains, for trying things out without a model. `{{sentence 1}}` and
-    `{{word 1}}` in an answer stand for the longest of the input, 2 for the next, and so on."""
+    `{{word 1}}` in an answer stand for the longest of the input, 2 for the next, and so on. `{{better WORDS}}` is the
+    verdict, A, B or tie, on two answers that are compared: better is the one that has the words more often."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
     """Engine of a local model."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -136,6 +136,8 @@ class Recipe(Section):
             learned = [name for name in ("method", "loss") if name in self.student.model_fields_set]
             if learned:
                 raise ValueError(f"student.{learned[0]} is for free text: a classify task's student learns its labels")
+            if self.student.preference is not None:
+                raise ValueError("student.preference is for free text: a classify task's student writes no answers")
             if any(table.taught for table in self.data.tables):
                 raise ValueError(
                     "data.tables[].taught is for free text: a classify task's student learns probabilities"

@@ -8,6 +8,7 @@ from aasut.recipe.recipe import Recipe
 
 CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
 CI_TEXT = CI | {"limit": 16, "candidates": 1, "timing_requests": 2}  # texts are slow to write
+CI_PREFERENCE = {"inputs": 16, "samples": 4, "pairs": 3, "epochs": 1}
 CI_CHUNKS = 6  # that are asked about
 CI_LEARNED = {"tokens": 2048, "measured": 8000}
 CI_WRITTEN = {"questions": 2, "held_out": 3}
@@ -28,6 +29,9 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
             plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
     if recipe.student.initialise != "linear":
         plain["student"] |= {"epochs": small["epochs"], "checks": 1, "patience": 0}
+    if recipe.student.preference is not None:
+        few = {name: min(getattr(recipe.student.preference, name), most) for name, most in CI_PREFERENCE.items()}
+        plain["student"]["preference"] |= few
     for judge in plain.get("judges", []):
         judge["unlabelled"] = min(judge.get("unlabelled", 0), small["round_trip"])
     if not any(judge.get("unlabelled") for judge in plain.get("judges", [])):

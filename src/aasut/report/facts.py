@@ -226,7 +226,16 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
             "initialise": artefacts["initialise"].facts if "initialise" in artefacts else None,
             "logits": artefacts["logits"].facts if "logits" in artefacts else None,
         }
+        | _preference(artefacts)
     )
+
+
+def _preference(artefacts: Mapping[str, Artefact]) -> Plain:
+    """What a student learned of which of its own answers the teacher prefers."""
+    if "prefer" not in artefacts:
+        return {}
+    ranked = {key: artefacts["rank"].facts[key] for key in ("always_first", "conservation")}
+    return {"preference": {**artefacts["prefer"].facts, "ranked": ranked}}
 
 
 def _judged(judge: Artefact | None) -> Plain | None:

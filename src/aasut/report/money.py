@@ -37,7 +37,7 @@ def case(recipe: Recipe, facts: Plain, certified: tuple[float, Difference] | Non
         fixed_usd_per_month=declared.fixed_usd_per_month,
         labels_usd=paid + human_answers(facts) * declared.usd_per_human_answer,
         labelling_hours=0.0 if paid else (seconds["label"] + seconds["choose"]) / SECONDS_PER_HOUR,
-        training_hours=seconds["train"] / SECONDS_PER_HOUR,
+        training_hours=(seconds["train"] + seconds.get("prefer", 0.0)) / SECONDS_PER_HOUR,
         months=declared.months,
         deferred_share=share if declared.deferred_share is None else declared.deferred_share,
         dedicated=declared.machines == "dedicated",

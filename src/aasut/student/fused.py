@@ -57,21 +57,41 @@ class Measure:
 
 
 def loss(
-    hidden: torch.Tensor, weight: torch.Tensor, target: Target, name: str, beta: float, alpha: float, share: float = 1.0
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    target: Target,
+    name: str,
+    beta: float,
+    alpha: float,
+    share: float | torch.Tensor = 1.0,
 ) -> torch.Tensor:
     """`share` times the sum over rows of the named loss, in nats: float32, differentiable in hidden and weight.
 
-    hidden [n, d] · weight [V, d]. A gradient is made only for what requires one. Against `Dense` only the tokens that
-    both have are counted.
+    hidden [n, d] · weight [V, d] · share: one, or one a row [n]. A gradient is made only for what requires one.
+    Against `Dense` only the tokens that both have are counted.
     """
     if len(target) != len(hidden):
         raise ValueError(f"{len(hidden)} positions, {len(target)} targets")
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (hidden, weight))
     measure = _measure(target, name, beta, alpha, _kernels(hidden.device))
-    if share != 1:
+    if isinstance(share, torch.Tensor) or share != 1:
         measure = replace(measure, losses=_scaled(measure.losses, share))
     total: torch.Tensor = _Fused.apply(hidden, weight, measure, wanted)  # type: ignore[no-untyped-call]
     return total
+
+
+def right_losses(hidden: torch.Tensor, weight: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy to the one right token of each row, [n] float32, in nats, without a gradient."""
+    measure = _measure(right, "cross_entropy", 0.5, 0.1, _kernels(hidden.device))
+    found = torch.empty(len(hidden), device=hidden.device)
+
+    def kept(rows: slice, part: Part) -> torch.Tensor:
+        found[rows] = measure.losses(rows, part)
+        return found[rows]
+
+    with torch.no_grad():
+        _Fused.apply(hidden, weight, replace(measure, losses=kept), (False, False))  # type: ignore[no-untyped-call]
+    return found
 
 
 def _measure(target: Target, name: str, beta: float, alpha: float, kernels: ModuleType) -> Measure:
@@ -86,13 +106,14 @@ def _measure(target: Target, name: str, beta: float, alpha: float, kernels: Modu
     return Measure(lambda rows, part: one_right(part.student, right[rows], softmax), None, right[:, None], 0)
 
 
-def _scaled(losses: RowLosses, share: float) -> RowLosses:
+def _scaled(losses: RowLosses, share: float | torch.Tensor) -> RowLosses:
     """Losses and gradients times `share`: a weight's gradient goes to its sum before the loss can be multiplied."""
 
     def scaled(rows: slice, part: Part) -> torch.Tensor:
         found = losses(rows, part)
-        part.student.mul_(share)
-        return found * share
+        each = share[rows] if isinstance(share, torch.Tensor) else share
+        part.student.mul_(each[:, None] if isinstance(each, torch.Tensor) else each)
+        return found * each
 
     return scaled
 

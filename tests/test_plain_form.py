@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aasut.evaluate.plain_form import plain
+from aasut.plain_form import plain
 
 
 @pytest.mark.parametrize(
