@@ -9,6 +9,7 @@ import pytest
 LONG = (
     *("test_readme.py", "test_recipes.py", "test_methods.py", "test_training.py", "test_parallel.py", "test_launch.py"),
     *("test_benchmarks.py", "test_training_text.py", "test_options.py", "test_kill.py", "test_text.py", "test_cli.py"),
+    "test_prefer.py",
 )
 
 

@@ -19,6 +19,7 @@ PARENTS: dict[str, Any] = {  # what optional sections need beside the field that
     "teacher.model": MODEL,
     "teacher.endpoint": ENDPOINT,
     "student.model": MODEL,
+    "student.preference": {"rubric": "Is it right?"},
     "economics.api": {"name": "a", "usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 1},
 }
 LISTED: dict[str, Any] = {  # and what an entry of a list of sections needs
@@ -227,6 +228,8 @@ def _contradictions() -> list[Case]:
         "pretrained without a model": {"student": {"initialise": "pretrained"}},
         "a shape without pruning": {"student": {"initialise": "pretrained", "model": MODEL, "shape": {"layers": 3}}},
         "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
+        "preferences between labels": {"student": {"model": MODEL, "preference": {"rubric": "Is it right?"}}},
+        "preferences of a linear student": {"student": {"initialise": "linear", "preference": {"rubric": "x"}}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

@@ -64,6 +64,13 @@ def test_a_pair_on_which_the_orders_disagree_is_dropped_as_ties_are(tmp_path: Pa
     assert facts["always_first"] == 4
 
 
+def test_an_answer_that_is_better_in_one_order_and_as_good_in_the_other_is_not_preferred(tmp_path: Path) -> None:
+    own = [*given(10, "so good", "so bad"), Own(Example("0:x", {"text": "x"}, "x"), ("half", "other"))]
+    facts, _ = ranked(tmp_path, own, {"Answer A:\nhalf": "A", "Answer B:\nhalf": "tie", **GOOD})
+    assert facts["conservation"]["rank, pairs"].dropped == {preference.DISAGREE: 1}
+    assert facts["always_first"] == 0
+
+
 def test_every_input_answer_and_pair_is_accounted_for(tmp_path: Path) -> None:
     own = [
         *given(8, "good", "bad", "worse", equal=1),

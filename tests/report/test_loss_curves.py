@@ -64,3 +64,18 @@ def test_the_page_tells_the_method_the_cache_and_what_was_skipped() -> None:
     assert "jumped to 9.1 from about 0.5" in page
     biased = report.html(training(logits=logits | {"biased": True}))
     assert "nothing known of the others (biased)" in biased
+
+
+def test_the_page_tells_what_was_learned_of_its_own_answers() -> None:
+    measured = {"loss": 0.6931, "margin": 0.0, "accuracy": 0.5, "likelier": 0.4, "chosen": 0.0, "rejected": 0.0}
+    after = measured | {"loss": 0.512, "margin": 0.31, "accuracy": 0.9, "likelier": 0.7, "chosen": 0.6}
+    curve = [{"step": 10, "train_loss": 0.6, "validation_loss": 0.55}]
+    learned = {"pairs": 1234, "validation_pairs": 120, "stayed": False, "curve": curve, "best_step": 10,
+               "validation": {"before": measured, "after": after}}  # fmt: skip
+    assert 'id="preferred"' not in report.html(facts())
+    page = " ".join(report.html(training(preference=learned)).split())
+    assert "1,234 pairs" in page
+    assert "from 0.693 to 0.512" in page
+    assert "stays as it was" not in page
+    assert {"train loss", "validation loss", "kept"} <= words(loss_curves.preference(training(preference=learned)))
+    assert "stays as it was" in report.html(training(preference=learned | {"stayed": True}))

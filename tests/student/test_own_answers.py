@@ -14,7 +14,7 @@ from aasut.engine.base import Written
 from aasut.progress import Progress
 from aasut.recipe import Recipe
 from aasut.student import own_answers
-from aasut.student.own_answers import CUT, UNFIT, draw, open_engine, prompts
+from aasut.student.own_answers import CUT, NO_TEXT, UNFIT, draw, open_engine, prompts
 from aasut.types import Example
 
 SCHEMA = {
@@ -70,13 +70,15 @@ def test_each_answer_has_a_seed_of_its_own() -> None:
 
 def test_what_never_ends_or_does_not_fit_is_no_answer(tmp_path: Path) -> None:
     said = [Written('{"a": "x"}', 9, "stop"), Written('{"a":"x"}', 9, "stop"), Written('{"a', 24, "length"),
-            Written("x", 2, "stop")]  # fmt: skip
+            Written("x", 2, "stop"), Written("x\ufffd", 2, "stop")]  # fmt: skip
     kept = [[{"text": one.text, "tokens": one.tokens, "finish": one.finish} for one in said]]
     (tmp_path / own_answers.KEPT).write_text(json.dumps(kept))
     (own,) = draw(recipe(), tmp_path, examples(1), tmp_path, quiet())
     assert own.texts == ('{"a": "x"}',)
     assert own.equal == 1
-    assert own.failed == {CUT: 1, UNFIT: 1}
+    assert own.failed == {CUT: 1, UNFIT: 2}
+    (own,) = draw(recipe({"kind": "generate", "max_tokens": 24}), tmp_path, examples(1), tmp_path, quiet())
+    assert own.failed == {CUT: 1, NO_TEXT: 1}
 
 
 def test_it_answers_on_the_engine_that_will_serve_it(tiny_llama: Path) -> None:

@@ -158,7 +158,7 @@ def forecast(
 def _line(recipe: Recipe, stage: works.Stage, pace: paces.Pace, sizes: space.Sizes) -> Line:
     seconds = pace.of(stage.units)
     every_s = recipe.student.checkpoint_s
-    if stage.name == "train" and stage.units:
+    if stage.name in ("train", "prefer") and stage.units:
         seconds += seconds // every_s * sizes.checkpoint_s if every_s else 0.0
     if stage.name == "data":
         seconds += paces.START_S  # the process itself
@@ -205,6 +205,8 @@ def _how(rehearsal: Rehearsal, work: works.Work) -> dict[str, str]:
     calls = "exact, by a rehearsal of the stages"
     if work.judges:
         calls += "; the judges' at most, as answers that are the same are not compared"
+    if any(stage.name == "rank" and stage.calls for stage in work.stages):
+        calls += "; those about the student's answers at most, as if they all were different"
     return {"calls": calls, "tokens": tokens}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Store
 
-SAME_STUDENT = ("initialise", "model", "layers", "frozen_layers", "precision", "batch_examples")
+SAME_STUDENT = ("initialise", "model", "shape", "frozen_layers", "precision", "batch_examples")
 SAME_TEACHER = ("model", "engine", "precision")
 
 
@@ -35,7 +35,8 @@ def student(store: Store, recipe: Recipe) -> dict[str, float]:
         settings, task = trained.settings[0], trained.settings[1]
         if task.get("kind") != recipe.task.kind or any(settings.get(n) != wanted[n] for n in SAME_STUDENT):
             continue
-        for exported in _children(store, trained, "export"):
+        last = [trained, *_children(store, trained, "prefer")]
+        for exported in [child for one in last for child in _children(store, one, "export")]:
             if exported.settings[1] != recipe.export.model_dump(mode="json"):
                 continue
             for evaluated in _children(store, exported, "evaluate"):

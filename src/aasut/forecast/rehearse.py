@@ -51,7 +51,7 @@ class Rehearsal(Stages):
             panel = Panel.from_json((done["label"].path / "panel.json").read_text(encoding="utf-8"))
             panel = panel if task.answers else panel.first()
             test = split.load(done["data"].path, "test")
-            with self._rehearsing("evaluate"):
+            with self.rehearsing("evaluate"):
                 ask(self.recipe, panel, test, self.ledger, self.progress, "")
             members = range(len(panel.members))
             requests = [panel.request(template, task, e.slots, member) for e in test for member in members]
@@ -59,7 +59,8 @@ class Rehearsal(Stages):
         return done
 
     @contextmanager
-    def _rehearsing(self, stage: str) -> Iterator[None]:
+    def rehearsing(self, stage: str) -> Iterator[None]:
+        """What is asked within is what the stage asks."""
         self.stand_in.stage = stage
         held, started = self.ledger.calls_reused, time.perf_counter()
         yield
@@ -175,7 +176,7 @@ class Rehearsal(Stages):
         folder.mkdir(exist_ok=True)
         facts: dict[str, Any] = build(folder) if name == "method" else {}  # it costs nothing
         if name in REHEARSED:
-            with self._rehearsing(name):
+            with self.rehearsing(name):
                 facts = build(folder)
         return Artefact(name, fingerprint, folder, "", facts, 0.0, reused=False)
 

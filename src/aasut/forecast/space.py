@@ -63,11 +63,13 @@ class Sizes:
         small += PREDICTION_BYTES * stage.units["rows.tested"] + REPORT_BYTES * stage.units["report"]
         small += stage.units["linear.bytes"] + CACHE_BYTES * stage.units["logits.answers"]
         large = 0.0
-        if stage.name in ("initialise", "train"):
+        if stage.name in ("initialise", "train", "prefer"):
             large = self.student_gb
         elif stage.name == "export":
             large = 2 * self.student_gb * (2 + Q8_0 * stage.units["export.q8_0"])
-        elif stage.name == "evaluate" and self.served_by_openvino:  # the engine's graph, in the cache
+        elif (
+            stage.name in ("rank", "evaluate") and self.served_by_openvino and stage.units["served.load"]
+        ):  # the engine's graph, in the cache
             large = self.student_gb * (1 + Q8_0 * (stage.units["served.load"] - 1))
         return small / 1e9 + large
 

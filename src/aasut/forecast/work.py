@@ -16,7 +16,7 @@ from aasut.data import split
 from aasut.data.panel import Panel
 from aasut.engine.common import begin
 from aasut.evaluate.timing import fewer, measure
-from aasut.forecast import judging
+from aasut.forecast import judging, ranking
 from aasut.forecast.rehearse import Rehearsal
 from aasut.forecast.stand_in import Asked, tokenizer_of
 from aasut.formats.tokenizer import read_json
@@ -28,7 +28,8 @@ from aasut.types import Example, Usage
 if TYPE_CHECKING:
     from aasut.student.objective import Row
 
-STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "export", "evaluate", "judge", "report")
+STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "rank", "prefer",
+          "export", "evaluate", "judge", "report")  # fmt: skip
 
 OTHERS = "others"  # the part of the stage `label` in which `teacher.others` are asked: their caps are their own
 
@@ -81,7 +82,9 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
     for number, (stand_in, ledger) in sorted(rehearsal.others.items()):
         work[OTHERS].held += ledger.calls_reused
         work.others.append(judging.bill(rehearsal, recipe.teacher.others[number], stand_in, work[OTHERS]))
+    ranking.rehearse(rehearsal, done)
     _teacher(rehearsal, done, work)
+    ranking.count(rehearsal, done, work)
     pool = split.load(done["data"].path, "pool")
     if not work["label"].reused:
         work["label"].units["rows.labelled"] += len(pool)
@@ -103,7 +106,9 @@ def _teacher(rehearsal: Rehearsal, done: dict[str, Artefact], work: Work) -> Non
     """Calls and tokens of the stages that ask the teacher."""
     scale = rehearsal.prefix_scale(done)
     loaded = False
-    for name in ("choose", "label", "evaluate"):
+    for name in ("choose", "label", "rank", "evaluate"):
+        if name == "rank" and name not in done:
+            continue
         stage, asked = work[name], rehearsal.asked(name)
         if stage.reused:
             continue

@@ -18,7 +18,15 @@ Point = tuple[float, float]
 
 def losses(facts: Facts) -> Markup:
     """Training and validation loss by step, in nats a target, and the step that was kept."""
-    training = facts["training"]
+    return _drawn(facts["training"], "losses", "Training and validation loss by step")
+
+
+def preference(facts: Facts) -> Markup:
+    """The same of the training on the teacher's preferences, in nats a pair."""
+    return _drawn(facts["training"].get("preference") or {}, "preference-losses", "Loss on preferences by step")
+
+
+def _drawn(training: Mapping[str, Any], name_of: str, said: str) -> Markup:
     looks = {name: _looks(training, name) for name in ("train_loss", "validation_loss")}
     if not any(looks.values()):
         return Markup("")
@@ -36,7 +44,7 @@ def losses(facts: Facts) -> Markup:
         axes.set(xlabel="step", ylabel="loss, nats", ylim=(bottom, top))
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=3)
-        return svg(figure, "losses", "Training and validation loss by step")
+        return svg(figure, name_of, said)
 
 
 def _marks(axes: Any, training: Mapping[str, Any], top: float) -> float:

@@ -35,6 +35,7 @@ CHARTS = {
     "preference": judged_charts.preference,
     "corrected": judged_charts.corrected,
     "losses": loss_curves.losses,
+    "preference_losses": loss_curves.preference,
     "costs": charts.costs,
     "break_even": charts.break_even,
     "tornado": tornado.tornado,

@@ -21,8 +21,9 @@ from aasut.tasks import Task
 from aasut.types import Example
 
 BATCH = 256  # answers that are written together
-CUT, UNFIT = "cut at task.max_tokens", "the answer does not fit the task"
+CUT, UNFIT, NO_TEXT = "cut at task.max_tokens", "the answer does not fit the task", "bytes that are no text"
 KEPT = "answers.json"
+BROKEN = "\ufffd"  # stands for bytes that are no text
 
 
 def draw(recipe: Recipe, model: Path, examples: Sequence[Example], folder: Path, progress: Progress) -> list[Own]:
@@ -84,8 +85,8 @@ def _own(task: Task, example: Example, said: Sequence[Written], samples: int) ->
     equal = 0
     for one in said:
         text = task.parse(one.text)
-        if one.finish == "length" or text is None:  # an answer that never ends is none that could be learned
-            failed[CUT if one.finish == "length" else UNFIT] += 1
+        if one.finish == "length" or text is None or BROKEN in text:  # these could not be learned as they were written
+            failed[CUT if one.finish == "length" else UNFIT if text is None else NO_TEXT] += 1
             continue
         form = plain(text)
         equal += form in texts
