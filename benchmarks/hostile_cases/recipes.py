@@ -188,6 +188,7 @@ def _values() -> list[Case]:
         "teacher.shots": [-1, 10_000],
         "teacher.max_failed": [1.5, -0.1],
         "student.initialise": ["magic", ""],
+        "student.vocabulary": [{"tokens": 0}, {"tokens": -1}, {"tokens": 1.5}, {"tokens": []}, True, 9],
         "evaluate.margin": [0, 1, -1],
         "evaluate.confidence": [0.2, 1, 99],
         "evaluate.timing_requests": [0, -1],
@@ -227,6 +228,7 @@ def _contradictions() -> list[Case]:
         "pretrained without a model": {"student": {"initialise": "pretrained"}},
         "a shape without pruning": {"student": {"initialise": "pretrained", "model": MODEL, "shape": {"layers": 3}}},
         "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
+        "the vocabulary of a linear student": {"student": {"initialise": "linear", "vocabulary": {}}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}
