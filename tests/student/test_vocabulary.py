@@ -16,6 +16,7 @@ import small_run
 import test_text_tasks as texts
 from aasut import pipeline, recipe
 from aasut.errors import RecipeError
+from aasut.forecast.forecast import forecast
 from aasut.formats import safetensors
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.formats.trim import Trim
@@ -282,3 +283,9 @@ def test_a_cap_that_is_too_small_is_told_with_the_least_number(trimmed: tuple[Pa
 def test_the_option_is_one_number() -> None:
     assert Vocabulary().tokens is None
     assert pipeline.check(trimming()) is None
+
+
+def test_a_run_can_be_forecast(trimmed: tuple[Path, Run], tiny_llama: Path, tmp_path: Path) -> None:
+    path = local(trimmed[0], tiny_llama)
+    said = forecast(recipe.load(path), path.parent, tmp_path, Progress(quiet=True), probing=False)
+    assert {"initialise", "logits", "train"} <= {line.stage for line in said.lines}
