@@ -189,6 +189,7 @@ def _values() -> list[Case]:
         "teacher.shots": [-1, 10_000],
         "teacher.max_failed": [1.5, -0.1],
         "student.initialise": ["magic", ""],
+        "student.vocabulary": [{"tokens": 0}, {"tokens": -1}, {"tokens": 1.5}, {"tokens": []}, True, 9],
         "evaluate.margin": [0, 1, -1],
         "evaluate.confidence": [0.2, 1, 99],
         "evaluate.timing_requests": [0, -1],
@@ -230,6 +231,7 @@ def _contradictions() -> list[Case]:
         "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
         "preferences between labels": {"student": {"model": MODEL, "preference": {"rubric": "Is it right?"}}},
         "preferences of a linear student": {"student": {"initialise": "linear", "preference": {"rubric": "x"}}},
+        "the vocabulary of a linear student": {"student": {"initialise": "linear", "vocabulary": {}}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

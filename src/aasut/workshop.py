@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -49,10 +49,11 @@ class Workshop(Generic[R]):
         trimmed = start if self.recipe.student.vocabulary is not None else None
         tokens = trimmed.facts["vocabulary"]["tokens"][1] if trimmed else facts.get("vocabulary", 0)
         own = trimmed.path if trimmed else self._model(self.recipe.student.model).path
+        model = partial(self._teacher_for, own) if trimmed else self._teacher_model
         revision = f"{remote.base_url} {remote.model} {remote.revision}" if remote else self._revision(teacher.model)
         return Given(
             self.recipe, panel, split.load(data.path, "pool"), labelling.load(label.path), own,
-            learned.name if learned else facts.get("name", ""), tokens, revision, self._teacher_model,
+            learned.name if learned else facts.get("name", ""), tokens, revision, model,
             lambda: self.ledger,
         )  # fmt: skip
 
@@ -66,6 +67,15 @@ class Workshop(Generic[R]):
             self.progress.say("loading the teacher")
             engine = load(self._model(wanted.model).path, precision=wanted.precision)
         return engine.model, engine.tokenizer
+
+    def _teacher_for(self: Workshop[Recipe], start: Path) -> tuple[Any, Any]:
+        """A local teacher whose tokens bear the numbers that they have in the trimmed student in `start`."""
+        from aasut.formats.tokenizer import Tokenizer
+        from aasut.student import renumbered
+
+        self.close()  # the one that answered keeps its numbers
+        own = Tokenizer.load(self._model(self.recipe.student.model).path)
+        return renumbered.renumber(*self._teacher_model(), renumbered.kept(Tokenizer.load(start), own))
 
     @cached_property
     def ledger(self) -> Any:

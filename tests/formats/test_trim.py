@@ -237,3 +237,12 @@ def test_one_that_writes_no_bytes_is_refused() -> None:
 def test_a_token_that_is_not_there_is_refused() -> None:
     with pytest.raises(ModelError, match="there is no token 99999"):
         Trim(plain(byte_level(TEXTS)), "x").apply([99999])
+
+
+def test_of_equal_rules_the_left_one_goes_first() -> None:
+    body = plain(byte_level(TEXTS))
+    names = [*(name for name in body["model"]["vocab"] if len(name) == 1), "aa", "aaa"]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    body["model"] |= {"vocab": vocabulary, "merges": [["a", "a"], ["aa", "a"]]}
+    body["added_tokens"] = []
+    assert Trim(body, "x").path(vocabulary["aaa"]) == {vocabulary[name] for name in ("a", "aa", "aaa")}

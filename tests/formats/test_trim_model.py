@@ -11,6 +11,9 @@ import torch
 from transformers import AutoTokenizer
 
 import reference
+from aasut.engine import openvino
+from aasut.engine import torch as torch_engine
+from aasut.engine.base import Prompt, write
 from aasut.errors import ModelError
 from aasut.export import roundtrip
 from aasut.formats import gguf_read, gguf_write, safetensors, trim_model
@@ -161,3 +164,40 @@ def test_a_tokens_bytes_are_still_known(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(folder)
     for text in TEXTS:
         assert b"".join(small[number] for number in tokenizer.encode(text)) == text.encode()
+
+
+@pytest.fixture(scope="module")
+def small_smollm2(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(folder, GGUF file) of SmolLM2 with a few tokens of its own."""
+    out = tmp_path_factory.mktemp("smollm2")
+    words = [
+        "Review: The battery lasts a whole weekend, even when I leave the screen on.\nSentiment: positive negative"
+    ]
+    folder, _ = trimmed(smollm2, out / "small", words)
+    (folder / "chat_template.jinja").write_text(PLAIN)
+    gguf_write.write(folder, out / "small.gguf", "bf16")
+    return folder, out / "small.gguf"
+
+
+def test_smollm2_has_the_same_tokens_in_all_forms(small_smollm2: tuple[Path, Path], smollm2: Path) -> None:
+    folder, file = small_smollm2
+    ours, full = Tokenizer.load(folder), Tokenizer.load(smollm2)
+    forms = AutoTokenizer.from_pretrained(folder), Tokenizer.from_gguf(gguf_read.read(file))
+    draw = random.Random(3)
+    any_letters = ["".join(chr(draw.randrange(0x20, 0xD800)) for _ in range(30)) for _ in range(100)]
+    for text in [*TEXTS, *any_letters, Path(__file__).read_text(encoding="utf-8").replace("<|", "<")]:
+        ids = ours.encode(text)
+        assert ids == forms[0](text, add_special_tokens=False).input_ids == forms[1].encode(text)
+        assert ours.decode(ids) == full.decode(full.encode(text)) == text
+    assert ours.size < 400
+    assert [ours.token_name(i) for i in (ours.bos_id, ours.eos_id)] == ["<|im_start|>", "<|im_end|>"]  # type: ignore[arg-type]
+
+
+def test_openvino_reads_trimmed_smollm2_as_torch_does(small_smollm2: tuple[Path, Path]) -> None:
+    folder, file = small_smollm2
+    answers, prompts = [" negative", " positive"], [f"Review: {text}\nSentiment:" for text in TEXTS]
+    engines = openvino.load(file, precision="float32"), torch_engine.load(folder, precision="float32")
+    scores = [engine.score(prompts, answers).logprobs for engine in engines]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-2)
+    assert len({tuple(one.text for one in write(engine, [Prompt(t, 6) for t in prompts])) for engine in engines}) == 1
+    assert [engines[0].count_tokens(text) for text in prompts] == [engines[1].count_tokens(text) for text in prompts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import openai
 import pytest
 
 from aasut.engine.base import Engine, Prompt, load, write
+from aasut.formats import trim_model
 from aasut.prompts import PromptTemplate
 from aasut.serve.chat import chat
 from aasut.serve.student import ServedStudent
@@ -208,3 +210,33 @@ def test_the_chat_writes_each_answer_on_a_line(student: ServedStudent) -> None:
     assert chat(student, io.StringIO("good\n"), plain) == 0
     assert plain.getvalue().endswith("[…]\n" if records[0]["finish"] == "length" else "\n")
     assert plain.getvalue().count("\n") == 1
+
+
+FOREIGN = "नमस्ते 👩\u200d👧 漢字"
+
+
+def test_a_student_of_few_tokens_reads_and_writes_any_text(tiny_llama: Path, tmp_path: Path) -> None:
+    """Its letters are then single bytes, which are told with their log-probabilities one by one."""
+    folder = Path(shutil.copytree(tiny_llama, tmp_path / "small"))
+    trim_model.rewrite(folder, [])
+    engine = load("torch", folder, precision="float32")
+    schema = {"properties": {"said": {"enum": [FOREIGN]}}, "required": ["said"], "additionalProperties": False}
+    student = ServedStudent(
+        Extract(PROMPT, 120, json.dumps(schema | {"type": "object"})), SHORT, engine, "small", "0" * 64
+    )
+    with (
+        serving(student) as port,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client,
+    ):
+        asked: dict[str, Any] = {"model": "small", "messages": ask(FOREIGN + "\x00"), "logprobs": True}
+        made = client.chat.completions.create(**asked)
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+    (choice,) = made.choices
+    assert json.loads(choice.message.content or "")["said"] == FOREIGN
+    assert made.usage is not None
+    assert made.usage.prompt_tokens == len(f"{FOREIGN}\x00 =".encode())
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content or []
+    assert b"".join(bytes(token.bytes or []) for token in tokens).decode() == choice.message.content
+    assert sum(len(token.bytes or []) == 1 for token in tokens) >= len(FOREIGN.encode())
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == choice.message.content

@@ -50,7 +50,8 @@ class Vocabulary(Section):
     """Tokens that stay: single bytes, special ones, and what the data is written in."""
 
     tokens: Positive | None = None
-    """How many stay at most, the most used ones first; where it is not given, all that the data uses."""
+    """How many stay at most, bytes and control tokens counted, the most used first; where it is not given, all that the
+    data uses."""
 
 
 class Heal(Section):

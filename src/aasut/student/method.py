@@ -5,11 +5,12 @@
     a local model with the student's tokenizer       cached_kd   its distribution, written once to a logit cache
         and a loss that sparse targets would bend    live_kd     its distribution, from the model running alongside
     a local model with another tokenizer             text_kd     its texts (sequence-level KD, Kim & Rush 2016)
-        or whose answers stand in a table, or
-        a student whose vocabulary is trimmed
+        or whose answers stand in a table
 
 An answer in a table may have been given with a document in view. What the teacher says without it, token by token,
 is another distribution, which would unteach the answer: so it is learned only where the recipe asks for it.
+
+A student with a trimmed vocabulary learns the distribution over the tokens that stay (`student/renumbered.py`).
 
 Where answers are labels there is nothing to choose: the student learns the distribution over the labels.
 """
@@ -44,12 +45,14 @@ class Offer:
     alternatives  how many an API lists to each token; 0 for none
     obstacle      why a local model's distribution is none over the student's tokens; "" where it is one
     taught        whether answers of its stand in tables, so that it need not be asked
+    trimmed       whether the student will keep some of its tokens alone
     """
 
     source: Literal["scripted", "endpoint", "model"]
     alternatives: int = 0
     obstacle: str = ""
     taught: bool = False
+    trimmed: bool = False
 
     @property
     def name(self) -> str:
@@ -62,7 +65,8 @@ class Offer:
     def said(self) -> str:
         """What is offered, as a sentence without its full stop."""
         if self.source == "model":
-            return f"the local teacher has {'other tokens: ' + self.obstacle if self.obstacle else SAME}"
+            same = f"{SAME}, and is asked for those that stay in it" if self.trimmed else SAME
+            return f"the local teacher has {'other tokens: ' + self.obstacle if self.obstacle else same}"
         if self.alternatives:
             return f"the endpoint lists {self.alternatives} alternatives to each token of its answers"
         return f"the {'endpoint is asked for' if self.source == 'endpoint' else 'scripted teacher gives'} answers alone"
@@ -122,13 +126,14 @@ def offer_of(recipe: Recipe, teacher: Tokenizer | None, student: Tokenizer | Non
         return Offer("endpoint", wanted.endpoint.top_logprobs if wanted.endpoint.logprobs else 0)
     if wanted.model is None:
         return Offer("scripted")
-    if recipe.student.vocabulary is not None:
-        return Offer("model", obstacle="student.vocabulary leaves some of the student's out")
     if not ends_alike(recipe):
         return Offer("model", obstacle="one of its prompt and the student's ends with white space, so answers differ")
     if teacher is None or student is None:
         return Offer("model")
-    return Offer("model", obstacle=difference(teacher, student))
+    trimmed, obstacle = recipe.student.vocabulary is not None, difference(teacher, student)
+    if trimmed and not obstacle and teacher.size < student.size:
+        obstacle = "it lacks control tokens of the student, which student.vocabulary keeps"
+    return Offer("model", obstacle=obstacle, trimmed=trimmed)
 
 
 def choose(wanted: str, loss: str, offer: Offer, refusal: Callable[[str], str]) -> Method:
