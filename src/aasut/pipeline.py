@@ -162,7 +162,9 @@ class Stages(Proof):
 
         wanted = self.recipe.student
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], [data], build)
+        drawn = [self.recipe.seed] if wanted.initialise == "random" else []
+        given = [settings, self._revision(wanted.model), *drawn]
+        return self._stage("initialise", train.START_VERSION, given, [data], build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""

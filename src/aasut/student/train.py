@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aasut.student.trainer import Report
 
 VERSION = 1
+START_VERSION = 2  # of the stage `initialise`
 TOO_LONG = "longer than the student's context"
 
 
@@ -71,7 +72,7 @@ def initialise(
 
     progress.say(f"student starts as: {recipe.student.initialise}")
     start = initialize.get(recipe.student.initialise)
-    return start(recipe.student, source, prompts_of(recipe, pool), folder)
+    return start(recipe.student, source, prompts_of(recipe, pool), folder, recipe.seed)
 
 
 def linear(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], folder: Path) -> dict[str, Any]:
