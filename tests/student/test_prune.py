@@ -100,8 +100,9 @@ def test_a_block_is_contiguous_where_single_layers_are_not(deep: Path, tmp_path:
 
 
 def test_heads_that_pass_nothing_on_go_first_and_are_not_missed(tiny_llama: Path, tmp_path: Path) -> None:
-    """One of each group of two, another one in every layer."""
-    gone = {layer: [layer % 2, 2 + (layer // 2) % 2] for layer in range(6)}
+    """One of each group of three, another one in every layer: four of six are no whole groups."""
+    gone = {layer: [layer % 3, 3 + (layer // 2) % 3] for layer in range(6)}
+    sizes = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "hidden_size": 72}
 
     def silence(model: Any) -> None:
         for layer, heads in gone.items():
@@ -109,10 +110,10 @@ def test_heads_that_pass_nothing_on_go_first_and_are_not_missed(tiny_llama: Path
                 model.model.layers[layer].self_attn.o_proj.weight[:, head * 16 : head * 16 + 16] = 0
 
     for kind, make in MODELS.items():
-        source = changed(make(tmp_path / kind, tiny_llama), silence)
-        report, start = cut(source, tmp_path / f"{kind} start", heads=2)
+        source = changed(make(tmp_path / kind, tiny_llama, **sizes), silence)
+        report, start = cut(source, tmp_path / f"{kind} start", heads=4)
         assert report["removed"]["heads"] == {str(layer): heads for layer, heads in gone.items()}
-        assert (start.config.num_attention_heads, start.config.num_key_value_heads) == (2, 2)
+        assert (start.config.num_attention_heads, start.config.num_key_value_heads) == (4, 2)
         assert start.config.head_dim == 16
         assert torch.allclose(logits(start), logits(reference.load(source)), atol=1e-4)
         assert report["loss_before_training"] == pytest.approx(report["loss_of_source"], abs=1e-4)
@@ -186,7 +187,7 @@ def test_all_sizes_go_together(deep: Path, tmp_path: Path) -> None:
     assert shapes == {
         f"model.layers.3.{name}.weight": shape
         for name, shape in {
-            "self_attn.q_proj": (32, 32), "self_attn.k_proj": (32, 32), "self_attn.v_proj": (32, 32),
+            "self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32),
             "self_attn.o_proj": (32, 32), "mlp.gate_proj": (40, 32), "mlp.up_proj": (40, 32), "mlp.down_proj": (32, 40),
             "input_layernorm": (32,), "post_attention_layernorm": (32,),
         }.items()

@@ -59,7 +59,7 @@ def test_sizes_may_be_smaller_or_larger(tiny_llama: Path, tmp_path: Path, tied: 
         model = reference.load(tmp_path / f"start {kind}")
         config = model.config
         assert (config.num_hidden_layers, config.num_attention_heads) == (sizes["layers"], 8)
-        assert (config.num_key_value_heads, config.head_dim) == (2, 16)
+        assert (config.num_key_value_heads, config.head_dim) == (4, 16)
         assert (config.intermediate_size, config.hidden_size) == (48, 80)
         assert report["parameters"] == sum(p.numel() for p in model.parameters())
         assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
@@ -69,7 +69,7 @@ def test_sizes_may_be_smaller_or_larger(tiny_llama: Path, tmp_path: Path, tied: 
 
 
 def test_heads_that_do_not_go_together_are_refused(deep: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="as many stay in every group") as caught:
+    with pytest.raises(RecipeError, match="or as many of every group") as caught:
         start(deep, tmp_path / "start", heads=3, channels=60)
     assert caught.value.remedy == "Take 2, or another multiple of 2."
     assert not (tmp_path / "start" / "model.safetensors").exists()

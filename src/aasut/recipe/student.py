@@ -30,8 +30,8 @@ class Shape(Section):
     choose: Literal["influence", "block"] = "influence"
     """Which layers go: those that change their input least, each by itself, or the contiguous run of them that does."""
     heads: Positive | None = None
-    """Query heads of a layer: a multiple of its key-value heads, of which as many stay in every group, or else a
-    multiple of a group, and whole groups go with their keys and values. Sizes of heads stay."""
+    """Query heads of a layer. Groups go whole, with their keys and values, where that gives the number, such as 6 of 9
+    in groups of 3; else it must be a multiple of the key-value heads, and as many go from every group."""
     neurons: Positive | None = None
     """Intermediate neurons of a layer."""
     channels: Positive | None = None

@@ -1,6 +1,6 @@
 """Initialisation `pruned`: of a pretrained model, the layers, heads, neurons and channels that do most.
 
-Key-value groups stay whole: either as many query heads go from every group, or groups go with their keys and values.
+Key-value groups go whole, with their query heads, keys and values, or else as many query heads go from every group.
 A norm over fewer channels divides by another mean square; its weights make up for that in the mean over tokens.
 """
 

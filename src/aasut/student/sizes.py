@@ -70,22 +70,22 @@ def resolve(shape: Shape, whole: Sizes, *, fewer: bool) -> Sizes:
 
 
 def head_counts(whole: Sizes) -> list[int]:
-    """How many query heads may stay: as many in every key-value group, or whole groups."""
+    """How many query heads may stay: whole key-value groups, or as many in every one."""
     return sorted({
         *range(whole.kv_heads, whole.heads + 1, whole.kv_heads), *range(whole.group, whole.heads + 1, whole.group),
     })  # fmt: skip
 
 
 def _kv_heads(heads: int, whole: Sizes, *, fewer: bool) -> int:
-    """The key-value heads beside so many query heads."""
-    if heads % whole.kv_heads == 0:
-        return whole.kv_heads
+    """The key-value heads beside so many query heads: fewer groups before smaller ones, which lose far more."""
     if heads % whole.group == 0:
         return heads // whole.group
+    if heads % whole.kv_heads == 0:
+        return whole.kv_heads
     possible = [count for count in head_counts(whole) if count < whole.heads]
     raise RecipeError(
         f"student.shape.heads is {heads}: the model has {whole.heads} heads in {whole.kv_heads} key-value groups, and "
-        f"as many stay in every group, or whole groups of {whole.group} do.",
+        f"whole groups of {whole.group} stay, or as many of every group.",
         f"Take {_or(possible) if possible else 'all of them: leave heads out'}"
         + (f", or another multiple of {whole.kv_heads}." if not fewer else "."),
     )
