@@ -25,6 +25,8 @@ OTHERS = [OTHER, {"scripted": {"": "negative"}, "family": "c"}]
 MODEL_TEACHER = {"model": MODEL}
 ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 PRETRAINED = {"initialise": "pretrained", "model": MODEL}
+PRUNED = {"initialise": "pruned", "model": MODEL}
+RANDOM = {"initialise": "random", "model": MODEL, "frozen_embeddings": False}
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
 EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
@@ -175,6 +177,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("student", {"initialise": "pruned", "shape": {"layers": 4}}, "initialise: pruned needs a model"),
     ("student", {"initialise": "pruned", "model": MODEL}, "initialise: pruned needs a shape"),
     ("student", PRETRAINED | {"shape": {"layers": 4}}, "shape goes with initialise: pruned or random"),
+    ("student", PRUNED | {"shape": {}}, "shape changes nothing: give layers, heads, neurons or channels"),
+    ("student", PRUNED | {"shape": {"heads": 2, "choose": "block"}}, "choose goes with layers"),
+    ("student", PRUNED | {"shape": {"layers": 2, "choose": "best"}}, "student.shape.choose: "),
+    ("student", PRUNED | {"shape": {"layers": 0}}, "student.shape.layers: "),
+    ("student", PRUNED | {"shape": {"heads": -1}}, "student.shape.heads: "),
+    ("student", PRUNED | {"shape": {"neurons": 1.5}}, "student.shape.neurons: "),
+    ("student", PRUNED | {"shape": {"channels": "half"}}, "student.shape.channels: "),
+    ("student", {"initialise": "random"}, "initialise: random needs a model"),
+    ("student", RANDOM | {"frozen_embeddings": True}, "initialise: random trains every weight: set frozen_embeddings"),
+    ("student", RANDOM | {"frozen_layers": 2}, "initialise: random trains every weight"),
+    ("student", RANDOM | {"lora": {}}, "initialise: random trains every weight"),
+    ("student.shape", {"layers": 4}, "a linear student has no use for shape"),
     ("student.epochs", 3, "a linear student has no use for epochs"),
     ("student.model", MODEL, "a linear student has no use for model"),
     ("student.prompt", "{text}", "a linear student has no use for prompt"),

@@ -15,6 +15,10 @@ from hostile_cases.case import GOOD, ROWS, Case, changed, run_words, with_recipe
 MODEL = {"address": "file:nowhere.gguf"}
 ENDPOINT = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "", "retries": 0, "timeout_s": 2}
 CALLED = {"scripted": {"": "A"}}
+SHAPES: list[Any] = [
+    {}, {"layers": 0}, {"heads": -1}, {"neurons": 1e300}, {"channels": 0.5}, {"layers": True}, {"choose": "block"},
+    {"layers": 2, "choose": "best"}, {"heads": [1, 2]}, {"widths": 3}, [], "half", 12,
+]  # fmt: skip
 PARENTS: dict[str, Any] = {  # what optional sections need beside the field that is wrong
     "teacher.model": MODEL,
     "teacher.endpoint": ENDPOINT,
@@ -232,6 +236,11 @@ def _contradictions() -> list[Case]:
         "preferences between labels": {"student": {"model": MODEL, "preference": {"rubric": "Is it right?"}}},
         "preferences of a linear student": {"student": {"initialise": "linear", "preference": {"rubric": "x"}}},
         "the vocabulary of a linear student": {"student": {"initialise": "linear", "vocabulary": {}}},
+        **{f"shape {shape}": {"student": {"initialise": "pruned", "model": MODEL, "shape": shape}} for shape in SHAPES},
+        "random and frozen": {"student": {"initialise": "random", "model": MODEL}},
+        "random with adapters": {
+            "student": {"initialise": "random", "model": MODEL, "frozen_embeddings": False, "lora": {"rank": 2}}
+        },
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

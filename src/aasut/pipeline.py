@@ -168,8 +168,10 @@ class Stages(Proof):
             return train.initialise(self.recipe, self._model(wanted.model).path, pool, folder, self.progress, *use)
 
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        given = [settings, self._revision(wanted.model), *([wanted.vocabulary, self.recipe.task] if trimmed else [])]
-        return self._stage("initialise", train.VERSION, given, [data, *([label] if trimmed else [])], build)
+        drawn = [self.recipe.seed] if wanted.initialise == "random" else []
+        given = [settings, self._revision(wanted.model), *drawn]
+        given += [wanted.vocabulary, self.recipe.task] if trimmed else []
+        return self._stage("initialise", train.START_VERSION, given, [data, *([label] if trimmed else [])], build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact, start: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""

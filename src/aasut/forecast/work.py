@@ -141,12 +141,14 @@ def _linear(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
 
 
 def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
-    from aasut.student.initialize import CALIBRATION_PROMPTS
+    from aasut.student.calibration import HELD_OUT, PROMPTS
 
     stage.units["copy.source_gb"] += 1
+    models = 1 if recipe.student.initialise == "pretrained" else 2  # whose loss is told: the source's and the start's
+    stage.units["source.load"] += models
+    stage.units["calibration.prompts"] += models * min(HELD_OUT, len(pool))
     if recipe.student.initialise == "pruned":
-        stage.units["source.load"] += 1
-        stage.units["influence.prompts"] += min(CALIBRATION_PROMPTS, len(pool))
+        stage.units["influence.prompts"] += min(PROMPTS, len(pool))
 
 
 def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Example], work: Work) -> None:

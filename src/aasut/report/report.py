@@ -17,7 +17,18 @@ from typing import Any
 from aasut.economics.cost import usd
 from aasut.errors import DataError
 from aasut.evaluate.paired import points
-from aasut.report import certificate_charts, charts, curves, headline, judged_charts, loss_curves, table, tornado, words
+from aasut.report import (
+    certificate_charts,
+    charts,
+    curves,
+    headline,
+    judged_charts,
+    loss_curves,
+    start,
+    table,
+    tornado,
+    words,
+)
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -90,6 +101,7 @@ def html(facts: Facts) -> str:
         "measure": words.measure,
         "duration": duration,
         "reasons": reasons,
+        "start": start.rows,
         "initial": lambda text: text[:1].upper() + text[1:],
         "words": lambda name: str(name).replace("_", " "),
     }
