@@ -19,8 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "home"
-sys.path.insert(0, str(EXAMPLE))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "home"))
 import grammar
 import home_linear
 
@@ -38,6 +37,7 @@ from aasut.teacher import python_rules
 from aasut.teacher.server import ScriptedServer
 from aasut.types import Example
 
+EXAMPLE = grammar.FOLDER
 LESS = 0.4  # commands of each template without --full, as a share of the usual
 EPOCHS = 2  # without --full
 UNTRAINED = 60  # commands of each language that the untrained model is tried on: it writes to the limit

@@ -81,16 +81,15 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         python_rules.load(tmp_path / "nowhere.py")
 
 
-@pytest.mark.parametrize(("text", "status"), [("great", 200), ("stop", 422)])
-def test_it_is_served(rules: Path, text: str, status: int) -> None:
-    with ScriptedServer(python_rules.load(rules)) as server:
+def test_it_is_served(rules: Path) -> None:
+    def post(text: str) -> urllib.request.Request:
         body = json.dumps({"model": "any", "messages": [{"role": "user", "content": text}]}).encode()
-        request = urllib.request.Request(f"{server.url}/chat/completions", body, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request) as reply:
-                assert (reply.status, json.load(reply)["choices"][0]["message"]["content"]) == (status, "positive")
-        except urllib.error.HTTPError as error:
-            assert (error.code, json.load(error)["error"]["message"]) == (
-                status,
-                "the function of the rules failed: ValueError: no more",
-            )
+        return urllib.request.Request(f"{server.url}/chat/completions", body, {"Content-Type": "application/json"})
+
+    with ScriptedServer(python_rules.load(rules)) as server:
+        with urllib.request.urlopen(post("great")) as reply:
+            assert json.load(reply)["choices"][0]["message"]["content"] == "positive"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(post("stop"))
+        assert caught.value.code == 422
+        assert json.load(caught.value)["error"]["message"] == "the function of the rules failed: ValueError: no more"
