@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from grammar import FOLDER, HOUSE, LANGUAGES, Template, calls, grammar, readings, templates, written
+from grammar import FOLDER, HOUSE, LANGUAGES, Template, as_good, calls, grammar, readings, templates, written
 from hassil.expression import (
     Alternative,
     Expression,
@@ -170,6 +170,8 @@ def _fault(sentence: str, answer: str, seen: set[str], gold: set[str] | None, la
         return "no reading"
     if calls(found[0]) != answer:
         return "another answer reads better"
+    if any(calls(other) != answer and as_good(found[0], other) for other in found):
+        return "another answer reads as well"
     if gold is not None and any(f"{language}/{f.intent.name}/{f.intent_sentence.text}" not in gold for f in found):  # type: ignore[union-attr]
         return "a template of training reads it"
     return ""

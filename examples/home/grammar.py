@@ -71,6 +71,18 @@ def readings(sentence: str) -> list[RecognizeResult]:
     return recognize_ranked(sentence, grammar(language), language=language, best_slot_name="name")
 
 
+def as_good(one: RecognizeResult, other: RecognizeResult) -> bool:
+    """Does Home Assistant rank both readings the same, but for the order of their intents' names?"""
+    return _rank(one) == _rank(other)
+
+
+def _rank(found: RecognizeResult) -> tuple[int, int, int, int]:
+    named = found.entities.get("name")
+    wild = [entity for entity in found.entities_list if entity.is_wildcard]
+    length = len(named.text) if named is not None and not named.is_wildcard else 0
+    return length, len(wild), found.text_chunks_matched, sum(len(entity.text or "") for entity in wild)
+
+
 def calls(found: RecognizeResult) -> str:
     """A reading as a JSON list of one call."""
     return written(found.intent.name, {name: entity.value for name, entity in found.entities.items()})

@@ -20,3 +20,11 @@ def test_what_cannot_be_served_is_one_line(tmp_path: Path, aasut: Any, rules: st
     assert (code, out) == (1, "")
     assert err.startswith("aasut: ")
     assert len(err.splitlines()) == 1
+
+
+def test_a_python_file_without_the_function_is_one_line(tmp_path: Path, aasut: Any) -> None:
+    (tmp_path / "wrong.py").write_text("answer = 1")
+    code, out, err = aasut("teacher", tmp_path / "wrong.py", "--port", "0")
+    assert (code, out) == (1, "")
+    assert "has no function answer(text)" in err
+    assert len(err.splitlines()) == 1
