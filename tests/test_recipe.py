@@ -25,6 +25,7 @@ OTHERS = [OTHER, {"scripted": {"": "negative"}, "family": "c"}]
 MODEL_TEACHER = {"model": MODEL}
 ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 PRETRAINED = {"initialise": "pretrained", "model": MODEL}
+HEAL = {"texts": [{"source": "general"}]}
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
 EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
@@ -170,6 +171,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("student", {"initialise": "pruned", "shape": {"layers": 4}}, "initialise: pruned needs a model"),
     ("student", {"initialise": "pruned", "model": MODEL}, "initialise: pruned needs a shape"),
     ("student", PRETRAINED | {"shape": {"layers": 4}}, "shape goes with initialise: pruned or random"),
+    ("student", PRETRAINED | {"heal": HEAL}, "heal goes with initialise: pruned or random: a model as it is has"),
+    ("student", {"initialise": "linear", "heal": HEAL}, "a linear student has no use for heal"),
+    ("student.heal", {"texts": []}, "student.heal.texts: "),
+    ("student.heal", HEAL | {"tokens": 0}, "student.heal.tokens: "),
+    ("student.heal", HEAL | {"context": 63}, "student.heal.context: "),
+    ("student.heal", HEAL | {"learning_rate": 0}, "student.heal.learning_rate: "),
+    ("student.heal", {"texts": [{"source": "pypi:x==1"}]}, "has no sha256: pin the package's file"),
     ("student.epochs", 3, "a linear student has no use for epochs"),
     ("student.model", MODEL, "a linear student has no use for model"),
     ("student.prompt", "{text}", "a linear student has no use for prompt"),

@@ -79,7 +79,8 @@ class Stages(Proof):
             done["train"] = baseline
         else:
             done |= {"linear": baseline} if baseline is not None else {}
-            start = done["initialise"] = self.initialise(data)
+            done |= self.heal()
+            start = done["initialise"] = self.initialise(data, done.get("heal"))
             if method is not None:
                 done |= {"method": method} | self.logits(data, label, method)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
@@ -150,19 +151,39 @@ class Stages(Proof):
             ]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
-    def initialise(self, data: Artefact) -> Artefact:
+    def heal(self) -> dict[str, Artefact]:
+        """General text and the start that was healed on it; the same for all recipes of a model, a shape and a seed."""
+        from aasut.documents import ingest
+        from aasut.student import general, heal
+
+        wanted = self.recipe.student
+        if wanted.heal is None:
+            return {}
+        texts = self._documents("general", ingest.Texts(wanted.heal.texts))
+
+        def build(folder: Path) -> dict[str, Any]:
+            self.close()  # the teacher's memory
+            read = general.passages(ingest.load_documents(texts.path), ingest.load_chunks(texts.path))
+            source = self._model(wanted.model).path
+            return heal.build(wanted, self.recipe.seed, read, source, folder, self.progress)
+
+        settings = [heal.identity(wanted), self._revision(wanted.model), self.recipe.seed]
+        return {"general": texts, "heal": self._stage("heal", heal.VERSION, settings, [texts], build)}
+
+    def initialise(self, data: Artefact, heal: Artefact | None = None) -> Artefact:
         from aasut.data import split
         from aasut.student import train
 
         def build(folder: Path) -> dict[str, Any]:
             pool = split.load(data.path, "pool")
-            return train.initialise(
-                self.recipe, self._model(self.recipe.student.model).path, pool, folder, self.progress
-            )
+            source = heal.path if heal else self._model(self.recipe.student.model).path
+            facts = None if heal is None else dict(heal.facts)
+            return train.initialise(self.recipe, source, pool, folder, self.progress, facts)
 
         wanted = self.recipe.student
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], [data], build)
+        parents = [data, *([] if heal is None else [heal])]
+        return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], parents, build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""

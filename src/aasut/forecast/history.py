@@ -10,7 +10,7 @@ from typing import Any
 from aasut.recipe import Recipe
 from aasut.store import TIMINGS, Store
 
-SAME_STUDENT = ("initialise", "model", "layers", "frozen_layers", "precision", "batch_examples")
+SAME_STUDENT = ("initialise", "model", "shape", "frozen_layers", "precision", "batch_examples")
 SAME_TEACHER = ("model", "engine", "precision")
 
 

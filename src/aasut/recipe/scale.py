@@ -28,6 +28,8 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
             plain["teacher"][key] = min(getattr(recipe.teacher, key), small[key])
     if recipe.student.initialise != "linear":
         plain["student"] |= {"epochs": small["epochs"], "checks": 1, "patience": 0}
+    if recipe.student.heal is not None:
+        plain["student"]["heal"]["tokens"] = min(recipe.student.heal.tokens, CI_LEARNED["tokens"])
     for judge in plain.get("judges", []):
         judge["unlabelled"] = min(judge.get("unlabelled", 0), small["round_trip"])
     if not any(judge.get("unlabelled") for judge in plain.get("judges", [])):

@@ -35,6 +35,7 @@ CHARTS = {
     "preference": judged_charts.preference,
     "corrected": judged_charts.corrected,
     "losses": loss_curves.losses,
+    "healing": loss_curves.healing,
     "costs": charts.costs,
     "break_even": charts.break_even,
     "tornado": tornado.tornado,

@@ -64,11 +64,14 @@ def validation_rows(groups: Sequence[str], share: float, seed: int) -> list[int]
 
 
 def initialise(
-    recipe: Recipe, source: Path, pool: Sequence[Example], folder: Path, progress: Progress
-) -> dict[str, Any]:
-    """Leave the student's start in `folder`: a model folder."""
-    from aasut.student import initialize
+    recipe: Recipe, source: Path, pool: Sequence[Example], folder: Path, progress: Progress,
+    healed: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Leave the student's start in `folder`: a model folder. `healed`: the facts of a healed one in `source`."""
+    from aasut.student import heal, initialize
 
+    if healed is not None:
+        return heal.taken(source, healed, folder)
     progress.say(f"student starts as: {recipe.student.initialise}")
     start = initialize.get(recipe.student.initialise)
     return start(recipe.student, source, prompts_of(recipe, pool), folder)
