@@ -43,7 +43,8 @@ BESIDE = {  # without them, the options that go with others change nothing by th
 }  # fmt: skip
 ELSEWHERE = {  # tested where they are read: they decide the start, the rows, or how, and not what, is computed
     "initialise", "model", "shape", "vocabulary", "heal", "on_policy", "preference", "prompt", "method", "validation",
-    "checks", "precision", "checkpoint_s", "micro_tokens", "activation_checkpointing", "processes", "patience", "most_spikes",
+    "checks", "precision", "checkpoint_s", "micro_tokens", "activation_checkpointing", "processes", "patience",
+    "most_spikes",
 }  # fmt: skip
 
 

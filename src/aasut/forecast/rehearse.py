@@ -32,7 +32,8 @@ REHEARSED = ("choose", "label")
 
 
 class Rehearsal(Stages):
-    """The stages of a run that is not made. `data` and `general` go into the store; what else is written lies in `scratch`."""
+    """The stages of a run that is not made. `data` and `general` go into the store, what else is written into
+    `scratch`."""
 
     def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress, scratch: Path) -> None:
         super().__init__(recipe, base, store, Progress(quiet=True))
