@@ -80,9 +80,9 @@ class Stages(Proof):
         else:
             done |= {"linear": baseline} if baseline is not None else {}
             done |= self.heal()
-            start = done["initialise"] = self.initialise(data, done.get("heal"))
+            start = done["initialise"] = self.initialise(data, label, done.get("heal"))
             if method is not None:
-                done |= {"method": method} | self.logits(data, label, method)
+                done |= {"method": method} | self.logits(data, label, method, start)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
         export = done["export"] = self.export(data, done["train"])
         evaluate = done["evaluate"] = self.evaluate(data, label, export, baseline, done.get("initialise"))
@@ -111,8 +111,9 @@ class Stages(Proof):
         listed = teacher.endpoint and [teacher.endpoint.logprobs, teacher.endpoint.top_logprobs]
         templates = [self.recipe.teacher_template().plain(), self.recipe.student_template().plain()]
         models = [self._revision(teacher.model), self._revision(wanted.model)]
-        taught = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
-        settings = [wanted.method, wanted.loss, listed, *models, templates, *taught]
+        more = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
+        more += ["vocabulary"] if wanted.vocabulary is not None else []
+        settings = [wanted.method, wanted.loss, listed, *models, templates, *more]
         found = self._stage("method", method.VERSION, settings, [], build)
         if found.facts:
             self.progress.say(f"the student learns by {method.Method.of(found.facts)}")
@@ -170,22 +171,28 @@ class Stages(Proof):
         settings = [heal.identity(wanted), self._revision(wanted.model), self.recipe.seed]
         return {"general": texts, "heal": self._stage("heal", heal.VERSION, settings, [texts], build)}
 
-    def initialise(self, data: Artefact, heal: Artefact | None = None) -> Artefact:
+    def initialise(self, data: Artefact, label: Artefact, heal: Artefact | None = None) -> Artefact:
+        """The student's start, `heal`'s where there is one, with the vocabulary that it keeps."""
+        from aasut.data import label as labelling
         from aasut.data import split
         from aasut.student import train
 
+        wanted = self.recipe.student
+        trimmed = wanted.vocabulary is not None  # then the answers decide which tokens stay
+
         def build(folder: Path) -> dict[str, Any]:
             pool = split.load(data.path, "pool")
-            source = heal.path if heal else self._model(self.recipe.student.model).path
+            use = (labelling.load(label.path), split.load(data.path, "tune")) if trimmed else ((), ())
+            source = heal.path if heal else self._model(wanted.model).path
             facts = None if heal is None else dict(heal.facts)
-            return train.initialise(self.recipe, source, pool, folder, self.progress, facts)
+            return train.initialise(self.recipe, source, pool, folder, self.progress, *use, healed=facts)
 
-        wanted = self.recipe.student
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        parents = [data, *([] if heal is None else [heal])]
-        return self._stage("initialise", train.VERSION, [settings, self._revision(wanted.model)], parents, build)
+        given = [settings, self._revision(wanted.model), *([wanted.vocabulary, self.recipe.task] if trimmed else [])]
+        parents = [data, *([label] if trimmed else []), *([] if heal is None else [heal])]
+        return self._stage("initialise", train.VERSION, given, parents, build)
 
-    def logits(self, data: Artefact, label: Artefact, method: Artefact) -> dict[str, Artefact]:
+    def logits(self, data: Artefact, label: Artefact, method: Artefact, start: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""
         from aasut.student import logits
         from aasut.student.method import CACHED
@@ -194,8 +201,9 @@ class Stages(Proof):
             return {}
 
         def build(folder: Path) -> dict[str, Any]:
-            return logits.build(self._given(data, label, method), folder, self.progress)
+            return logits.build(self._given(data, label, method, start=start), folder, self.progress)
 
+        trimmed = self.recipe.student.vocabulary is not None  # then its tokens are those of its start
         teacher, prompt = self.recipe.teacher, self.recipe.student_template().plain()
         shared = [method.facts[name] for name in ("name", "tokenizer", "vocabulary")]
         settings = [
@@ -207,7 +215,8 @@ class Stages(Proof):
             self.recipe.seed,
         ]
         counted = self._counted(build) if teacher.endpoint else build
-        return {"logits": self._stage("logits", logits.VERSION, settings, [data, label], counted)}
+        parents = [data, label, *([start] if trimmed else [])]
+        return {"logits": self._stage("logits", logits.VERSION, settings, parents, counted)}
 
     def train(
         self, data: Artefact, label: Artefact, start: Artefact, method: Artefact | None, logits: Artefact | None
@@ -220,7 +229,7 @@ class Stages(Proof):
             learned = settle(learned, logits.facts["matched"])
 
         def build(folder: Path) -> dict[str, Any]:
-            given = self._given(data, label, method, learned)
+            given = self._given(data, label, method, learned, start)
             taught = None if learned is None else lessons.build(given, start.path, logits.path if logits else None)
             facts = train.train(self.recipe, start.path, given.pool, given.labels, folder, self.progress, taught)
             return facts | ({} if learned is None else {"method": learned.as_dict()})

@@ -31,9 +31,13 @@ class Workshop(Generic[R]):
         self.recorded: Conservation | None = None  # of answers in recorded tables, once they are read
 
     def _given(
-        self: Workshop[Recipe], data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None
-    ) -> Any:
-        """What teaching may need; the teacher itself is loaded when that is asked for."""
+        self: Workshop[Recipe], data: Artefact, label: Artefact, method: Artefact | None, learned: Any = None,
+        start: Artefact | None = None,
+    ) -> Any:  # fmt: skip
+        """What teaching may need; the teacher itself is loaded when that is asked for.
+
+        A student with a trimmed vocabulary has the tokens of its start, others those of its model.
+        """
         from aasut.data import label as labelling
         from aasut.data import split
         from aasut.data.panel import Panel
@@ -42,11 +46,14 @@ class Workshop(Generic[R]):
         panel = Panel.from_json((label.path / "panel.json").read_text(encoding="utf-8"))
         teacher, facts = self.recipe.teacher, {} if method is None else method.facts
         remote = teacher.endpoint
+        trimmed = start if self.recipe.student.vocabulary is not None else None
+        tokens = trimmed.facts["vocabulary"]["tokens"][1] if trimmed else facts.get("vocabulary", 0)
+        own = trimmed.path if trimmed else self._model(self.recipe.student.model).path
         revision = f"{remote.base_url} {remote.model} {remote.revision}" if remote else self._revision(teacher.model)
         return Given(
-            self.recipe, panel, split.load(data.path, "pool"), labelling.load(label.path),
-            self._model(self.recipe.student.model).path, learned.name if learned else facts.get("name", ""),
-            facts.get("vocabulary", 0), revision, self._teacher_model, lambda: self.ledger,
+            self.recipe, panel, split.load(data.path, "pool"), labelling.load(label.path), own,
+            learned.name if learned else facts.get("name", ""), tokens, revision, self._teacher_model,
+            lambda: self.ledger,
         )  # fmt: skip
 
     def _teacher_model(self) -> tuple[Any, Any]:

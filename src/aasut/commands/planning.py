@@ -122,7 +122,7 @@ class Planning(Workshop[Recipe]):
         parts = self.done.parts
         method, cache, start = parts.get("method"), parts.get("logits"), parts["initialise"].path
         learned = None if "method" not in self.done.trained.facts else Method(**self.done.trained.facts["method"])
-        given = replace(self._given(parts["data"], parts["label"], method, learned), labels=labels)
+        given = replace(self._given(parts["data"], parts["label"], method, learned, parts["initialise"]), labels=labels)
         taught = None if learned is None else lessons.build(given, start, cache.path if cache else None)
         folder.mkdir(exist_ok=True)
         train.train(self.recipe, start, given.pool, labels, folder, self.progress, taught)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,7 @@ def build(
     }
 
 
-def taken(healed: Path, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+def taken(healed: Path, facts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The student's start, where it was healed: a copy of the model folder `healed`, and what is told of it."""
     from aasut.student import initialize
 

@@ -5,7 +5,8 @@
     a local model with the student's tokenizer       cached_kd   its distribution, written once to a logit cache
         and a loss that sparse targets would bend    live_kd     its distribution, from the model running alongside
     a local model with another tokenizer             text_kd     its texts (sequence-level KD, Kim & Rush 2016)
-        or whose answers stand in a table
+        or whose answers stand in a table, or
+        a student whose vocabulary is trimmed
 
 An answer in a table may have been given with a document in view. What the teacher says without it, token by token,
 is another distribution, which would unteach the answer: so it is learned only where the recipe asks for it.
@@ -121,6 +122,8 @@ def offer_of(recipe: Recipe, teacher: Tokenizer | None, student: Tokenizer | Non
         return Offer("endpoint", wanted.endpoint.top_logprobs if wanted.endpoint.logprobs else 0)
     if wanted.model is None:
         return Offer("scripted")
+    if recipe.student.vocabulary is not None:
+        return Offer("model", obstacle="student.vocabulary leaves some of the student's out")
     if not ends_alike(recipe):
         return Offer("model", obstacle="one of its prompt and the student's ends with white space, so answers differ")
     if teacher is None or student is None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aasut.student.lessons import Lessons
     from aasut.student.objective import Objective, Row
     from aasut.student.trainer import Report
+    from aasut.student.vocabulary import Use
 
 VERSION = 1
 TOO_LONG = "longer than the student's context"
@@ -65,16 +66,39 @@ def validation_rows(groups: Sequence[str], share: float, seed: int) -> list[int]
 
 def initialise(
     recipe: Recipe, source: Path, pool: Sequence[Example], folder: Path, progress: Progress,
-    healed: dict[str, Any] | None = None,
+    labels: Sequence[Label] = (), held: Sequence[Example] = (), *, healed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Leave the student's start in `folder`: a model folder. `healed`: the facts of a healed one in `source`."""
+    """Leave the student's start in `folder`: a model folder.
+
+    Where `student.vocabulary` is set, `labels` are the answers that will be learned, and `held` examples to measure on.
+    `healed`: what is told of the start in `source`, where that is a healed one.
+    """
     from aasut.student import heal, initialize
 
     if healed is not None:
-        return heal.taken(source, healed, folder)
-    progress.say(f"student starts as: {recipe.student.initialise}")
-    start = initialize.get(recipe.student.initialise)
-    return start(recipe.student, source, prompts_of(recipe, pool), folder)
+        facts = heal.taken(source, healed, folder)
+    else:
+        progress.say(f"student starts as: {recipe.student.initialise}")
+        start = initialize.get(recipe.student.initialise)
+        facts = start(recipe.student, source, prompts_of(recipe, pool), folder)
+    if recipe.student.vocabulary is None:
+        return facts
+    from aasut.student import vocabulary
+
+    found = vocabulary.trim(folder, recipe.student, use_of(recipe, pool, labels, held))
+    progress.say("tokens: {:,} of {:,} stay".format(*reversed(found["tokens"])))
+    return {**facts, "parameters": found["parameters"][1], "vocabulary": found}
+
+
+def use_of(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], held: Sequence[Example]) -> Use:
+    """What the student's tokens are for."""
+    from aasut.student.vocabulary import Use
+
+    template = recipe.student_template()
+    before = template.messages[-1].content
+    answers = answer_texts(recipe) or [answer_text(before, text) for label in labels for text in label.texts]
+    empty = template.render(dict.fromkeys(template.slots, ""))
+    return Use(prompts_of(recipe, pool), answers, "".join(m.content for m in empty), prompts_of(recipe, held))
 
 
 def linear(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], folder: Path) -> dict[str, Any]:
