@@ -153,7 +153,7 @@ def start_of(
 def begin(kind: str, wanted: Student, source: Path, texts: Sequence[str], folder: Path) -> None:
     """A start that is not healed."""
     shutil.rmtree(folder, ignore_errors=True)
-    initialize.get(kind)(wanted, source, texts, folder)
+    initialize.get(kind)(wanted, source, texts, folder, SEED)
 
 
 def rows_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Row]:

@@ -188,9 +188,11 @@ class Stages(Proof):
             return train.initialise(self.recipe, source, pool, folder, self.progress, *use, healed=facts)
 
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        given = [settings, self._revision(wanted.model), *([wanted.vocabulary, self.recipe.task] if trimmed else [])]
+        drawn = [self.recipe.seed] if wanted.initialise == "random" else []
+        kept = [wanted.vocabulary, self.recipe.task] if trimmed else []
+        given = [settings, self._revision(wanted.model), *drawn, *kept]
         parents = [data, *([label] if trimmed else []), *([] if heal is None else [heal])]
-        return self._stage("initialise", train.VERSION, given, parents, build)
+        return self._stage("initialise", train.START_VERSION, given, parents, build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact, start: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""

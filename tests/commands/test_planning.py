@@ -66,4 +66,4 @@ def test_students_of_several_sizes_give_a_scaling_law_and_too_few_say_what_is_mi
         assert found["alpha"] == pytest.approx(0.5, rel=1e-3)
         few = planning._law(catalogue, some[:3])
     assert "3 different numbers of parameters are needed, and there are 1" in few["missing"]
-    assert "student.layers" in few["missing"]
+    assert "student.shape" in few["missing"]

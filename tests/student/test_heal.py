@@ -73,7 +73,7 @@ def test_the_start_comes_nearer_to_the_whole_model(done: tuple[Path, dict[str, A
     assert facts["curve"][-1]["validation_loss"] < facts["curve"][0]["validation_loss"]
     assert facts["tokens_learned"] == facts["targets"] == facts["conservation"]["heal (tokens)"].kept
     assert facts["conservation"]["heal (tokens)"].balanced
-    assert facts["start"]["dropped"] in ([0], [1])
+    assert facts["start"]["removed"]["layers"] in ([0], [1])
     assert facts["steps"] > 12
 
 
@@ -185,3 +185,14 @@ def test_what_identifies_a_healed_start_is_not_the_task() -> None:
     found += [heal.identity(student(options)) for options in ({"tokens": 5}, {"context": 64}, {"learning_rate": 1e-4})]
     assert all(one != first for one in found)
     assert heal.identity(student({"tokens": 500_000})) == first  # that is the default
+
+
+@pytest.mark.parametrize("shape", [{"layers": 1}, {"neurons": 48}, {"channels": 32}], ids=str)
+def test_every_start_is_healed(shape: dict[str, int], tiny_llama: Path, tmp_path: Path) -> None:
+    wanted: list[dict[str, Any]] = [{"initialise": "pruned"}, {"initialise": "random", "frozen_embeddings": False}]
+    for options in wanted:
+        facts = healed(tiny_llama, tmp_path / options["initialise"], {"tokens": 1500}, shape=shape, **options)
+        losses = facts["loss"]
+        assert 0 < losses["healed"]["divergence"] < losses["start"]["divergence"]
+        trained = options["initialise"] == "random" or "channels" in shape
+        assert facts["embeddings_trained"] == trained

@@ -77,7 +77,7 @@ def test_the_start_is_left_as_a_model_folder(tiny_llama: Path, tmp_path: Path) -
     assert (tmp_path / "same" / "model.safetensors").read_bytes() == (tiny_llama / "model.safetensors").read_bytes()
     wanted = recipe(initialise="pruned", shape={"layers": 1})
     report = train.initialise(wanted, tiny_llama, pool(4), tmp_path / "fewer", QUIET)
-    assert len(report["dropped"]) == 1
+    assert len(report["removed"]["layers"]) == 1
     assert torch_engine.load_model(tmp_path / "fewer", torch.float32).config.num_hidden_layers == 1
 
 

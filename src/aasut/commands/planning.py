@@ -251,7 +251,7 @@ def _law(catalogue: Catalogue, students: list[Plain]) -> Plain:
     if missing:
         return {
             "runs": len(runs),
-            "missing": f"No scaling law: {missing}. Run the recipe with other sizes of student (student.layers, "
+            "missing": f"No scaling law: {missing}. Run the recipe with other sizes of student (student.shape, "
             "student.model) under other names, and plan each.",
         }
     return scaling_law.fit(runs).as_dict()

@@ -187,6 +187,7 @@ def _student(
         "source.load": found["load"],
         "student.load": found["load"],
         "influence.prompts": found.get("influence", 0.0),
+        "calibration.prompts": found["score"] * _mean([row.ids for row in work.rows], 40),
         "train.first": found.get("first", 0.0),
         "train.positions": found.get("position", 0.0),
         "train.forward": found.get("forward", 0.0),

@@ -103,7 +103,8 @@ def try_student(job: Mapping[str, Any]) -> dict[str, float]:
     from aasut.formats import gguf_write
     from aasut.formats.tokenizer import Tokenizer
     from aasut.recipe import Student
-    from aasut.student.initialize import block_influence
+    from aasut.student import importance, random_start
+    from aasut.student.calibration import Calibration
 
     settings, source = Student.model_validate(job["settings"]), Path(job["path"])
     began = time.perf_counter()
@@ -113,20 +114,23 @@ def try_student(job: Mapping[str, Any]) -> dict[str, float]:
     found = {"load": time.perf_counter() - began}
     if job["influence"]:
         began = time.perf_counter()
-        block_influence(model, tokenizer, job["influence"])
+        texts = Calibration.of(tokenizer, job["influence"], int(model.config.max_position_embeddings))
+        importance.measure(model, texts.measured, width=settings.shape is not None and settings.shape.wide)
         found["influence"] = (time.perf_counter() - began) / len(job["influence"])
-    if settings.shape is not None and settings.shape.layers is not None:
-        model.model.layers = model.model.layers[: settings.shape.layers]
-        model.config.num_hidden_layers = settings.shape.layers
-    found["parameters"] = float(sum(p.numel() for p in model.parameters()))
-    if job["rows"]:
-        found |= _train(model, tokenizer, settings, job)
-    found |= _answering(TorchEngine(model.eval(), tokenizer), job)
-    found["peak_gb"] = _peak()
     with tempfile.TemporaryDirectory() as folder:
+        start = source
+        if settings.shape is not None:  # what its weights are makes no difference here
+            start = Path(folder) / "start"
+            random_start.write(settings, source, start, 0)
+            model = load_model(start, model.dtype).to(model.device)
+        found["parameters"] = float(sum(p.numel() for p in model.parameters()))
+        if job["rows"]:
+            found |= _train(model, tokenizer, settings, job)
+        found |= _answering(TorchEngine(model.eval(), tokenizer), job)
+        found["peak_gb"] = _peak()
         file = Path(folder) / "student.gguf"
         began = time.perf_counter()
-        gguf_write.write(source, file, "bf16", licence="")
+        gguf_write.write(start, file, "bf16", licence="")
         found |= {"write": time.perf_counter() - began, "written_gb": file.stat().st_size / 1e9}
         if not job["answers"] and job["served"] != "torch":
             os.environ["XDG_CACHE_HOME"] = folder  # the engine's graph goes with the folder

@@ -141,26 +141,30 @@ def _linear(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
 
 
 def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
-    from aasut.student.initialize import CALIBRATION_PROMPTS
+    from aasut.student.calibration import HELD_OUT, PROMPTS
 
     stage.units["copy.source_gb"] += 1
-    if recipe.student.initialise == "pruned" and recipe.student.heal is None:
-        stage.units["source.load"] += 1
-        stage.units["influence.prompts"] += min(CALIBRATION_PROMPTS, len(pool))
+    if recipe.student.heal is not None:  # its stage has done the rest
+        return
+    models = 1 if recipe.student.initialise == "pretrained" else 2  # whose loss is told: the source's and the start's
+    stage.units["source.load"] += models
+    stage.units["calibration.prompts"] += models * min(HELD_OUT, len(pool))
+    if recipe.student.initialise == "pruned":
+        stage.units["influence.prompts"] += min(PROMPTS, len(pool))
 
 
 def _heal(recipe: Recipe, texts: Artefact, stage: Stage) -> None:
     """Tokens that the start learns while the whole model reads them, and those that both are looked at with."""
+    from aasut.student.calibration import PROMPTS
     from aasut.student.general import CHARACTERS, MOST_HELD, VALIDATION
     from aasut.student.heal import CHECKS
-    from aasut.student.initialize import CALIBRATION_PROMPTS
 
     assert recipe.student.heal is not None
     learned = min(recipe.student.heal.tokens, texts.facts["characters"] / CHARACTERS)
     held = min(VALIDATION * learned, MOST_HELD)
     stage.units.update({"copy.source_gb": 1, "write.student_gb": 1, "source.load": 2, "student.load": 2})
     if recipe.student.initialise == "pruned":
-        stage.units["influence.prompts"] += CALIBRATION_PROMPTS
+        stage.units["influence.prompts"] += PROMPTS
     stage.units["heal.learned"] += learned
     stage.units["heal.read"] += learned + held
     stage.units["heal.forward"] += held * (CHECKS + 4)  # the start and what it became, by two losses each

@@ -30,11 +30,12 @@ class Shape(Section):
     choose: Literal["influence", "block"] = "influence"
     """Which layers go: those that change their input least, each by itself, or the contiguous run of them that does."""
     heads: Positive | None = None
-    """Query heads of a layer; a multiple of its key-value heads, unless whole groups go with them."""
+    """Query heads of a layer: a multiple of its key-value heads, of which as many stay in every group, or else a
+    multiple of a group, and whole groups go with their keys and values. Sizes of heads stay."""
     neurons: Positive | None = None
     """Intermediate neurons of a layer."""
     channels: Positive | None = None
-    """Hidden channels, the same ones in all layers."""
+    """Hidden channels, the same ones in all layers; a multiple of the heads."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Shape:
@@ -44,6 +45,11 @@ class Shape(Section):
         if "choose" in self.model_fields_set and self.layers is None:
             raise ValueError("choose goes with layers")
         return self
+
+    @property
+    def wide(self) -> bool:
+        """Whether widths are given, and not depth alone."""
+        return any((self.heads, self.neurons, self.channels))
 
 
 class Vocabulary(Section):

@@ -54,7 +54,7 @@ def build(
         documents, generated if adapt.generated else [], general, tokenizer, adapt, settings.validation, recipe.seed,
         None if anchor is None else opening(Tokenizer.load(anchor)),
     )  # fmt: skip
-    start, begun = _start(settings, source, documents, folder, progress)
+    start, begun = _start(settings, recipe.seed, source, documents, folder, progress)
     live = None if anchor is None else _live(anchor, settings, texts)
     fit = Fit(start, settings, recipe.seed, Replay(adapt.distil, live), texts.rows, texts.validation)
     report = fit.run(folder, progress)
@@ -99,7 +99,7 @@ def _check_context(adapt: Adapt, source: Path) -> None:
 
 
 def _start(
-    settings: Student, source: Path, documents: Sequence[Passage], folder: Path, progress: Progress
+    settings: Student, seed: int, source: Path, documents: Sequence[Passage], folder: Path, progress: Progress
 ) -> tuple[Path, dict[str, Any]]:
     """(folder of the model where training starts, what was done to make it)."""
     from aasut.student import initialize
@@ -108,7 +108,7 @@ def _start(
     start = folder / "start"
     shutil.rmtree(start, ignore_errors=True)
     texts = [passage.text[:CALIBRATION_CHARACTERS] for passage in documents]
-    return start, initialize.get(settings.initialise)(settings, source, texts, start)
+    return start, initialize.get(settings.initialise)(settings, source, texts, start, seed)
 
 
 def _live(anchor: Path, settings: Student, texts: Corpus) -> Live:

@@ -50,8 +50,17 @@ def identity(wanted: Student) -> list[Any]:
 
     Nothing of the task and of its training, so that recipes share it.
     """
+    from aasut.student.train import START_VERSION
+
     used = training(wanted)
-    how = [used.initialise, used.shape, used.frozen_embeddings, used.micro_tokens, used.activation_checkpointing]
+    how = [
+        START_VERSION,
+        used.initialise,
+        used.shape,
+        used.frozen_embeddings,
+        used.micro_tokens,
+        used.activation_checkpointing,
+    ]
     return [*how, used.precision, used.heal and used.heal.model_dump(exclude={"texts"})]
 
 
@@ -72,7 +81,7 @@ def build(
     progress.say(f"student starts as: {wanted.initialise}, healed on {given.tokens.kept:,} tokens")
     start, settings = folder / "start", _steps(training(wanted), given.rows)
     shutil.rmtree(start, ignore_errors=True)
-    begun = initialize.get(wanted.initialise)(settings, source, given.calibration, start)
+    begun = initialize.get(wanted.initialise)(settings, source, given.calibration, start, seed)
     teacher = _teacher(source, settings, given.held)
     losses = {"source": _right(teacher.model, settings, given), "start": _losses(start, settings, given, teacher)}
     fit = Fit(start, settings, seed, _objective("forward_kl", teacher), given.rows, given.held)

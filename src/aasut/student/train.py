@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aasut.student.vocabulary import Use
 
 VERSION = 1
+START_VERSION = 2  # of the stage `initialise`
 TOO_LONG = "longer than the student's context"
 
 
@@ -80,7 +81,7 @@ def initialise(
     else:
         progress.say(f"student starts as: {recipe.student.initialise}")
         start = initialize.get(recipe.student.initialise)
-        facts = start(recipe.student, source, prompts_of(recipe, pool), folder)
+        facts = start(recipe.student, source, prompts_of(recipe, pool), folder, recipe.seed)
     if recipe.student.vocabulary is None:
         return facts
     from aasut.student import vocabulary
