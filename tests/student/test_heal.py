@@ -191,8 +191,20 @@ def test_what_identifies_a_healed_start_is_not_the_task() -> None:
 def test_every_start_is_healed(shape: dict[str, int], tiny_llama: Path, tmp_path: Path) -> None:
     wanted: list[dict[str, Any]] = [{"initialise": "pruned"}, {"initialise": "random", "frozen_embeddings": False}]
     for options in wanted:
-        facts = healed(tiny_llama, tmp_path / options["initialise"], {"tokens": 1500}, shape=shape, **options)
+        few = {"tokens": 1500, "learning_rate": 3e-4}
+        facts = healed(tiny_llama, tmp_path / options["initialise"], few, shape=shape, **options)
         losses = facts["loss"]
         assert 0 < losses["healed"]["divergence"] < losses["start"]["divergence"]
         trained = options["initialise"] == "random" or "channels" in shape
-        assert facts["embeddings_trained"] == trained
+        assert (facts["embeddings_trained"], facts["kept"]) == (trained, "healed")
+
+
+def test_a_start_that_healing_spoils_stays_as_it_was(tiny_llama: Path, tmp_path: Path) -> None:
+    spoilt = {"tokens": 1500, "learning_rate": 0.5}
+    facts = healed(tiny_llama, tmp_path / "out", spoilt, most_spikes=99)
+    assert facts["kept"] == "start"
+    assert facts["loss"]["healed"] == facts["loss"]["start"]
+    kept, whole = weights(tmp_path / "out"), weights(tiny_llama)
+    (gone,) = facts["start"]["removed"]["layers"]
+    name = "mlp.down_proj.weight"
+    assert torch.equal(kept[f"model.layers.0.{name}"], whole[f"model.layers.{1 - gone}.{name}"])

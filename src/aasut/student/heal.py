@@ -70,7 +70,8 @@ def build(
     """Make the start out of the model of `source` and heal it; leave a model folder in `folder`, in bfloat16.
 
     Raises RecipeError where the start cannot be made or read so many tokens, DataError where there is too little
-    text. Goes on in `folder` where a kill left it.
+    text. Where healing brings the start no nearer to the model, as a learning rate too high does, it stays as it was.
+    Goes on in `folder` where a kill left it.
     """
     from aasut.student import general, initialize
     from aasut.student.fit import Fit
@@ -87,11 +88,17 @@ def build(
     fit = Fit(start, settings, seed, _objective("forward_kl", teacher), given.rows, given.held)
     report = fit.run(folder, progress)
     initialize.copy_model(start, folder, weights=False)
-    shutil.rmtree(start)
     losses["healed"] = _losses(folder, settings, given, teacher)
+    worse = losses["healed"]["divergence"] >= losses["start"]["divergence"]
+    if worse:
+        progress.say("healing brought the start no nearer to the whole model: it stays as it was")
+        initialize.copy_model(start, folder)
+        losses["healed"] = losses["start"]
+    shutil.rmtree(start)
     return {
         **asdict(report),
         "start": begun,
+        "kept": "start" if worse else "healed",
         "context": wanted.heal.context,
         "batch_rows": settings.batch_examples,
         "embeddings_trained": not settings.frozen_embeddings,
