@@ -7,10 +7,11 @@ curves   Four starts of one shape, made out of SmolLM2-135M, learn the same film
          are those of the whole vocabulary, whoever reads them.
 
     loss_<start>                    at the end
-    tokens_to_<target>_<start>      first look at which the loss is no more; null: never within the budget
+    tokens_to_<of>_<start>          first look at which the loss is no more than target_<of>; null: never in the budget
     target_random, target_pruned    what `random` has at the end, and what `pruned` has
     tokens_ratio_pruned_vs_random   tokens of `random` to target_random over those of `pruned`: where `pruned` is as
-                                    good at its first look, no more is claimed than that look says
+                                    good at its first look, no more is claimed than that look says; null:
+                                    it never was
     ratio_at_least                  the same at target_pruned, which `random` may not have reached: then its whole
                                     budget over the tokens of `pruned`, `reached_by_random` false; the true one is more
     tokens_healing                  were learned before, once for all tasks, and are not among the others
@@ -238,12 +239,13 @@ def compared(points: dict[str, list[tuple[int, float]]]) -> dict[str, Any]:
         found[f"target_{of}"] = round(target, 4)
         found |= {f"tokens_to_{of}_{name}": tokens_to(points[name], target) for name in STARTS}
     budget, first = points["random"][-1][0], points["pruned"][1][0]
-    fewest = max(found["tokens_to_random_pruned"] or 0, first)
-    found["tokens_ratio_pruned_vs_random"] = round(found["tokens_to_random_random"] / fewest, 2)
-    found["as_good_before_the_first_look"] = (found["tokens_to_random_pruned"] or 0) < first
+    needed, own = found["tokens_to_random_pruned"], found["tokens_to_random_random"]
+    found["tokens_ratio_pruned_vs_random"] = None if needed is None else round(own / max(needed, first), 2)
+    found["as_good_at_the_first_look"] = needed is not None and needed <= first
     reached = found["tokens_to_pruned_random"]
     found["reached_by_random"] = reached is not None
-    found["ratio_at_least"] = round((reached or budget) / max(found["tokens_to_pruned_pruned"], first), 2)
+    by_pruned = max(found["tokens_to_pruned_pruned"], first)
+    found["ratio_at_least"] = round((budget if reached is None else reached) / by_pruned, 2)
     return found
 
 
