@@ -27,6 +27,7 @@ ENDPOINT = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
 PRETRAINED = {"initialise": "pretrained", "model": MODEL}
 PRUNED = {"initialise": "pruned", "model": MODEL}
 RANDOM = {"initialise": "random", "model": MODEL, "frozen_embeddings": False}
+HEAL = {"texts": [{"source": "general"}]}
 SCHEMA = {"type": "object", "properties": {"what": {"type": "string"}}}
 GENERATE = {"kind": "generate", "prompt": "Text: {text}"}
 EXTRACT = {"kind": "extract", "prompt": "Text: {text}", "schema": SCHEMA}
@@ -189,6 +190,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("student", RANDOM | {"frozen_layers": 2}, "initialise: random trains every weight"),
     ("student", RANDOM | {"lora": {}}, "initialise: random trains every weight"),
     ("student.shape", {"layers": 4}, "a linear student has no use for shape"),
+    ("student", PRETRAINED | {"heal": HEAL}, "heal goes with initialise: pruned or random: a model as it is has"),
+    ("student", {"initialise": "linear", "heal": HEAL}, "a linear student has no use for heal"),
+    ("student.heal", {"texts": []}, "student.heal.texts: "),
+    ("student.heal", HEAL | {"tokens": 0}, "student.heal.tokens: "),
+    ("student.heal", HEAL | {"context": 63}, "student.heal.context: "),
+    ("student.heal", HEAL | {"learning_rate": 0}, "student.heal.learning_rate: "),
+    ("student.heal", {"texts": [{"source": "pypi:x==1"}]}, "has no sha256: pin the package's file"),
     ("student.epochs", 3, "a linear student has no use for epochs"),
     ("student.model", MODEL, "a linear student has no use for model"),
     ("student.prompt", "{text}", "a linear student has no use for prompt"),

@@ -13,6 +13,8 @@ from aasut.recipe import Recipe
 from hostile_cases.case import GOOD, ROWS, Case, changed, run_words, with_recipe, with_text
 
 MODEL = {"address": "file:nowhere.gguf"}
+HEAL = {"texts": [{"source": "general"}]}
+PRUNED = {"initialise": "pruned", "model": MODEL, "shape": {"layers": 3}}
 ENDPOINT = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "", "retries": 0, "timeout_s": 2}
 CALLED = {"scripted": {"": "A"}}
 SHAPES: list[Any] = [
@@ -29,6 +31,7 @@ PARENTS: dict[str, Any] = {  # what optional sections need beside the field that
 LISTED: dict[str, Any] = {  # and what an entry of a list of sections needs
     "teacher.others": CALLED,
     "judges": CALLED | {"rubric": "Is it right?"},
+    "student.heal.texts": {"source": "general"},
 }
 
 
@@ -232,6 +235,11 @@ def _contradictions() -> list[Case]:
         "linear with epochs": {"student": {"initialise": "linear", "epochs": 3}},
         "pretrained without a model": {"student": {"initialise": "pretrained"}},
         "a shape without pruning": {"student": {"initialise": "pretrained", "model": MODEL, "shape": {"layers": 3}}},
+        "healing what is whole": {"student": {"initialise": "pretrained", "model": MODEL, "heal": HEAL}},
+        "healing without a model": {"student": {"initialise": "pruned", "shape": {"layers": 3}, "heal": HEAL}},
+        "a linear student that is healed": {"student": {"initialise": "linear", "heal": HEAL}},
+        "healing on nothing": {"student": PRUNED | {"heal": {"texts": []}}},
+        "healing on texts that are not there": {"student": PRUNED | {"heal": {"texts": [{"source": "nowhere"}]}}},
         "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
         "preferences between labels": {"student": {"model": MODEL, "preference": {"rubric": "Is it right?"}}},
         "preferences of a linear student": {"student": {"initialise": "linear", "preference": {"rubric": "x"}}},

@@ -132,13 +132,11 @@ class FieldStages(Workshop[FieldRecipe]):
 
     def documents(self, name: str = "documents", sections: Sequence[Documents] | None = None) -> Artefact:
         """The recipe's documents, or other `sections` under another name."""
-        from aasut.documents import ingest
+        from aasut.documents.ingest import Texts
 
-        def build(folder: Path) -> dict[str, Any]:
-            return ingest.build(self.recipe, self.base, folder, self.progress, sections=sections)
-
-        settings = ingest.settings(self.recipe, self.base, sections=sections)
-        return self._stage(name, ingest.VERSION, settings, [], build)
+        recipe = self.recipe
+        wanted = recipe if sections is None else Texts(sections, recipe.reading, recipe.chunks)
+        return self._documents(name, wanted)
 
     def parts(self, documents: Artefact, name: str = "parts") -> Artefact:
         from aasut.synthesize import parts

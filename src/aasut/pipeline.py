@@ -79,7 +79,8 @@ class Stages(Proof):
             done["train"] = baseline
         else:
             done |= {"linear": baseline} if baseline is not None else {}
-            start = done["initialise"] = self.initialise(data, label)
+            done |= self.heal()
+            start = done["initialise"] = self.initialise(data, label, done.get("heal"))
             if method is not None:
                 done |= {"method": method} | self.logits(data, label, method, start)
             done["train"] = self.train(data, label, start, method, done.get("logits"))
@@ -154,7 +155,27 @@ class Stages(Proof):
             ]
         return self._stage("label", label.VERSION, settings, [data, choose], self._counted(build))
 
-    def initialise(self, data: Artefact, label: Artefact) -> Artefact:
+    def heal(self) -> dict[str, Artefact]:
+        """General text and the start that was healed on it; the same for all recipes of a model, a shape and a seed."""
+        from aasut.documents import ingest
+        from aasut.student import general, heal
+
+        wanted = self.recipe.student
+        if wanted.heal is None:
+            return {}
+        texts = self._documents("general", ingest.Texts(wanted.heal.texts))
+
+        def build(folder: Path) -> dict[str, Any]:
+            self.close()  # the teacher's memory
+            read = general.passages(ingest.load_documents(texts.path), ingest.load_chunks(texts.path))
+            source = self._model(wanted.model).path
+            return heal.build(wanted, self.recipe.seed, read, source, folder, self.progress)
+
+        settings = [heal.identity(wanted), self._revision(wanted.model), self.recipe.seed]
+        return {"general": texts, "heal": self._stage("heal", heal.VERSION, settings, [texts], build)}
+
+    def initialise(self, data: Artefact, label: Artefact, heal: Artefact | None = None) -> Artefact:
+        """The student's start, `heal`'s where there is one, with the vocabulary that it keeps."""
         from aasut.data import label as labelling
         from aasut.data import split
         from aasut.student import train
@@ -164,14 +185,17 @@ class Stages(Proof):
 
         def build(folder: Path) -> dict[str, Any]:
             pool = split.load(data.path, "pool")
-            use = (labelling.load(label.path), split.load(data.path, "tune")) if trimmed else ()
-            return train.initialise(self.recipe, self._model(wanted.model).path, pool, folder, self.progress, *use)
+            use = (labelling.load(label.path), split.load(data.path, "tune")) if trimmed else ((), ())
+            source = heal.path if heal else self._model(wanted.model).path
+            facts = None if heal is None else dict(heal.facts)
+            return train.initialise(self.recipe, source, pool, folder, self.progress, *use, healed=facts)
 
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
         drawn = [self.recipe.seed] if wanted.initialise == "random" else []
-        given = [settings, self._revision(wanted.model), *drawn]
-        given += [wanted.vocabulary, self.recipe.task] if trimmed else []
-        return self._stage("initialise", train.START_VERSION, given, [data, *([label] if trimmed else [])], build)
+        kept = [wanted.vocabulary, self.recipe.task] if trimmed else []
+        given = [settings, self._revision(wanted.model), *drawn, *kept]
+        parents = [data, *([label] if trimmed else []), *([] if heal is None else [heal])]
+        return self._stage("initialise", train.START_VERSION, given, parents, build)
 
     def logits(self, data: Artefact, label: Artefact, method: Artefact, start: Artefact) -> dict[str, Artefact]:
         """Where a logit cache is learned from: the same one for all students of a tokenizer and a prompt."""

@@ -131,6 +131,15 @@ class Workshop(Generic[R]):
         self.progress.say(f"{name:<10} {how}{_rows(artefact)}")
         return artefact
 
+    def _documents(self, name: str, wanted: Any) -> Artefact:
+        """The stage `name` that reads what `wanted` (documents.ingest.Wanted) names."""
+        from aasut.documents import ingest
+
+        def build(folder: Path) -> dict[str, Any]:
+            return ingest.build(wanted, self.base, folder, self.progress)
+
+        return self._stage(name, ingest.VERSION, ingest.settings(wanted, self.base), [], build)
+
     def _counted(self, build: Callable[[Path], dict[str, Any]]) -> Callable[[Path], dict[str, Any]]:
         """`build`, with the calls that it made of the teacher, and those that it names itself, among its facts."""
 
@@ -170,7 +179,8 @@ class Workshop(Generic[R]):
         start = student.model.address if student.model else None
         others = [(one.source, _licence(one, self._model)) for one in teacher.others]
         own = self._model(student.model).licence if student.model else None
-        return licences.ledger(teacher.source, _licence(teacher, self._model), start, own, others)
+        texts = [(text.source, text.licence) for text in student.heal.texts] if student.heal else []
+        return licences.ledger(teacher.source, _licence(teacher, self._model), start, own, others, texts)
 
 
 def _licence(asked: Asked, model: Callable[[ModelAddress], Any]) -> str:

@@ -190,6 +190,20 @@ def test_a_probe_gives_seconds_to_every_stage(tmp_path: Path, tiny_llama: Path) 
     assert found.memory_gb > 0.3
 
 
+def test_healing_has_seconds_and_is_then_reused(tmp_path: Path, tiny_llama: Path) -> None:
+    heal = {"texts": [{"source": "general.jsonl"}], "context": 64}
+    wanted = {"initialise": "pruned", "shape": {"layers": 1}, "heal": heal}
+    path = model_run(tmp_path, tiny_llama, **wanted)
+    texts = (json.dumps({"text": f"It rained on day {i}, and street {i % 7} was empty."}) for i in range(60))
+    (tmp_path / "general.jsonl").write_text("\n".join(texts))
+    found = dry(path)
+    assert line(found, "general").reused  # it was read just now
+    assert line(found, "heal").seconds > line(dry(path, "student.heal.tokens=100"), "heal").seconds > 0
+    assert line(found, "heal").gigabytes > 0
+    run(path, "teacher.max_failed=0.5")
+    assert line(dry(path, "teacher.max_failed=0.5"), "heal").reused
+
+
 def test_a_model_that_is_not_here_is_not_fetched(tmp_path: Path, tiny_llama: Path, monkeypatch: Any) -> None:
     """The index is a folder that says how large the wheel is; the cache stays empty."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -26,6 +26,15 @@ def test_scaling_cuts_what_takes_long() -> None:
         scaled(recipe.parse(plain, "recipe"), "huge")
 
 
+@pytest.mark.parametrize(("tokens", "left"), [(None, 2048), (90_000, 2048), (500, 500)])
+def test_little_is_healed(tokens: int | None, left: int) -> None:
+    heal = {"texts": [{"source": "general"}], "context": 96} | ({"tokens": tokens} if tokens else {})
+    student = {"initialise": "pruned", "model": {"address": "file:x"}, "shape": {"layers": 3}, "heal": heal}
+    small = scaled(recipe.parse(small_run.recipe(student=student), "recipe"), "ci").student.heal
+    assert small is not None
+    assert (small.tokens, small.context) == (left, 96)
+
+
 def test_a_field_is_scaled_to_a_few_chunks_and_little_of_each_kind() -> None:
     student = {"model": {"address": "file:x"}, "epochs": 3, "checks": 6, "patience": 2}
     adapt = {"replay": [{"source": "general"}], "context": 128}

@@ -42,9 +42,9 @@ BESIDE = {  # without them, the options that go with others change nothing by th
     "decay": {"schedule": "wsd"}, "beta": {"loss": "jsd"}, "alpha": {"loss": "skewed_kl"},
 }  # fmt: skip
 ELSEWHERE = {  # tested where they are read: they decide the start, the rows, or how, and not what, is computed
-    "initialise", "model", "prompt", "method", "validation", "checks", "precision", "checkpoint_s",
-    "shape", "vocabulary", "heal", "on_policy", "preference", "micro_tokens", "activation_checkpointing", "processes",
-    "patience", "most_spikes",
+    "initialise", "model", "shape", "vocabulary", "heal", "on_policy", "preference", "prompt", "method", "validation",
+    "checks", "precision", "checkpoint_s", "micro_tokens", "activation_checkpointing", "processes", "patience",
+    "most_spikes",
 }  # fmt: skip
 
 

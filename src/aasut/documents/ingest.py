@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from aasut.documents import pool
 from aasut.documents.block import File
@@ -22,8 +23,8 @@ from aasut.documents.corpus import CHUNKS, DOCUMENTS, UNREAD, Corpus
 from aasut.documents.find import Found, find
 from aasut.errors import DataError
 from aasut.progress import Progress, Step
-from aasut.recipe.documents import Documents
-from aasut.recipe.field import FieldRecipe
+from aasut.recipe.documents import Documents, Reading
+from aasut.recipe.field import Chunks
 from aasut.store import digest, disk_errors, file_hash
 from aasut.types import Chunk, Conservation, Document, Span
 
@@ -32,8 +33,28 @@ _SHOWN = 3  # files in a message
 _APART = {"source", "licence"}  # where files lie, and what one may do with them, does not change what they say
 
 
+class Wanted(Protocol):
+    """What is read, and how: the recipe of a field, or `Texts`."""
+
+    @property
+    def documents(self) -> Sequence[Documents]: ...
+    @property
+    def reading(self) -> Reading: ...
+    @property
+    def chunks(self) -> Chunks: ...
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents that another recipe names, read as a field's are unless it says otherwise."""
+
+    documents: Sequence[Documents]
+    reading: Reading = field(default_factory=Reading)
+    chunks: Chunks = field(default_factory=Chunks)
+
+
 def settings(
-    recipe: FieldRecipe, base: Path, *, sections: Sequence[Documents] | None = None, cache: Path | None = None
+    recipe: Wanted, base: Path, *, sections: Sequence[Documents] | None = None, cache: Path | None = None
 ) -> dict[str, Any]:
     """All that `build` depends on, the content of all files included: what identifies its result.
 
@@ -49,7 +70,7 @@ def settings(
 
 
 def build(
-    recipe: FieldRecipe,
+    recipe: Wanted,
     base: Path,
     folder: Path,
     progress: Progress,
@@ -151,7 +172,7 @@ def _format(file: File, section: Documents) -> str:
     return PurePosixPath(file.name.lower().removesuffix(".gz")).suffix.removeprefix(".") or "no ending"
 
 
-def _check(recipe: FieldRecipe, files: Conservation, documents: int, bad: Sequence[str], listed: Path) -> None:
+def _check(recipe: Wanted, files: Conservation, documents: int, bad: Sequence[str], listed: Path) -> None:
     asked = files.kept + len(bad)
     if len(bad) > recipe.reading.max_failed * asked:
         reasons = "; ".join(f"{reason}: {count}" for reason, count in files.failed.items())

@@ -12,6 +12,8 @@ CARRIED = {
     "llama": "Llama Community License: a model trained on Llama's outputs must carry 'Llama' at the beginning of its "
     "name, with the licence and attribution.",
 }
+OUTPUTS, START = "Its answers may be learned from.", "Nothing beyond the licence's own conditions."
+TEXT = "The student learned it; no file of the student's holds it."
 UNKNOWN = "The licence is not known: find it out before you use the student outside a trial."
 
 
@@ -21,23 +23,25 @@ def ledger(
     student: str | None,
     student_licence: str | None,
     others: Sequence[tuple[str, str]] = (),
+    texts: Sequence[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """One entry a part that the student descends from: what, licence, note; the teacher's first.
 
-    others: names and licences of further teachers.
+    others: names and licences of further teachers. texts: of general text that the start was healed on.
     """
     entries = [
-        {"what": f"{what}: {name}", "licence": licence, "note": _note(licence, outputs=True)}
+        {"what": f"{what}: {name}", "licence": licence, "note": _note(licence, OUTPUTS)}
         for what, name, licence in (
             ("teacher", teacher, teacher_licence),
             *(("other teacher", *other) for other in others),
         )
     ]
+    entries += [
+        {"what": f"general text: {name}", "licence": licence, "note": _note(licence, TEXT)} for name, licence in texts
+    ]
     if student is not None:
         licence = student_licence or "unknown"
-        entries.append(
-            {"what": f"student's start: {student}", "licence": licence, "note": _note(licence, outputs=False)}
-        )
+        entries.append({"what": f"student's start: {student}", "licence": licence, "note": _note(licence, START)})
     return entries
 
 
@@ -54,13 +58,12 @@ def combined(entries: list[dict[str, Any]]) -> str:
     return "unknown" if any(entry["note"] == UNKNOWN for entry in entries) else str(entries[0]["licence"])
 
 
-def _note(licence: str, *, outputs: bool) -> str:
+def _note(licence: str, known: str) -> str:
+    """`known`: what is said where the licence is, and nothing follows its answers."""
     family = _family(licence)
     if family:
         return CARRIED[family]
-    if licence in ("", "unknown"):
-        return UNKNOWN
-    return "Nothing beyond the licence's own conditions." if not outputs else "Its answers may be learned from."
+    return UNKNOWN if licence in ("", "unknown") else known
 
 
 def _family(licence: str) -> str:

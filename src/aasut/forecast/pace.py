@@ -39,6 +39,7 @@ LATENCY_S = 1.0  # of a call to an endpoint that was never asked
 CALL_S = 0.0015  # this side's work for a call
 DOWNLOAD_BYTES_S = 10e6
 IMPORT_S = 4.0  # of PyTorch and transformers
+PROJECTED = 1.5  # a token's seconds with its logits over those without, in a small model
 DECODE = 4.0  # a written token's seconds over a read one's, many rows at once
 FLOPS_TOKEN = 2  # floating-point operations a parameter and token; training takes three times that
 EFFICIENCY = 0.5  # of a plain matrix product's speed, in a whole model
@@ -198,6 +199,8 @@ def _student(
         "export.q8_0": found["write"],
         "export.prompts": 2 * FLOAT32 * found["score"] * _mean([row.ids for row in work.rows], 40),
     }
+    if work.total("heal.learned"):
+        _heal(folder, found, pace)
     torch_served = rehearsal.recipe.export.serve == "safetensors" or rehearsal.recipe.export.engine == "torch"
     served = found["load"] if torch_served else SERVED_LOAD * found["write"]
     pace.seconds["served.load"] = found.get("served_load", served)
@@ -206,6 +209,15 @@ def _student(
     pace.seconds["served.written"] = written * _answer_tokens(work, task.max_tokens)
     if "token" in found:  # a written answer's seconds have its prompt's in them
         pace.seconds |= {"untrained.tokens": 0.0, "served.tokens": 0.0}
+
+
+def _heal(folder: Path | None, found: Mapping[str, float], pace: Pace) -> None:
+    """Of text that is healed on: the whole model's share by its size, and every token is projected, unlike a task's."""
+    whole, student = _guess(folder, 135e6), found["parameters"]
+    read = found.get("forward") or found["score"]
+    pace.seconds["heal.learned"] = PROJECTED * (found.get("position") or 3 * read)
+    pace.seconds["heal.forward"] = PROJECTED * read
+    pace.seconds["heal.read"] = read * max(whole["parameters"] / student, 1.0)
 
 
 def _answer_tokens(work: Work, most: int) -> float:

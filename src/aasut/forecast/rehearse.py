@@ -32,7 +32,8 @@ REHEARSED = ("choose", "label")
 
 
 class Rehearsal(Stages):
-    """The stages of a run that is not made. `data` goes into the store; what else is written lies in `scratch`."""
+    """The stages of a run that is not made. `data` and `general` go into the store, what else is written into
+    `scratch`."""
 
     def __init__(self, recipe: Recipe, base: Path, store: Store, progress: Progress, scratch: Path) -> None:
         super().__init__(recipe, base, store, Progress(quiet=True))
@@ -166,7 +167,7 @@ class Rehearsal(Stages):
     def _stage(
         self, name: str, version: int, settings: Any, parents: list[Artefact], build: Callable[[Path], dict[str, Any]]
     ) -> Artefact:
-        if name == "data":
+        if name in ("data", "general"):  # read now, and then reused
             return self.store.stage(name, version, settings, parents, build)
         fingerprint = fingerprint_of(name, version, settings, parents)
         found = self.store.find(fingerprint)

@@ -63,7 +63,7 @@ class Sizes:
         small += PREDICTION_BYTES * stage.units["rows.tested"] + REPORT_BYTES * stage.units["report"]
         small += stage.units["linear.bytes"] + CACHE_BYTES * stage.units["logits.answers"]
         large = 0.0
-        if stage.name in ("initialise", "train", "prefer"):
+        if stage.name in ("heal", "initialise", "train", "prefer"):
             large = self.student_gb
         elif stage.name == "export":
             large = 2 * self.student_gb * (2 + Q8_0 * stage.units["export.q8_0"])

@@ -28,8 +28,10 @@ from aasut.types import Example, Usage
 if TYPE_CHECKING:
     from aasut.student.objective import Row
 
-STAGES = ("data", "choose", "label", "linear", "initialise", "logits", "train", "rank", "prefer",
-          "export", "evaluate", "judge", "report")  # fmt: skip
+STAGES = (
+    "data", "choose", "label", "linear", "general", "heal", "initialise", "logits", "train", "rank", "prefer", "export",
+    "evaluate", "judge", "report",
+)  # fmt: skip
 
 OTHERS = "others"  # the part of the stage `label` in which `teacher.others` are asked: their caps are their own
 
@@ -92,6 +94,8 @@ def count(rehearsal: Rehearsal, done: dict[str, Artefact]) -> Work:
         stage = next((s for s in stages if s.name == name), None)
         if stage is not None and not stage.reused:
             add(recipe, pool, stage)
+    if "heal" in done and not work["heal"].reused:
+        _heal(recipe, done["general"], work["heal"])
     if not linear and not work["train"].reused:
         _train(rehearsal, done, pool, work)
         _taught(rehearsal, done, pool, work)
@@ -144,11 +148,30 @@ def _initialise(recipe: Recipe, pool: Sequence[Example], stage: Stage) -> None:
     from aasut.student.calibration import HELD_OUT, PROMPTS
 
     stage.units["copy.source_gb"] += 1
+    if recipe.student.heal is not None:  # its stage has done the rest
+        return
     models = 1 if recipe.student.initialise == "pretrained" else 2  # whose loss is told: the source's and the start's
     stage.units["source.load"] += models
     stage.units["calibration.prompts"] += models * min(HELD_OUT, len(pool))
     if recipe.student.initialise == "pruned":
         stage.units["influence.prompts"] += min(PROMPTS, len(pool))
+
+
+def _heal(recipe: Recipe, texts: Artefact, stage: Stage) -> None:
+    """Tokens that the start learns while the whole model reads them, and those that both are looked at with."""
+    from aasut.student.calibration import PROMPTS
+    from aasut.student.general import CHARACTERS, MOST_HELD, VALIDATION
+    from aasut.student.heal import CHECKS
+
+    assert recipe.student.heal is not None
+    learned = min(recipe.student.heal.tokens, texts.facts["characters"] / CHARACTERS)
+    held = min(VALIDATION * learned, MOST_HELD)
+    stage.units.update({"copy.source_gb": 1, "write.student_gb": 1, "source.load": 2, "student.load": 2})
+    if recipe.student.initialise == "pruned":
+        stage.units["influence.prompts"] += PROMPTS
+    stage.units["heal.learned"] += learned
+    stage.units["heal.read"] += learned + held
+    stage.units["heal.forward"] += held * (CHECKS + 4)  # the start and what it became, by two losses each
 
 
 def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Example], work: Work) -> None:

@@ -113,6 +113,10 @@ def text_at(recipe: Recipe, base: Path, folder: Path) -> str:
     for kept in ("gold", "asked"):
         if plain["data"].get(kept):
             plain["data"][kept] = moved(plain["data"][kept], base, folder)
+    healed = (plain["student"].get("heal") or {}).get("texts", [])
+    for text, found in zip(healed, recipe.student.heal.texts if recipe.student.heal else (), strict=True):
+        if not found.packaged:
+            text["source"] = moved(text["source"], base, folder)
     asking = [plain["teacher"], *plain["teacher"].get("others", []), *plain.get("judges", [])]
     for section in (*asking, plain["student"]):
         move_model(section.get("model"), base, folder)

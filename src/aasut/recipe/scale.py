@@ -32,6 +32,8 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
     if recipe.student.preference is not None:
         few = {name: min(getattr(recipe.student.preference, name), most) for name, most in CI_PREFERENCE.items()}
         plain["student"]["preference"] |= few
+    if recipe.student.heal is not None:
+        plain["student"]["heal"]["tokens"] = min(recipe.student.heal.tokens, CI_LEARNED["tokens"])
     for judge in plain.get("judges", []):
         judge["unlabelled"] = min(judge.get("unlabelled", 0), small["round_trip"])
     if not any(judge.get("unlabelled") for judge in plain.get("judges", [])):

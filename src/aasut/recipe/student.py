@@ -61,7 +61,8 @@ class Vocabulary(Section):
 
 
 class Heal(Section):
-    """Distillation on general text, from the model that the student was cut out of."""
+    """Distillation on general text, from the model that the student was cut out of, in one process: all layers, and
+    the embeddings where `student.frozen_embeddings` is false or `student.shape` cuts channels."""
 
     texts: list[Documents] = Field(min_length=1)
     """General text."""
@@ -200,6 +201,8 @@ class Student(Section):
             raise ValueError("initialise: pruned needs a shape: say what stays")
         if self.initialise == "pretrained" and self.shape is not None:
             raise ValueError("shape goes with initialise: pruned or random")
+        if self.initialise == "pretrained" and self.heal is not None:
+            raise ValueError("heal goes with initialise: pruned or random: a model as it is has nothing to heal")
         if self.initialise == "random" and (self.frozen_embeddings or self.frozen_layers or self.lora):
             raise ValueError(
                 "initialise: random trains every weight: set frozen_embeddings: false, frozen_layers: 0 and no lora"

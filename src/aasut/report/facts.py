@@ -66,8 +66,8 @@ def gather(
         "training": _training(artefacts),
         "panel": artefacts["choose"].facts | artefacts["label"].facts,
         "conservation": {
-            what: rows
-            for artefact in artefacts.values()
+            (f"general {what}" if stage == "general" else what): rows
+            for stage, artefact in artefacts.items()
             for what, rows in artefact.facts.get("conservation", {}).items()
         }
         | ({"traffic": more["traffic"]["conservation"]} if more.get("traffic") else {}),
@@ -218,7 +218,7 @@ def _interval(pair: Any) -> Plain:
 
 
 def _training(artefacts: Mapping[str, Artefact]) -> Plain:
-    trained = artefacts["train"]
+    trained, healed = artefacts["train"], artefacts.get("heal")
     return (
         {"method": labels().as_dict()}
         | {**trained.facts, "seconds": round(trained.seconds, 1)}
@@ -227,6 +227,7 @@ def _training(artefacts: Mapping[str, Artefact]) -> Plain:
             "logits": artefacts["logits"].facts if "logits" in artefacts else None,
         }
         | _preference(artefacts)
+        | ({"heal": healed.facts | {"seconds": round(healed.seconds, 1)}} if healed is not None else {})
     )
 
 

@@ -21,30 +21,36 @@ def losses(facts: Facts) -> Markup:
     return _drawn(facts["training"], "losses", "Training and validation loss by step")
 
 
+def healing(facts: Facts) -> Markup:
+    """The same of a start that was healed: its divergence from the whole model, in nats a token."""
+    return _drawn(facts["training"].get("heal") or {}, "healing", "Divergence from the whole model by step of healing")
+
+
 def preference(facts: Facts) -> Markup:
     """The same of the training on the teacher's preferences, in nats a pair."""
     return _drawn(facts["training"].get("preference") or {}, "preference-losses", "Loss on preferences by step")
 
 
-def _drawn(training: Mapping[str, Any], name_of: str, said: str) -> Markup:
-    looks = {name: _looks(training, name) for name in ("train_loss", "validation_loss")}
+def _drawn(training: Mapping[str, Any], name: str, title: str) -> Markup:
+    """One training's chart, "" where it was not looked at."""
+    looks = {what: _looks(training, what) for what in ("train_loss", "validation_loss")}
     if not any(looks.values()):
         return Markup("")
     steps = _steps(training)
     with chart(2.5) as (figure, axes):
         if steps:
             axes.plot(*zip(*steps, strict=True), color=COLOURS["muted"], alpha=0.45, linewidth=0.9, label="steps")
-        for (name, points), colour in zip(looks.items(), ("other", "student"), strict=True):
+        for (what, points), colour in zip(looks.items(), ("other", "student"), strict=True):
             if points:
                 marker = "o" if len(points) <= 20 else ""
                 x, y = zip(*points, strict=True)
-                axes.plot(x, y, color=COLOURS[colour], label=name.replace("_", " "), marker=marker, markersize=3.5)
+                axes.plot(x, y, color=COLOURS[colour], label=what.replace("_", " "), marker=marker, markersize=3.5)
         top = _top([y for points in looks.values() for _, y in points], [y for _, y in steps])
         bottom = _marks(axes, training, top)
         axes.set(xlabel="step", ylabel="loss, nats", ylim=(bottom, top))
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=3)
-        return svg(figure, name_of, said)
+        return svg(figure, name, title)
 
 
 def _marks(axes: Any, training: Mapping[str, Any], top: float) -> float:

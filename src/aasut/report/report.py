@@ -47,6 +47,7 @@ CHARTS = {
     "corrected": judged_charts.corrected,
     "losses": loss_curves.losses,
     "preference_losses": loss_curves.preference,
+    "healing": loss_curves.healing,
     "costs": charts.costs,
     "break_even": charts.break_even,
     "tornado": tornado.tornado,

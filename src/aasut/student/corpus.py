@@ -84,7 +84,7 @@ def build(
     for name, cut in field.items():
         out = [row for rows in cut if held & set(rows.documents) for row in rows.rows]
         rest = [row for rows in cut if not held & set(rows.documents) for row in rows.rows]
-        taken = _capped(rest, settings.tokens, seed) if name == "documents" else rest
+        taken = capped(rest, settings.tokens, seed) if name == "documents" else rest
         learned += taken
         kept += out
         accounts[name] = _account(cut, taken, {VALIDATION: _count(out), CAPPED: _count(rest) - _count(taken)})
@@ -151,8 +151,11 @@ def _held(documents: Sequence[Cut], share: float, most: int | None, seed: int) -
     return held or {min(names, key=lambda name: (sizes[name], name))}
 
 
-def _capped(rows: list[Row], most: int | None, seed: int) -> list[Row]:
-    """Rows drawn until the next one would pass `most` targets, in their own order."""
+def capped(rows: list[Row], most: int | None, seed: int, option: str = "adapt.tokens") -> list[Row]:
+    """Rows drawn until the next one would pass `most` targets, in their own order.
+
+    Raises RecipeError, in the name of the `option` that says `most`, where one row alone has more.
+    """
     if most is None:
         return rows
     order = list(range(len(rows)))
@@ -165,8 +168,8 @@ def _capped(rows: list[Row], most: int | None, seed: int) -> list[Row]:
         room -= rows[i].answer
     if not taken and rows:
         raise RecipeError(
-            f"adapt.tokens is {most}, and a row of the documents has {rows[order[0]].answer} tokens.",
-            "Raise it, or lower adapt.context.",
+            f"{option} is {most}, and a row of the documents has {rows[order[0]].answer} tokens.",
+            f"Raise it, or lower {option.removesuffix('tokens')}context.",
         )
     return [rows[i] for i in sorted(taken)]
 

@@ -67,17 +67,21 @@ def validation_rows(groups: Sequence[str], share: float, seed: int) -> list[int]
 
 def initialise(
     recipe: Recipe, source: Path, pool: Sequence[Example], folder: Path, progress: Progress,
-    labels: Sequence[Label] = (), held: Sequence[Example] = (),
+    labels: Sequence[Label] = (), held: Sequence[Example] = (), *, healed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Leave the student's start in `folder`: a model folder.
 
     Where `student.vocabulary` is set, `labels` are the answers that will be learned, and `held` examples to measure on.
+    `healed`: what is told of the start in `source`, where that is a healed one.
     """
-    from aasut.student import initialize
+    from aasut.student import heal, initialize
 
-    progress.say(f"student starts as: {recipe.student.initialise}")
-    start = initialize.get(recipe.student.initialise)
-    facts = start(recipe.student, source, prompts_of(recipe, pool), folder, recipe.seed)
+    if healed is not None:
+        facts = heal.taken(source, healed, folder)
+    else:
+        progress.say(f"student starts as: {recipe.student.initialise}")
+        start = initialize.get(recipe.student.initialise)
+        facts = start(recipe.student, source, prompts_of(recipe, pool), folder, recipe.seed)
     if recipe.student.vocabulary is None:
         return facts
     from aasut.student import vocabulary
