@@ -14,6 +14,7 @@ from hostile_cases.case import GOOD, ROWS, Case, changed, run_words, with_recipe
 
 MODEL = {"address": "file:nowhere.gguf"}
 ENDPOINT = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "", "retries": 0, "timeout_s": 2}
+PRETRAINED = {"initialise": "pretrained", "model": MODEL}
 CALLED = {"scripted": {"": "A"}}
 PARENTS: dict[str, Any] = {  # what optional sections need beside the field that is wrong
     "teacher.model": MODEL,
@@ -227,6 +228,10 @@ def _contradictions() -> list[Case]:
         "pretrained without a model": {"student": {"initialise": "pretrained"}},
         "a shape without pruning": {"student": {"initialise": "pretrained", "model": MODEL, "shape": {"layers": 3}}},
         "pruning without a shape": {"student": {"initialise": "pruned", "model": MODEL}},
+        "own answers of a classifier": {"student": PRETRAINED | {"on_policy": {}}},
+        "own answers without steps": {"student": PRETRAINED | {"on_policy": {"start": 0.6, "rise": 0.6}}},
+        "own answers in two processes": {"student": PRETRAINED | {"on_policy": {}, "processes": 2}},
+        "own answers of a linear student": {"student": {"initialise": "linear", "on_policy": {}}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

@@ -111,7 +111,8 @@ class Stages(Proof):
         templates = [self.recipe.teacher_template().plain(), self.recipe.student_template().plain()]
         models = [self._revision(teacher.model), self._revision(wanted.model)]
         taught = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
-        settings = [wanted.method, wanted.loss, listed, *models, templates, *taught]
+        own = ["on_policy"] if wanted.on_policy else []
+        settings = [wanted.method, wanted.loss, listed, *models, templates, *taught, *own]
         found = self._stage("method", method.VERSION, settings, [], build)
         if found.facts:
             self.progress.say(f"the student learns by {method.Method.of(found.facts)}")
