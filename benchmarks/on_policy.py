@@ -28,7 +28,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def lasting(rows: Sequence[Row], steps: int) -> list[Row]:
     found: list[Row] = []
     while len(found) < steps * BATCH:
         found += random.Random(len(found)).sample(list(rows), len(rows))
-    return [replace(row, key=f"{row.key}#{i}") for i, row in enumerate(found[: steps * BATCH])]
+    return found[: steps * BATCH]
 
 
 def train(bench: Bench, name: str, steps: int) -> tuple[Any, dict[str, Any]]:
@@ -159,14 +159,11 @@ def train(bench: Bench, name: str, steps: int) -> tuple[Any, dict[str, Any]]:
     for left in folder.iterdir():
         left.unlink()
     rows, model = lasting(bench.rows, steps), bench.student()
-    live = Live(bench.teacher, MICRO)
+    live, own = Live(bench.teacher, MICRO), None
     began = time.perf_counter()
-    own = None
-    if wanted is None:
-        live.foresee(rows)
-    else:
-        prompts = {row.key.rsplit("#", 1)[0]: bench.prompts[row.key.split("#")[0]] for row in rows}
-        own = Rollouts(wanted, Asking(prompts, ANSWER), bench.tokenizer, 1, folder, Progress(), live)
+    live.foresee(bench.rows)
+    if wanted is not None:
+        own = Rollouts(wanted, Asking(bench.prompts, ANSWER), bench.tokenizer, 1, folder, Progress(), live)
     trainer = Trainer(model, Text(losses.get(loss), live), bench.settings(loss), 1)
     report = trainer.fit(rows, bench.held[:BATCH], folder, Progress(), own=own)
     wrote = {} if own is None else own.finish(report)[0]["on_policy"]
@@ -181,12 +178,12 @@ def train(bench: Bench, name: str, steps: int) -> tuple[Any, dict[str, Any]]:
 def flops(bench: Bench, model: Any, rows: Sequence[Row], wrote: dict[str, Any]) -> float:
     """Floating-point operations of a training, of matrix products alone, own answers as long as given ones.
 
-    Offline the teacher reads an answer once, however often it is learned.
+    The teacher reads a given answer once, however often it is learned.
     """
     student, teacher = (sum(p.numel() for p in one.parameters()) for one in (model, bench.teacher))
     read = sum(len(row.ids) for row in rows)
     each = read / len(rows)
-    scored = read if wrote else min(read, each * len(bench.rows))
+    scored = min(read, each * len(bench.rows)) + each * wrote.get("rollouts", 0)
     written = wrote.get("tokens_written", 0) + wrote.get("rollouts", 0) * (each - ANSWER)
     return 2 * (3 * student * read + teacher * scored + student * written)
 
