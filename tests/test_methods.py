@@ -163,6 +163,53 @@ def test_a_teacher_that_runs_alongside(taught: Path, tiny_llama: Path, tmp_path:
     assert found.facts["student"]["accuracy"] > 0.8
 
 
+OWN = {"share": 0.6, "start": 0.3, "rise": 0.2, "refresh": 4}
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_a_student_learns_from_its_own_answers(taught: Path, tiny_llama: Path, tmp_path: Path, shots: int) -> None:
+    """Beside a teacher whose answers end with the student's end token, or with a blank line behind worked examples."""
+    teacher = local(taught) | ({"shots": shots, "max_failed": 0.9} if shots else {})
+    path = write_run(tmp_path, teacher, tiny_llama, on_policy=OWN, loss="reverse_kl", epochs=20)
+    found = texts.run(path)
+    training, rows = found.facts["training"], found.facts["conservation"]
+    assert (training["method"]["name"], training["method"]["chosen"]) == ("live_kd", True)
+    assert "own answers" in training["method"]["reason"]
+    own, account = training["on_policy"], rows["own answers"]
+    assert account["in"] == own["rollouts"] == account["kept"] + sum(account["dropped"].values()) > 50
+    assert 0.2 < own["share_learned"] < 0.6
+    assert own["seconds_rollout"] > 0 < own["seconds_scoring"]
+    assert len(own["curve"]) == own["refreshes"]
+    told = [part["loss"] for part in own["curve"] if part["answers"]]
+    assert all(loss >= 0 for loss in told)
+    kept = texts.artefact(found, "train")
+    assert not list(kept.glob("rollouts-*"))
+    if not shots:
+        assert found.facts["student"]["accuracy"] > 0.8
+        assert told[-1] < told[0]
+        assert own["curve"][-1]["ended"] >= 0.6  # whose end it learned from the teacher too
+    again = texts.run(path)
+    assert (again.calls_made, again.facts) == (0, found.facts)
+
+
+def test_a_forecast_counts_what_the_student_writes(taught: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", local(taught), tiny_llama, on_policy=OWN, epochs=5)
+    loaded = recipe.load(path)
+    with Store(tmp_path / ".store") as store:
+        rehearsal = Rehearsal(loaded, path.parent, store, Progress(quiet=True), tmp_path)
+        work = works.count(rehearsal, rehearsal.rehearse("full"))
+    found = texts.run(path).facts["training"]["on_policy"]
+    assert work["train"].units["train.written"] == pytest.approx(found["rollouts"], rel=0.3)
+    said = forecast(recipe.load(path), path.parent, tmp_path / "none", Progress(quiet=True), probing=False)
+    assert "own answers" in said.how["method"]
+
+
+def test_own_answers_of_a_student_with_other_tokens_are_refused(taught: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    student = other_tokens(tiny_llama, tmp_path / "model")
+    with pytest.raises(RecipeError, match=r"student\.on_policy needs a local teacher with the student's tokenizer"):
+        texts.run(write_run(tmp_path, local(taught), student, on_policy=OWN))
+
+
 def other_tokens(folder: Path, to: Path) -> Path:
     """A copy of a model whose first two letters are each other's token: a tokenizer that does otherwise."""
     to.mkdir()

@@ -16,6 +16,7 @@ MODEL = {"address": "file:nowhere.gguf"}
 HEAL = {"texts": [{"source": "general"}]}
 PRUNED = {"initialise": "pruned", "model": MODEL, "shape": {"layers": 3}}
 ENDPOINT = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "", "retries": 0, "timeout_s": 2}
+PRETRAINED = {"initialise": "pretrained", "model": MODEL}
 CALLED = {"scripted": {"": "A"}}
 SHAPES: list[Any] = [
     {}, {"layers": 0}, {"heads": -1}, {"neurons": 1e300}, {"channels": 0.5}, {"layers": True}, {"choose": "block"},
@@ -249,6 +250,10 @@ def _contradictions() -> list[Case]:
         "random with adapters": {
             "student": {"initialise": "random", "model": MODEL, "frozen_embeddings": False, "lora": {"rank": 2}}
         },
+        "own answers of a classifier": {"student": PRETRAINED | {"on_policy": {}}},
+        "own answers without steps": {"student": PRETRAINED | {"on_policy": {"start": 0.6, "rise": 0.6}}},
+        "own answers in two processes": {"student": PRETRAINED | {"on_policy": {}, "processes": 2}},
+        "own answers of a linear student": {"student": {"initialise": "linear", "on_policy": {}}},
         "gold without labels": changed("data.tables.0", {"source": "table.csv", "slots": {"text": "text"}}),
         "ranges of unknown labels": changed(
             "data.tables.0.label", {"column": "sentiment", "ranges": [{"label": "great", "at_least": 0}]}

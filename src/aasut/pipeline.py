@@ -116,6 +116,7 @@ class Stages(Proof):
         models = [self._revision(teacher.model), self._revision(wanted.model)]
         more = ["taught"] if any(table.taught for table in self.recipe.data.tables) else []
         more += ["vocabulary"] if wanted.vocabulary is not None else []
+        more += ["on_policy"] if wanted.on_policy is not None else []
         settings = [wanted.method, wanted.loss, listed, *models, templates, *more]
         found = self._stage("method", method.VERSION, settings, [], build)
         if found.facts:

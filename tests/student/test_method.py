@@ -46,6 +46,20 @@ def test_answers_in_a_table_are_learned_as_they_stand_unless_the_recipe_says_oth
     assert choose("auto", "forward_kl", Offer("scripted", taught=True), refusal).name == "fine_tune"
 
 
+def test_the_students_own_answers_take_a_teacher_alongside() -> None:
+    for offer in (SAME, Offer("model", taught=True)):
+        for wanted in ("auto", "live_kd"):
+            for loss in ("forward_kl", "reverse_kl", "cross_entropy"):
+                found = choose(wanted, loss, offer, refusal, on_policy=True)
+                assert (found.name, found.chosen) == ("live_kd", wanted == "auto")
+    assert "asks it about the student's own answers" in choose("auto", "jsd", SAME, refusal, on_policy=True).reason
+    for offer in (SCRIPTED, ANSWERS, LISTED, OTHER):
+        with pytest.raises(RecipeError, match=r"student\.on_policy needs a local teacher with the student's") as caught:
+            choose("auto", "cross_entropy", offer, refusal, on_policy=True)
+        assert offer.said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
 def test_labels_leave_no_choice() -> None:
     assert method.labels().name == "labels"
     assert "distribution over them" in method.labels().reason

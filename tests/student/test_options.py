@@ -13,15 +13,18 @@ import torch
 import aasut
 from aasut import recipe
 from aasut.engine.torch import load_model
+from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress
-from aasut.recipe import Recipe, Section, Student
+from aasut.recipe import OnPolicy, Recipe, Section, Student
 from aasut.student.lessons import Lessons
 from aasut.student.objective import Row
+from aasut.student.rollouts import Asking, Rollouts
 from aasut.student.teaching import Live
 from aasut.student.train import objective_of
 from aasut.student.trainer import Trainer
 
 BEFORE: dict[str, Any] = {"learning_rate": 1e-3, "epochs": 2, "batch_examples": 3, "checks": 1, "precision": "float32"}
+OWN: dict[str, Any] = {"share": 0.6, "start": 0.0, "rise": 0.0}
 CHANGED: dict[str, dict[str, Any]] = {  # what the option is set to, with what goes with it
     "epochs": {"epochs": 1},
     "learning_rate": {"learning_rate": 2e-3},
@@ -37,10 +40,16 @@ CHANGED: dict[str, dict[str, Any]] = {  # what the option is set to, with what g
     "loss": {"loss": "reverse_kl"},
     "beta": {"loss": "jsd", "beta": 0.9},
     "alpha": {"loss": "skewed_kl", "alpha": 0.9},
+    "on_policy": {"on_policy": OWN},
+    "on_policy.share": {"on_policy": OWN | {"share": 1.0}},
+    "on_policy.start": {"on_policy": OWN | {"start": 0.5}},
+    "on_policy.rise": {"on_policy": OWN | {"rise": 0.5}},
+    "on_policy.refresh": {"on_policy": OWN | {"refresh": 2}},
+    "on_policy.temperature": {"on_policy": OWN | {"temperature": 0.3}},
 }
 BESIDE = {  # without them, the options that go with others change nothing by themselves
     "decay": {"schedule": "wsd"}, "beta": {"loss": "jsd"}, "alpha": {"loss": "skewed_kl"},
-}  # fmt: skip
+} | {option: {"on_policy": OWN} for option in CHANGED if option.startswith("on_policy.")}  # fmt: skip
 ELSEWHERE = {  # tested where they are read: they decide the start, the rows, or how, and not what, is computed
     "initialise", "model", "shape", "vocabulary", "heal", "on_policy", "preference", "prompt", "method", "validation",
     "checks", "precision", "checkpoint_s", "micro_tokens", "activation_checkpointing", "processes", "patience",
@@ -60,9 +69,15 @@ def trained(tiny_llama: Path, folder: Path, **settings: Any) -> str:
     ]
     folder.mkdir()
     objective = objective_of(None, options, Lessons(Live(teacher, 512)))
-    Trainer(student, objective, options, 7).fit(rows, rows[:2], folder, Progress(quiet=True))
+    own = None if options.on_policy is None else _own(options.on_policy, rows, Tokenizer.load(tiny_llama), folder)
+    Trainer(student, objective, options, 7).fit(rows, rows[:2], folder, Progress(quiet=True), own=own)
     state = {name: weight.contiguous() for name, weight in sorted(student.state_dict().items())}
     return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in state.values())).hexdigest()
+
+
+def _own(settings: OnPolicy, rows: list[Row], tokenizer: Tokenizer, folder: Path) -> Rollouts:
+    prompts = {row.key.split("#")[0]: tokenizer.decode(row.ids[:3]) for row in rows}
+    return Rollouts(settings, Asking(prompts, 3), tokenizer, 7, folder, Progress(quiet=True))
 
 
 @pytest.mark.parametrize("option", CHANGED)
@@ -73,8 +88,9 @@ def test_an_option_of_training_changes_the_student(option: str, tiny_llama: Path
 
 
 def test_every_option_of_the_student_is_tried_here_or_elsewhere() -> None:
-    assert set(CHANGED) | ELSEWHERE == set(Student.model_fields)
+    assert {option for option in CHANGED if "." not in option} | ELSEWHERE == set(Student.model_fields)
     assert not set(CHANGED) & ELSEWHERE
+    assert {f"on_policy.{name}" for name in OnPolicy.model_fields} <= set(CHANGED)
 
 
 def sections() -> list[type[Section]]:

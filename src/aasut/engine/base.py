@@ -75,6 +75,7 @@ class Piece:
     `logprobs`, where the prompt asks for them, stand in the last piece: the natural log-probability of
     each token chosen, one that ends the answer included, among those allowed there and at temperature 1.
     `said` then has the tokens of this piece's text: the texts of all together are the answer.
+    `ids`, in the last piece: the numbers of all tokens chosen, but one that ends the answer.
     """
 
     row: int
@@ -83,19 +84,21 @@ class Piece:
     finish: str = ""
     logprobs: tuple[float, ...] = ()
     said: tuple[Token, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A whole answer: its text, its tokens, and whether it came to its end ("stop") or was cut ("length").
 
-    `logprobs` as in the last `Piece`.
+    `logprobs` and `ids` as in the last `Piece`.
     """
 
     text: str
     tokens: int
     finish: str
     logprobs: tuple[float, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
@@ -155,11 +158,11 @@ def session(engine: Engine, rows: int) -> Session | None:
 def write(engine: Engine, prompts: Sequence[Prompt], *, prefix: str = "") -> list[Written]:
     """The whole answers to all prompts, in order."""
     texts = [""] * len(prompts)
-    ends: dict[int, tuple[int, str, tuple[float, ...]]] = {}
+    ends: dict[int, tuple[int, str, tuple[float, ...], tuple[int, ...]]] = {}
     for piece in engine.generate(prompts, prefix=prefix):
         texts[piece.row] += piece.text
         if piece.finish:
-            ends[piece.row] = piece.tokens, piece.finish, piece.logprobs
+            ends[piece.row] = piece.tokens, piece.finish, piece.logprobs, piece.ids
     return [Written(text, *ends[row]) for row, text in enumerate(texts)]
 
 

@@ -116,7 +116,8 @@ class Row:
     def _piece(self, text: str, finish: str) -> Piece:
         said = self._said(text, finish) if len(text) > self.shown or finish else ()
         sure = tuple(self.logprobs) if finish else ()
-        piece = Piece(self.number, text[self.shown :], len(self.answer), finish, sure, said)
+        ids = tuple(self.answer) if finish else ()
+        piece = Piece(self.number, text[self.shown :], len(self.answer), finish, sure, said, ids)
         self.shown = max(self.shown, len(text))
         return piece
 
@@ -166,13 +167,14 @@ def draw(logits: Logits, temperature: float, top_p: float, random: np.random.Gen
     """The likeliest token at temperature 0; else one of the fewest likeliest whose mass, after it, reaches `top_p`."""
     if temperature <= 0 or top_p <= 0:
         return int(logits.argmax())
-    scaled = logits.astype(np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
+    weights = (logits - logits.max()) / np.float32(temperature)
+    np.exp(weights, out=weights)
     if top_p < 1:
         order = np.argsort(-weights, kind="stable")
-        mass = np.cumsum(weights[order]) - weights[order]
-        weights[order[mass >= top_p * weights.sum()]] = 0.0
-    return int(random.choice(len(weights), p=weights / weights.sum()))
+        mass = np.cumsum(weights[order], dtype=np.float64) - weights[order]
+        weights[order[mass >= top_p * weights.sum(dtype=np.float64)]] = 0.0
+    mass = np.cumsum(weights, dtype=np.float64)
+    return int(mass.searchsorted(random.random() * mass[-1], side="right"))
 
 
 def likeliest(logits: Logits, count: int) -> NDArray[np.int64]:

@@ -191,6 +191,7 @@ def _student(
         "train.first": found.get("first", 0.0),
         "train.positions": found.get("position", 0.0),
         "train.forward": found.get("forward", 0.0),
+        "train.written": found.get("token", 0.0) * _answer_tokens(work, task.max_tokens),
         "untrained.tokens": found["score"],
         "untrained.written": found.get("token", 0.0) * task.max_tokens,
         "copy.source_gb": COPY * found["write"],

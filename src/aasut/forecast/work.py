@@ -199,6 +199,9 @@ def _train(rehearsal: Rehearsal, done: dict[str, Artefact], pool: Sequence[Examp
     for chosen in steps:
         batches = objective.batches([work.rows[i] for i in chosen], settings.micro_tokens)
         stage.units["train.positions"] += sum(batch.ids.size for batch in batches)
+    if settings.on_policy is not None:
+        shares = (schedule.own_share(step, len(steps), settings.on_policy) for step in range(len(steps)))
+        stage.units["train.written"] += sum(share * len(chosen) for share, chosen in zip(shares, steps, strict=True))
     extra = len(tree.nodes) if tree else 0
     stage.units["train.forward"] += checks * sum(len(row.ids) + extra for row in work.validation)
 

@@ -133,7 +133,7 @@ class Recipe(Section):
             drawn = [name for name in ("samples", "temperature") if name in teacher.model_fields_set]
             if drawn:
                 raise ValueError(f"teacher.{drawn[0]} is for free text: a classify task has a list of labels")
-            learned = [name for name in ("method", "loss") if name in self.student.model_fields_set]
+            learned = [name for name in ("method", "loss", "on_policy") if name in self.student.model_fields_set]
             if learned:
                 raise ValueError(f"student.{learned[0]} is for free text: a classify task's student learns its labels")
             if self.student.preference is not None:

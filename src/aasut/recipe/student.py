@@ -88,6 +88,12 @@ class OnPolicy(Section):
     temperature: float = Field(default=1.0, gt=0, le=2)
     """Temperature at which it writes."""
 
+    @model_validator(mode="after")
+    def _is_reached(self) -> OnPolicy:
+        if self.start + self.rise >= 1:
+            raise ValueError(f"start ({self.start:g}) and rise ({self.rise:g}) leave no steps at the whole share")
+        return self
+
 
 class Preference(Section):
     """Direct preference optimisation (DPO, Rafailov et al. 2023) on the student's own answers."""

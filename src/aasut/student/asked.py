@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aasut.data.panel import Panel
+from aasut.data.panel import Panel, worked
 from aasut.engine.common import begin
 from aasut.formats.tokenizer import Tokenizer
 from aasut.recipe import Recipe
-from aasut.teacher.local import plain_text
+from aasut.teacher.local import ends, plain_text
 from aasut.types import Example
 
 
@@ -23,6 +23,11 @@ def prompts(recipe: Recipe, panel: Panel, tokenizer: Tokenizer, examples: Sequen
             begun[before] = begin(tokenizer, before)
         found.append(begun[before] + tokenizer.encode(question))
     return found
+
+
+def stop(recipe: Recipe, panel: Panel) -> tuple[str, ...]:
+    """Texts before which a local teacher ends its answers."""
+    return ends(worked(recipe.teacher_template(), panel.members[0]))
 
 
 def ends_alike(recipe: Recipe) -> bool:

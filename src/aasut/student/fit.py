@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +16,9 @@ from aasut.recipe import Student
 from aasut.student import parallel
 from aasut.student.objective import Objective, Row
 from aasut.student.trainer import Report, Trainer
+
+if TYPE_CHECKING:
+    from aasut.student.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Fit:
     objective: Objective
     rows: Sequence[Row]
     validation: Sequence[Row]
+    own: Rollouts | None = None
 
     def run(self, folder: Path, progress: Progress) -> Report:
         """Train in this process, or as one of a team; leave model.safetensors in `folder`. See `Trainer.fit`."""
@@ -37,7 +42,7 @@ class Fit:
         if torch.cuda.is_available():
             model = model.to("cuda")
         trainer = Trainer(model, self.objective, self.settings, self.seed)
-        report = trainer.fit(self.rows, self.validation, folder, progress)
+        report = trainer.fit(self.rows, self.validation, folder, progress, own=self.own)
         tensors = trainer.weights.tensors()
         if team.leads:
             safetensors.save(tensors, folder / "model.safetensors")

@@ -72,11 +72,14 @@ class Lessons:
 
     `prompts`: by example id, the prompt that a teacher alongside reads.
     `alone`: keys of texts of which no distribution is known; they are learned as right answers.
+    `stop`: texts before which a teacher alongside ends an answer. `ends`: it ends others with the student's end token.
     """
 
     teaching: Teaching
     prompts: Mapping[str, Sequence[int]] | None = None
     alone: frozenset[str] = frozenset()
+    stop: tuple[str, ...] = ()
+    ends: bool = False
 
     def rows(self, example: Example, rows: Sequence[Row]) -> list[Row]:
         """An example's rows as they are taught."""
@@ -95,7 +98,7 @@ def build(given: Given, start: Path, cache: Path | None) -> Lessons | None:
     """
     if given.method in CACHED and cache is not None:
         return _cached(given, Tokenizer.load(start), cache)
-    return _alongside(given) if given.method == "live_kd" else None
+    return _alongside(given, Tokenizer.load(start)) if given.method == "live_kd" else None
 
 
 def _cached(given: Given, tokenizer: Tokenizer, folder: Path) -> Lessons:
@@ -107,11 +110,13 @@ def _cached(given: Given, tokenizer: Tokenizer, folder: Path) -> Lessons:
     return Lessons(Cached(cache.batch), alone=frozenset(logits.alone(folder)))
 
 
-def _alongside(given: Given) -> Lessons:
+def _alongside(given: Given, own: Tokenizer) -> Lessons:
     from aasut.student.teaching import Live
 
     model, tokenizer = given.model()
     examples = given.examples
     prompts = asked.prompts(given.recipe, given.panel, tokenizer, examples)
     by_id = {example.id: prompt for example, prompt in zip(examples, prompts, strict=True)}
-    return Lessons(Live(model, given.recipe.student.micro_tokens), by_id)
+    stop = asked.stop(given.recipe, given.panel)
+    ends = not stop and own.eos_id in tokenizer.end_ids
+    return Lessons(Live(model, given.recipe.student.micro_tokens), by_id, stop=stop, ends=ends)

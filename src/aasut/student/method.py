@@ -7,6 +7,9 @@
     a local model with another tokenizer             text_kd     its texts (sequence-level KD, Kim & Rush 2016)
         or whose answers stand in a table
 
+The student's own answers (`on_policy`) are unknown until it writes them, so only a teacher alongside can say
+something of them: `live_kd`.
+
 An answer in a table may have been given with a document in view. What the teacher says without it, token by token,
 is another distribution, which would unteach the answer: so it is learned only where the recipe asks for it.
 
@@ -111,7 +114,8 @@ def build(recipe: Recipe, teacher: Path | None, student: Path | None) -> dict[st
     own = None if student is None else Tokenizer.load(student)
     other = None if teacher is None else Tokenizer.load(teacher)
     offer = replace(offer_of(recipe, other, own), taught=any(table.taught for table in recipe.data.tables))
-    found = choose(wanted.method, wanted.loss, offer, partial(losses.refusal, sparse=True))
+    bent = partial(losses.refusal, sparse=True)
+    found = choose(wanted.method, wanted.loss, offer, bent, on_policy=wanted.on_policy is not None)
     sizes = [tokenizer.size for tokenizer in (own, other) if tokenizer is not None]
     return found.as_dict() | {"tokenizer": identity(own) if own else "", "vocabulary": min(sizes, default=0)}
 
@@ -136,16 +140,24 @@ def offer_of(recipe: Recipe, teacher: Tokenizer | None, student: Tokenizer | Non
     return Offer("model", obstacle=obstacle, trimmed=trimmed)
 
 
-def choose(wanted: str, loss: str, offer: Offer, refusal: Callable[[str], str]) -> Method:
+def choose(wanted: str, loss: str, offer: Offer, refusal: Callable[[str], str], *, on_policy: bool = False) -> Method:
     """How a student learns text. `wanted` is the recipe's `student.method`, auto or one of METHODS.
 
     `refusal(loss)` says why a loss cannot be taken on sparse targets, "" where it can (`losses.refusal`).
+    `on_policy`: it learns from its own answers too.
     Raises RecipeError where the recipe asks for what the teacher does not offer.
     """
     if wanted not in ("auto", *METHODS):
         raise RecipeError(f"There is no method {wanted!r}.", f"Choose one of: auto, {', '.join(METHODS)}.")
     bent = refusal(loss)
-    if wanted == "auto":
+    if on_policy and offer.name != "cached_kd":
+        raise RecipeError(
+            f"student.on_policy needs a local teacher with {SAME}, and {offer.said}.",
+            "Leave student.on_policy out, or give such a teacher.model.",
+        )
+    if wanted == "auto" and on_policy:
+        found = Method("live_kd", f"{offer.said}, and student.on_policy asks it about the student's own answers")
+    elif wanted == "auto":
         found = _automatic(loss, offer, bent)
     else:
         _check(wanted, offer)

@@ -6,7 +6,8 @@ import math
 import random
 from collections.abc import Sequence
 
-from aasut.recipe import Student
+from aasut.files import digest
+from aasut.recipe import OnPolicy, Student
 
 WINDOW = 32  # batches whose examples are sorted by length together: little padding, still mixed
 
@@ -46,3 +47,17 @@ def rate(step: int, count: int, settings: Student) -> float:
     fall = min(max(1, round(count * settings.decay)), count - rise)
     done = step - (count - fall)
     return peak if done < 0 else peak * (1 - math.sqrt(done / fall))
+
+
+def own_share(step: int, count: int, settings: OnPolicy) -> float:
+    """The share of the student's own answers in a step, counted from 0, of `count`.
+
+    None over the share `start` of the steps; then it rises linearly over the share `rise`, to `share`.
+    """
+    start, rise = int(count * settings.start), int(count * settings.rise)
+    return 0.0 if step < start else settings.share * min(1.0, (step - start + 1) / (rise + 1))
+
+
+def is_own(step: int, key: str, seed: int, share: float) -> bool:
+    """Does the student answer itself what `key` names, in this step? By a draw that hangs on nothing else."""
+    return int(digest(["own", seed, step, key])[:13], 16) < share * 16**13

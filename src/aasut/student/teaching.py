@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -65,13 +66,14 @@ class Cached:
 class Live:
     """A teacher of the student's vocabulary that runs alongside, over its own prompts and the rows' answers.
 
-    `most` is how many tokens it reads at once.
+    `most` is how many tokens it reads at once; `seconds`, how long it has read.
     """
 
     sparse = False
 
     def __init__(self, model: Any, most: int) -> None:
         self.model, self.most = model.eval().requires_grad_(False), most
+        self.seconds = 0.0
         self._foreseen: dict[int, list[Row]] = {}  # by a row's identity, the rows that are read with it
         self._kept: dict[int, torch.Tensor] = {}
 
@@ -99,6 +101,7 @@ class Live:
 
     def _read(self, rows: Sequence[Row]) -> dict[int, torch.Tensor]:
         """Each row's states, by the row's identity."""
+        began = time.perf_counter()
         counts = np.array([row.answer - row.own for row in rows], np.int64)
         found: dict[int, torch.Tensor] = {}
         for part in packs([self._text(row) for row in rows], range(len(rows)), self.most):
@@ -106,6 +109,7 @@ class Live:
             places = torch.from_numpy(part.before(counts[part.rows])).to(hidden.device)
             parts = torch.split(hidden.index_select(0, places), counts[part.rows].tolist())
             found |= {id(rows[i]): states for i, states in zip(part.rows, parts, strict=True)}
+        self.seconds += time.perf_counter() - began
         return found
 
     @staticmethod

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aasut.formats.tokenizer import Tokenizer
     from aasut.student.lessons import Lessons
     from aasut.student.objective import Objective, Row
+    from aasut.student.rollouts import Rollouts
     from aasut.student.trainer import Report
     from aasut.student.vocabulary import Use
 
@@ -156,20 +157,38 @@ def train(
     if lessons is not None:
         lessons.teaching.foresee([row for i in kept for row in rows[i]])
     learned = [row for place, i in enumerate(kept) if place not in held for row in rows[i]]
-    fit = Fit(start, settings, recipe.seed, objective, learned, validation)
+    own = _rollouts(recipe, examples, tokenizer, lessons, folder, progress)
+    fit = Fit(start, settings, recipe.seed, objective, learned, validation, own)
     report: Report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
     texts = [len(by_id[examples[i].id].texts) for i in kept]  # zero each where answers are labels
     copy_model(start, folder, weights=False)
+    wrote, accounts = ({}, {}) if own is None else own.finish(report)
     return {
         **asdict(report),
+        **wrote,
         "padding_share": report.padding_share,
         "shared_share": report.shared_share,
         "epochs": settings.epochs,
         "validation_examples": len(held),
         "texts_too_long": sum(max(given - len(rows[i]), 0) for given, i in zip(texts, kept, strict=True)),
         "precision": str(choose_precision(settings.precision)).removeprefix("torch."),
-        "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed))},
+        "conservation": {"train": Conservation(len(labels), len(kept), failed=dict(failed)), **accounts},
     }
+
+
+def _rollouts(
+    recipe: Recipe, examples: Sequence[Example], tokenizer: Tokenizer, lessons: Lessons | None, folder: Path,
+    progress: Progress,
+) -> Rollouts | None:  # fmt: skip
+    """The student's own answers to these examples, where the recipe wants them."""
+    from aasut.student.rollouts import Asking, Rollouts
+
+    if recipe.student.on_policy is None or lessons is None:
+        return None
+    task, prompts = recipe.task.build(), prompts_of(recipe, examples)
+    texts = {example.id: prompt for example, prompt in zip(examples, prompts, strict=True)}
+    asking = Asking(texts, task.max_tokens, task.schema, bool(task.tools), lessons.stop, lessons.ends)
+    return Rollouts(recipe.student.on_policy, asking, tokenizer, recipe.seed, folder, progress, lessons.teaching)
 
 
 def context(model: Path) -> int:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -22,6 +22,9 @@ from aasut.recipe import Student
 from aasut.student import checkpoint, lora, memory, parallel, schedule, spikes
 from aasut.student.objective import Objective, Row
 from aasut.student.weights import Weights
+
+if TYPE_CHECKING:
+    from aasut.student.rollouts import Rollouts
 
 T = TypeVar("T")
 
@@ -99,7 +102,7 @@ class Trainer:
             layer.requires_grad_(False)
         self.adapted = lora.attach(model, settings, seed) if settings.lora else None
         if settings.activation_checkpointing:
-            _checkpoint_activations(model)
+            memory.checkpoint_activations(model)
         self.team = parallel.join()
         self.weights: Weights | parallel.ShardedWeights = (
             Weights(model, settings) if self.team.size == 1 else parallel.ShardedWeights(model, settings, self.team)
@@ -115,12 +118,14 @@ class Trainer:
         folder: Path,
         progress: Progress,
         micro: int | None = None,
+        own: Rollouts | None = None,
     ) -> Report:
         """Train on `rows`, and leave the model with the weights that were best on `validation`.
 
-        `micro` is the most tokens of a micro-batch, the settings' where it is not given. Goes on from the checkpoint
-        in `folder`, where a killed training left one at most `settings.checkpoint_s` seconds and a step before.
-        Raises ModelError where too many steps are spoilt, or one row alone does not fit into memory.
+        `micro` is the most tokens of a micro-batch, the settings' where it is not given; `own` puts the student's own
+        answers in the place of some of a step's. Goes on from the checkpoint in `folder`, where a killed training
+        left one at most `settings.checkpoint_s` seconds and a step before. Raises ModelError where too many steps are
+        spoilt, or one row alone does not fit into memory.
         """
         settings = self.settings
         lengths, mixed = [len(row.ids) for row in rows], self.objective.packed
@@ -134,7 +139,8 @@ class Trainer:
         with memory.kept(), progress.steps("student learns", len(steps)) as shown:
             shown.advance(start, resumed=True)
             for step in range(start, len(steps)):
-                loss = self._step([rows[i] for i in steps[step]], step, report, progress)
+                learned = [rows[i] for i in steps[step]] if own is None else own.rows(self, rows, steps, step)
+                loss = self._step(learned, step, report, progress, since=own.since(step, report) if own else 0)
                 recent += [] if loss is None else [loss]
                 if (step + 1) % every == 0 or step + 1 == len(steps):
                     self._check(validation, step + 1, recent, report)
@@ -169,11 +175,15 @@ class Trainer:
         report.micro_tokens = self.micro
         report.thin()
 
-    def _step(self, rows: Sequence[Row], step: int, report: Report, progress: Progress) -> float | None:
-        """Learn from `rows`; gives their mean loss, None where the step is skipped."""
+    def _step(self, rows: Sequence[Row], step: int, report: Report, progress: Progress, since: int) -> float | None:
+        """Learn from `rows`; gives their mean loss, None where the step is skipped.
+
+        The losses of the steps `since` there say what is usual.
+        """
         loss, tokens, positions = self._within_memory(lambda: self._gradient(rows), report)
         norm = self.weights.norm()
-        wrong = spikes.found(loss, norm, report.losses, report.norms, self.settings.clip_norm)
+        usual = report.losses[since:], report.norms[since:]
+        wrong = spikes.found(loss, norm, *usual, self.settings.clip_norm)
         if wrong:
             self.weights.drop()
             numbers = {"loss": loss, "norm": norm}
@@ -288,12 +298,3 @@ class Trainer:
         self.best = self.weights.parted(best)
         self.micro = facts["micro"]
         return Report(**facts["report"]), int(facts["step"]), list(facts["recent"])
-
-
-def _checkpoint_activations(model: Any) -> None:
-    """Let each layer keep its input alone. transformers 5.23 has a new name for it, and warns of the old one."""
-    how = {"use_reentrant": False}
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)

@@ -32,8 +32,11 @@ def plain_text(messages: Sequence[Message], tools: str = "") -> tuple[str, str]:
     return before, messages[-1].content
 
 
-def _stop(messages: Sequence[Message]) -> tuple[str, ...]:
-    """After worked examples a blank line begins the next one, unless their answers have blank lines themselves."""
+def ends(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Texts before which an answer ends.
+
+    After worked examples a blank line begins the next one, unless their answers have blank lines themselves.
+    """
     worked = [message.content for message in messages if message.role == "assistant"]
     return (SEPARATOR,) if worked and not any(SEPARATOR in answer for answer in worked) else ()
 
@@ -114,7 +117,7 @@ class LocalTeacher:
                 request.max_tokens,
                 temperature=request.temperature,
                 seed=_seed(prefix + question, request.sample),
-                stop=_stop(request.messages),
+                stop=ends(request.messages),
                 schema=schema(request.tools) if request.tools else request.schema,
                 plain=bool(request.tools),
             )
