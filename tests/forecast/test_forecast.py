@@ -197,7 +197,7 @@ def test_healing_has_seconds_and_is_then_reused(tmp_path: Path, tiny_llama: Path
     texts = (json.dumps({"text": f"It rained on day {i}, and street {i % 7} was empty."}) for i in range(60))
     (tmp_path / "general.jsonl").write_text("\n".join(texts))
     found = dry(path)
-    assert line(found, "general").reused  # it was read just now
+    assert line(dry(path, probing=False), "general").reused  # it was read just now
     assert line(found, "heal").seconds > line(dry(path, "student.heal.tokens=100"), "heal").seconds > 0
     assert line(found, "heal").gigabytes > 0
     run(path, "teacher.max_failed=0.5")
