@@ -49,6 +49,11 @@ def clean(text: str) -> str:
     return "".join(_shown(character) for character in text)
 
 
+def cleaned(value: Any) -> Any:
+    """JSON of which every text, and every name, is clean. Raises ValueError where it is too deep."""
+    return _cleaned(value, _DEEPEST)
+
+
 def line(text: str, most: int = 300) -> str:
     """A text as one line of a screen, of at most about `most` characters."""
     flat = " ".join(clean(text).split())
