@@ -72,6 +72,12 @@ def test_what_cannot_be_is_refused(tmp_path: Path, settings: dict[str, Any], wor
     assert caught.value.remedy == "docs/agent.md lists every field."
 
 
+def test_the_file_in_the_documentation_is_one() -> None:
+    head = Path(__file__).parents[2] / "docs" / "agent.head.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", head.read_text(encoding="utf-8"), re.DOTALL)
+    assert agent.AgentRecipe.model_validate(yaml.safe_load(block)).name == "house"
+
+
 def test_every_validator_is_tested_above() -> None:
     assert untested([Path(agent.__file__)], [says for _, says in REFUSED]) == []
 

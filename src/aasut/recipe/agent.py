@@ -90,8 +90,7 @@ class ToolSource(Section):
 
 
 class Limits(Section):
-    """What ends a task before it has an answer. What was done is in its trace. `tokens` and `usd` count over all tasks
-    of one conversation."""
+    """What ends a task early. `tokens` and `usd` count over all tasks of one conversation."""
 
     steps: Positive = 20
     """Requests to the model."""
