@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from aasut.errors import AasutError
+
 
 @contextmanager
 def own_streams() -> Iterator[tuple[TextIO, TextIO]]:
     """(input, output): what tools print goes to standard error, what programs print that they start too, and they have
-    nothing to read."""
-    sys.stdout.flush()
+    nothing to read. Raises AasutError where one of the two is closed."""
     before = sys.stdout
     try:
         kept = os.dup(0), os.dup(1)
-    except OSError:  # there are no such files
-        yield sys.stdin, sys.stdout
-        return
+    except OSError:
+        raise AasutError("There is no standard input, or output.", "Give them: </dev/null >/dev/null.") from None
+    before.flush()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
