@@ -16,7 +16,9 @@ from aasut.agents.export import UNFINISHED, WRONG, export
 from aasut.agents.start import opened
 from aasut.data import recorded
 from aasut.errors import DataError
+from aasut.progress import Progress
 from aasut.recipe import Recipe
+from aasut.sources import tables
 from agent_server import calling, post_office, said, speaking
 
 READ = ("read", {"box": "1"})
@@ -99,6 +101,12 @@ def test_a_recipe_learns_every_step_without_asking_again(tmp_path: Path) -> None
     url = traced(tmp_path, calling(READ), said("At nine."))
     assert len(lines(tmp_path)) == 2
     wanted = recipe_of(tmp_path, url)
+    table = tables.read(wanted.data.tables[0], task=wanted.task.build(), base=tmp_path, progress=Progress(quiet=True))
+    assert [example.slots["text"].splitlines()[0] for example in table.examples] == [
+        "What is in 1?",
+        "user: What is in 1?",
+    ]
+    assert table.failed == {}
     found = recorded.read(wanted, tmp_path)
     assert (found.conservation.rows_in, found.conservation.kept) == (2, 2)
     task = wanted.task.build()

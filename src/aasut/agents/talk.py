@@ -104,8 +104,10 @@ class _Desk:
             task = (await self._line()).strip()
             if not task:
                 return code
-            if session is None or self.ready.served is not None:
-                session = self.ready.session(self.ask, self.say)
+            if session is not None and self.ready.served is not None:
+                session.trace.close()
+                session = None
+            session = session or self.ready.session(self.ask, self.say)
             code = await self.do(session, task)
 
     async def pipe(self) -> int:
@@ -113,7 +115,9 @@ class _Desk:
         code = DONE
         while line := await self._line():
             if line.strip():
-                code = max(code, await self.do(self.ready.session(None, self.say), line.strip()))
+                session = self.ready.session(None, self.say)
+                code = max(code, await self.do(session, line.strip()))
+                session.trace.close()
         return code
 
     def _show(self, outcome: Outcome, trace: str) -> None:
