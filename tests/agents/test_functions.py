@@ -172,15 +172,6 @@ def test_a_wrong_call_changes_nothing_and_the_state_is_shown(house: Toolbox) -> 
     assert house.state() == "hall=5"
 
 
-def test_what_a_tool_prints_is_not_on_standard_output(house: Toolbox, capfd: pytest.CaptureFixture[str]) -> None:
-    print("before")
-    house.call("noisy", {})
-    print("after")
-    out, err = capfd.readouterr()
-    assert out == "before\nafter\n"
-    assert err == "printed\nfrom another program\n"
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -12,7 +12,7 @@
     def state() -> str:                 # no tool: what the screen shows after the calls
         ...
 
-The file imports nothing of aasut. What a tool prints goes to standard error.
+The file imports nothing of aasut. What a tool prints is kept apart by who calls it: see streams.py.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ import asyncio
 import importlib.util
 import inspect
 import json
-import os
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -128,8 +127,7 @@ def _module(path: Path) -> ModuleType:
         sys.path.append(str(path.parent.resolve()))
     sys.modules[name] = module  # where dataclasses look for the names of their hints
     try:
-        with _printing_aside():
-            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
         raise ToolError(f"{path} cannot be run: {_told(error)}.", "Mend it; it must be Python that imports.") from None
     return module
@@ -206,9 +204,8 @@ def _is_json(value: Any) -> bool:
 
 def _called(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Result:
     try:
-        with _printing_aside():
-            made = function(**arguments)
-            return Result(_text(asyncio.run(made) if inspect.iscoroutine(made) else made))
+        made = function(**arguments)
+        return Result(_text(asyncio.run(made) if inspect.iscoroutine(made) else made))
     except (Exception, SystemExit) as error:
         return Result(f"The tool failed: {_told(error)}.", failed=True)
 
@@ -234,24 +231,3 @@ def _reasons(error: Any) -> str:
     """What pydantic found wrong, each with its place."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg'].rstrip('.')}" for one in found[:8])
-
-
-@contextmanager
-def _printing_aside() -> Iterator[None]:
-    """What is printed within goes to standard error, what other programs print too: standard output is the answer's."""
-    sys.stdout.flush()
-    with redirect_stdout(sys.stderr):
-        try:
-            kept = os.dup(1)
-            os.dup2(2, 1)
-        except OSError:  # there is no such file: nothing can be printed to it
-            yield
-            return
-        try:
-            yield
-        finally:
-            for stream in (sys.stderr, sys.__stdout__):
-                if stream is not None:
-                    stream.flush()
-            os.dup2(kept, 1)
-            os.close(kept)

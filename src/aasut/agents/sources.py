@@ -22,10 +22,12 @@ class Source(Protocol):
     """Where tools come from."""
 
     @property
-    def definitions(self) -> list[dict[str, Any]]: ...
+    def definitions(self) -> list[dict[str, Any]]:
+        """OpenAI's definitions of them."""
 
     @property
-    def dangerous(self) -> frozenset[str]: ...
+    def dangerous(self) -> frozenset[str]:
+        """Names of those that a person has to approve."""
 
     async def call(self, name: str, arguments: str) -> Result:
         """Call a tool with arguments as JSON text. Whatever goes wrong comes as a failed result."""
@@ -100,7 +102,13 @@ class Tools:
         return [tool.definition for tool in self._tools.values()]
 
     @property
+    def dangerous(self) -> list[str]:
+        """Names of those that a person has to approve."""
+        return [name for name, tool in self._tools.items() if tool.dangerous]
+
+    @property
     def names(self) -> list[str]:
+        """All names, in order."""
         return list(self._tools)
 
     def get(self, name: str) -> Tool | None:

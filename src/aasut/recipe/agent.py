@@ -13,15 +13,15 @@ from aasut.recipe import file
 from aasut.recipe.models import Endpoint
 from aasut.recipe.section import NonNegative, Positive, Section, Timeout
 
-UNUSED = ("logprobs", "top_logprobs", "send_schema", "concurrency", "stall_timeout_s", "patience_s")
+UNUSED = ("revision", "logprobs", "top_logprobs", "send_schema", "concurrency", "stall_timeout_s", "patience_s")
 
 
 class AgentModel(Section):
     """What decides which tools are called."""
 
     endpoint: Endpoint | None = None
-    """A model behind an API; or give `run`. Of its settings `logprobs`, `top_logprobs`, `send_schema`, `concurrency`,
-    `stall_timeout_s` and `patience_s` are not for agents."""
+    """A model behind an API; or give `run`. Of its settings `revision`, `logprobs`, `top_logprobs`, `send_schema`,
+    `concurrency`, `stall_timeout_s` and `patience_s` are not for agents."""
     run: str | None = Field(default=None, min_length=1)
     """Name of a finished run whose student calls tools: it is served here, on a free port. It reads one task, in its
     own prompt, and no results."""
@@ -50,6 +50,8 @@ class McpServer(Section):
     """Address of a server over streamable HTTP, for example http://127.0.0.1:8000/mcp"""
     token_env: str | None = None
     """Environment variable that holds the bearer token for `url`."""
+    start_seconds: Timeout = 30
+    """Seconds that the server has to start in and to say its tools."""
     pinned: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
     """Hash of the server's definitions of tools, as `aasut agent FILE --tools` prints it: other definitions are
     refused."""
@@ -88,8 +90,7 @@ class ToolSource(Section):
 
 
 class Limits(Section):
-    """What ends a task before it has an answer. What was done is in its trace. `tokens` and `usd` count over all tasks
-    of one conversation."""
+    """What ends a task early. `tokens` and `usd` count over all tasks of one conversation."""
 
     steps: Positive = 20
     """Requests to the model."""
