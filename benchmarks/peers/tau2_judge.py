@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or litellm, which tau2 imports, looks for prices in the network
 
 import tau2_domain
 from tau2.agent.llm_agent import LLMAgent, LLMSoloAgent
