@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import adapt, certify, gateway, label, plan, run, search, synthesize, teacher
+from aasut.commands import adapt, agent, certify, gateway, label, plan, run, search, synthesize, teacher
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(runs.app, name="runs")
 app.add_typer(gateway.app, name="gateway")
 app.command("run")(run.run)
+app.command("agent")(agent.agent)
 app.command("label")(label.label)
 app.command("synthesize")(synthesize.synthesize)
 app.command("adapt")(adapt.adapt)

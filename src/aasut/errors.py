@@ -6,6 +6,7 @@
     ├── ModelError                a model or tokenizer that cannot be read or does not fit
     │   └── HashMismatch          a file is not the one that was pinned
     ├── TeacherError              a run fault of the teacher: no access, cap reached, too many failures
+    ├── ToolError                 a file of tools, or a server of them, that cannot be used
     ├── EngineError               an engine that is unknown, missing, or cannot run this model
     ├── StoreError                the run store is locked, damaged, or the disk is full
     ├── ConservationError         rows went missing between the way in and the way out of a stage
@@ -55,6 +56,10 @@ class HashMismatch(ModelError):
 
 class TeacherError(AasutError):
     """The teacher cannot go on; answers received so far are kept in the ledger."""
+
+
+class ToolError(AasutError):
+    """A file of tools, or a server of them, cannot be used."""
 
 
 class EngineError(AasutError):
