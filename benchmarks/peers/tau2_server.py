@@ -70,7 +70,8 @@ def server(environment: Environment, kept: Path | None) -> Server[Any]:
             answer = environment.get_response(ToolCall(name=asked.name, arguments=asked.arguments or {}))
         keep()
         text = types.TextContent(type="text", text=answer.content or "")
-        return types.CallToolResult(content=[text], is_error=answer.error)
+        # An error is no error of the protocol: as in tau2, the model reads tau2's own words for it, whole.
+        return types.CallToolResult(content=[text])
 
     keep()
     return Server(f"tau2 {environment.domain_name}", on_list_tools=listed, on_call_tool=called)

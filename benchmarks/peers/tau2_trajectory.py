@@ -14,8 +14,8 @@ DONE, STOP = "done", "###STOP###"
 def messages(events: Iterable[Event], *, alone: bool) -> list[dict[str, Any]]:
     """What was said and done, in order.
 
-    Outputs of tools are those that the server gave, before they were wrapped for the model. Calls that never came to
-    the server are left out. Where the agent works `alone` nobody else speaks, and its call of `done` is tau2's end.
+    Outputs of tools are those that the server gave, before they were wrapped for the model. Calls that the server did
+    not answer are left out. Where the agent works `alone` nobody else speaks, and its call of `done` is tau2's end.
     """
     listed = list(events)
     found: list[dict[str, Any]] = []
@@ -31,12 +31,12 @@ def messages(events: Iterable[Event], *, alone: bool) -> list[dict[str, Any]]:
 
 
 def _made(after: Iterable[Event]) -> dict[str, Mapping[str, Any]]:
-    """The calls that were made after a message, up to the next; their ids need not differ from those of others."""
+    """The calls that were answered after a message, up to the next; their ids need not differ from those of others."""
     made: dict[str, Mapping[str, Any]] = {}
     for event in after:
         if event.kind == "message" and event.content["role"] != "tool":
             break
-        if event.kind == "call" and event.content["made"]:
+        if event.kind == "call" and event.content["made"] and not event.content["failed"]:
             made[event.content["id"]] = event.content
     return made
 
@@ -53,7 +53,7 @@ def _assistant(said: Mapping[str, Any], made: Mapping[str, Mapping[str, Any]], *
             text = STOP
             continue
         calls.append({"id": call["id"], "name": name, "arguments": arguments})
-        outputs.append({"role": "tool", "id": call["id"], "content": result["output"], "error": result["failed"]})
+        outputs.append({"role": "tool", "id": call["id"], "content": result["output"]})
     if not calls and not (text or "").strip():
         return []
     return [{"role": "assistant", "content": text, "tool_calls": calls or None}, *outputs]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
-from aasut.agents.limits import Meter, Stop
+from aasut.agents.limits import Meter
 from aasut.agents.wire import Message, Model
-from aasut.errors import TeacherError
 from aasut.recipe import Endpoint
 from aasut.recipe.agent import Limits
 
@@ -19,14 +18,19 @@ ASKED = 100  # times that a user is asked at most: more than there are turns
 
 
 class User(Protocol):
-    """`usd`: dollars that it has cost; `reason`: why it did not answer; `alone`: there is no user, but a ticket."""
+    """`alone`: there is no user, but a ticket."""
 
-    usd: float
-    reason: str
     alone: bool
 
-    async def answer(self, heard: str, *, spent: float) -> str | None:
-        """What the user says to what the agent said; None where that cannot be had. `spent`: the agent's dollars."""
+    @property
+    def usd(self) -> float:
+        """Dollars that it has cost."""
+
+    async def answer(self, heard: str, *, spent: float) -> str:
+        """What the user says to what the agent said, which has cost `spent` dollars.
+
+        Raises Stop at a limit, and TeacherError where a model gives no answer.
+        """
 
     async def close(self) -> None: ...
 
@@ -39,12 +43,12 @@ def stops(said: str) -> bool:
 class Scripted:
     """Says its wish, and then that it is all."""
 
-    usd, reason, alone = 0.0, "", False
+    usd, alone = 0.0, False
 
     def __init__(self, wish: str) -> None:
         self._says = [wish, ENDS[0]]
 
-    async def answer(self, heard: str, *, spent: float) -> str | None:
+    async def answer(self, heard: str, *, spent: float) -> str:
         return self._says.pop(0)
 
     async def close(self) -> None:
@@ -54,9 +58,9 @@ class Scripted:
 class Ticket:
     """Nobody: the agent has a ticket in its instructions."""
 
-    usd, reason, alone = 0.0, "", True
+    usd, alone = 0.0, True
 
-    async def answer(self, heard: str, *, spent: float) -> str | None:
+    async def answer(self, heard: str, *, spent: float) -> str:
         return OPENING
 
     async def close(self) -> None:
@@ -66,7 +70,7 @@ class Ticket:
 class Simulated:
     """A model with the prompt of tau2's user simulator. `most`: dollars that it and the agent may spend together."""
 
-    reason, alone = "", False
+    alone = False
 
     def __init__(self, endpoint: Endpoint, prompt: str, most: float | None) -> None:
         key = os.environ.get(endpoint.api_key_env, "") if endpoint.api_key_env else ""
@@ -80,16 +84,12 @@ class Simulated:
     def usd(self) -> float:
         return self._meter.usd
 
-    async def answer(self, heard: str, *, spent: float) -> str | None:
+    async def answer(self, heard: str, *, spent: float) -> str:
         self._messages.append({"role": "user", "content": heard})
         if self._most is not None:
             self._meter.limits = self._limits.model_copy(update={"usd": self._most - spent})
-        try:
-            worst = self._meter.before_step(self._messages, [])
-            said = await self._model.ask(self._messages, [], {})
-        except (Stop, TeacherError) as error:
-            self.reason = str(error)
-            return None
+        worst = self._meter.before_step(self._messages, [])
+        said = await self._model.ask(self._messages, [], {})
         self._messages.append(said.message)
         self._meter.after_step(said.input_tokens, said.output_tokens, len(self._messages), worst)
         return str(said.message["content"] or "")
