@@ -80,14 +80,19 @@ def speaking(*replies: Reply | Callable[[dict[str, Any]], Reply]) -> ChatServer:
     return ChatServer(reply)
 
 
-def post_office(folder: Path, url: str, *, tools: str = TOOLS, **more: Any) -> AgentRecipe:
-    """An agent in `folder`/agent.yaml, over the model at `url`; `more` goes over its file."""
+def post_office(
+    folder: Path, url: str, *, tools: str = TOOLS, sources: list[dict[str, Any]] | None = None, **more: Any
+) -> AgentRecipe:
+    """An agent in `folder`/agent.yaml, over the model at `url`; `more` goes over its file.
+
+    tools: the text of post.py; `sources`: other sources of tools in the file.
+    """
     (folder / "post.py").write_text(tools, encoding="utf-8")
     plain = {
         "name": "post",
         "model": {"endpoint": {"base_url": url, "model": "m", "api_key_env": "", "retries": 0}},
         "instructions": "You keep the post.",
-        "tools": [{"python": "post.py"}],
+        "tools": sources or [{"python": "post.py"}],
     } | more
     (folder / "agent.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     return recipes.load(folder / "agent.yaml")

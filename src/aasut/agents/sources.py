@@ -22,10 +22,12 @@ class Source(Protocol):
     """Where tools come from."""
 
     @property
-    def definitions(self) -> list[dict[str, Any]]: ...
+    def definitions(self) -> list[dict[str, Any]]:
+        """OpenAI's definitions of them."""
 
     @property
-    def dangerous(self) -> frozenset[str]: ...
+    def dangerous(self) -> frozenset[str]:
+        """Names of those that a person has to approve."""
 
     async def call(self, name: str, arguments: str) -> Result:
         """Call a tool with arguments as JSON text. Whatever goes wrong comes as a failed result."""

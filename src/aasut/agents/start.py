@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from aasut.agents import student, untrusted
+from aasut.agents import mcp, student, untrusted
 from aasut.agents.approval import Approval, Ask
 from aasut.agents.functions import Toolbox
 from aasut.agents.limits import Meter
 from aasut.agents.loop import Session
-from aasut.agents.sources import Local, Tools
+from aasut.agents.sources import Local, Source, Tools
 from aasut.agents.trace import Trace
 from aasut.agents.wire import Message, Model
-from aasut.errors import RecipeError, ToolError
+from aasut.errors import RecipeError
 from aasut.recipe import Endpoint
 from aasut.recipe.agent import AgentRecipe
 from aasut.serve.student import ServedStudent
@@ -77,9 +77,12 @@ async def _tools(recipe: AgentRecipe, base: Path, stack: AsyncExitStack) -> tupl
     for given in recipe.tools:
         if given.python is not None:
             toolboxes.append(Toolbox.load(base / given.python))
-            source, where = Local(toolboxes[-1]), given.python
+            source: Source = Local(toolboxes[-1])
+            where = given.python
         else:
-            raise ToolError("MCP is to come.")
+            assert given.mcp is not None
+            source = server = await stack.enter_async_context(mcp.connected(given.mcp, base, given.only))
+            where = server.where
         tools.add(
             source, where, only=given.only, prefix=given.prefix, trusted=given.trusted, dangerous=recipe.dangerous
         )

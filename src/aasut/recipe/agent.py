@@ -50,6 +50,8 @@ class McpServer(Section):
     """Address of a server over streamable HTTP, for example http://127.0.0.1:8000/mcp"""
     token_env: str | None = None
     """Environment variable that holds the bearer token for `url`."""
+    start_seconds: Timeout = 30
+    """Seconds that the server has to start in and to say its tools."""
     pinned: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
     """Hash of the server's definitions of tools, as `aasut agent FILE --tools` prints it: other definitions are
     refused."""
