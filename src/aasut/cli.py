@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import adapt, agent, certify, gateway, label, plan, run, search, synthesize, teacher
+from aasut.commands import adapt, agent, certify, gateway, label, plan, run, search, synthesize, teacher, traces
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -32,6 +32,7 @@ app = typer.Typer(
 
 app.add_typer(runs.app, name="runs")
 app.add_typer(gateway.app, name="gateway")
+app.add_typer(traces.app, name="traces")
 app.command("run")(run.run)
 app.command("agent")(agent.agent)
 app.command("label")(label.label)
@@ -71,8 +72,19 @@ def init(
 
 
 @app.command()
-def chat(run: RunName, root: Root = Path("runs"), as_json: AsJson = False) -> None:
-    """Talk to a finished student in the terminal."""
+def chat(
+    run: RunName,
+    root: Root = Path("runs"),
+    tools: Annotated[
+        Path | None, typer.Option("--tools", metavar="FILE", help="A Python file with the tools that it calls.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to a finished student in the terminal; with --tools, what it calls is done."""
+    if tools is not None:
+        from aasut.agents import chat as doing
+
+        raise typer.Exit(doing.chat(_student(run, root), tools, as_json=as_json))
     from aasut.serve.chat import chat as talk
 
     raise typer.Exit(talk(_student(run, root), sys.stdin, sys.stdout, as_json=as_json))

@@ -53,7 +53,7 @@ class Outcome:
 class Session:
     """One conversation: `messages` is all that was said, in OpenAI's form. Tasks come one after the other.
 
-    say: is told each call and its result in one line.
+    definitions: of the tools, as the model is told them; `say` is told each call and its result in one line.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class Session:
         recipe: AgentRecipe,
         model: Model,
         tools: Tools,
+        definitions: list[dict[str, Any]],
         meter: Meter,
         approval: Approval,
         trace: Trace,
         say: Callable[[str], None],
     ) -> None:
-        self.recipe, self.model, self.tools, self.meter = recipe, model, tools, meter
+        self.recipe, self.model, self.tools, self.definitions, self.meter = recipe, model, tools, definitions, meter
         self.approval, self.trace, self._say = approval, trace, say
         self.messages: list[Message] = []
         self._kept: dict[int, Any] = {}
@@ -122,11 +123,11 @@ class Session:
 
     async def _ask(self) -> tuple[Message, str]:
         """The model's next message, and how it ended."""
-        worst = self.meter.before_step(self.messages, self.tools.definitions)
+        worst = self.meter.before_step(self.messages, self.definitions)
         started = time.monotonic()
         try:
             async with asyncio.timeout(self.meter.seconds_left) as timeout:
-                said = await self.model.ask(self.messages, self.tools.definitions, self._kept)
+                said = await self.model.ask(self.messages, self.definitions, self._kept)
         except TimeoutError:
             self.meter.in_time()
             if timeout.expired():

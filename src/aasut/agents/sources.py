@@ -102,7 +102,13 @@ class Tools:
         return [tool.definition for tool in self._tools.values()]
 
     @property
+    def dangerous(self) -> list[str]:
+        """Names of those that a person has to approve."""
+        return [name for name, tool in self._tools.items() if tool.dangerous]
+
+    @property
     def names(self) -> list[str]:
+        """All names, in order."""
         return list(self._tools)
 
     def get(self, name: str) -> Tool | None:

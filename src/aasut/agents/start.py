@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aasut.agents import mcp, student, untrusted
@@ -24,10 +26,14 @@ from aasut.serve.student import ServedStudent
 class Ready:
     """What sessions are made of. Sessions share the tools, and what these keep."""
 
-    def __init__(self, recipe: AgentRecipe, root: Path, tools: Tools, endpoint: Endpoint, served: ServedStudent | None):
-        self.recipe, self.root, self.tools, self.endpoint, self.served = recipe, root, tools, endpoint, served
+    def __init__(
+        self, recipe: AgentRecipe, root: Path, found: Gathered, endpoint: Endpoint, served: ServedStudent | None
+    ) -> None:
+        self.recipe, self.root, self.endpoint, self.served = recipe, root, endpoint, served
+        self.tools, self.toolboxes = found.tools, found.toolboxes
+        # A student is told its tools in the words in which it learned them.
+        self.definitions = json.loads(served.task.tools) if served else self.tools.definitions
         self.secrets = [value for name in _secret_names(recipe, endpoint) if (value := os.environ.get(name, ""))]
-        self.toolboxes: list[Toolbox] = []
         key = _key(endpoint)
         self.model = Model(endpoint, key, recipe.model.temperature, recipe.limits.answer_tokens)
 
@@ -35,9 +41,10 @@ class Ready:
         """A new conversation with a trace of its own. `ask`: who approves dangerous calls, None for nobody."""
         recipe = self.recipe
         settings = recipe.model_dump(mode="json", exclude_unset=True)
-        trace = Trace(self.root, recipe.name, self.endpoint.model, self.tools.definitions, settings, self.secrets)
+        trace = Trace(self.root, recipe.name, self.endpoint.model, self.definitions, settings, self.secrets)
         meter = Meter(recipe.limits, self.endpoint)
-        session = Session(recipe, self.model, self.tools, meter, Approval(recipe.approval, ask), trace, say)
+        approval = Approval(recipe.approval, ask)
+        session = Session(recipe, self.model, self.tools, self.definitions, meter, approval, trace, say)
         if self.served is None:
             session.hear({"role": "system", "content": _system(recipe)})
         return session
@@ -58,37 +65,49 @@ async def opened(recipe: AgentRecipe, base: Path, root: Path) -> AsyncIterator[R
     Raises AasutError where a part of it cannot be had.
     """
     async with AsyncExitStack() as stack:
-        tools, toolboxes = await _tools(recipe, base, stack)
-        served = student.load(recipe.model.run, root, tools.definitions) if recipe.model.run else None
+        found = await gather(recipe, base, stack)
+        served = student.load(recipe.model.run, root, found.tools.definitions) if recipe.model.run else None
         if served is not None:
             stack.callback(served.close)
             endpoint = stack.enter_context(student.serving(served))
         else:
             assert recipe.model.endpoint is not None
             endpoint = recipe.model.endpoint
-        ready = Ready(recipe, root, tools, endpoint, served)
-        ready.toolboxes = toolboxes
+        ready = Ready(recipe, root, found, endpoint, served)
         stack.push_async_callback(ready.model.close)
         yield ready
 
 
-async def _tools(recipe: AgentRecipe, base: Path, stack: AsyncExitStack) -> tuple[Tools, list[Toolbox]]:
-    tools, toolboxes = Tools(), []
+@dataclass
+class Gathered:
+    """The tools of a file, and where they come from."""
+
+    tools: Tools = field(default_factory=Tools)
+    toolboxes: list[Toolbox] = field(default_factory=list)
+    servers: list[mcp.Server] = field(default_factory=list)
+
+
+async def gather(recipe: AgentRecipe, base: Path, stack: AsyncExitStack) -> Gathered:
+    """The tools of a file in the folder `base`; their servers run until `stack` is closed. Raises AasutError."""
+    found = Gathered()
     for given in recipe.tools:
         if given.python is not None:
-            toolboxes.append(Toolbox.load(base / given.python))
-            source: Source = Local(toolboxes[-1])
+            found.toolboxes.append(Toolbox.load(base / given.python))
+            source: Source = Local(found.toolboxes[-1])
             where = given.python
         else:
             assert given.mcp is not None
             source = server = await stack.enter_async_context(mcp.connected(given.mcp, base, given.only))
             where = server.where
-        tools.add(
+            found.servers.append(server)
+        found.tools.add(
             source, where, only=given.only, prefix=given.prefix, trusted=given.trusted, dangerous=recipe.dangerous
         )
-    if strange := tools.unmatched(recipe.dangerous):
-        raise RecipeError(f"dangerous names {strange[0]!r}, which is no tool.", f"There are: {', '.join(tools.names)}.")
-    return tools, toolboxes
+    if strange := found.tools.unmatched(recipe.dangerous):
+        raise RecipeError(
+            f"dangerous names {strange[0]!r}, which is no tool.", f"There are: {', '.join(found.tools.names)}."
+        )
+    return found
 
 
 def _system(recipe: AgentRecipe) -> str:

@@ -36,10 +36,10 @@ def serving(student: ServedStudent) -> Iterator[Endpoint]:
             thread.join(10)
 
 
-def load(run: str, root: Path, definitions: list[dict[str, Any]] | None = None) -> ServedStudent:
+def load(run: str, root: Path, definitions: list[dict[str, Any]]) -> ServedStudent:
     """The student of a run, a name below `root` or a folder.
 
-    Raises ToolError where it does not call tools, or others than those that are defined.
+    Raises ToolError where it does not call tools, or some that are not defined.
     """
     named = root / run
     student = ServedStudent.load(named if named.is_dir() or "/" not in run else Path(run))
@@ -51,26 +51,24 @@ def load(run: str, root: Path, definitions: list[dict[str, Any]] | None = None) 
     return student
 
 
-def check(student: ServedStudent, definitions: list[dict[str, Any]] | None) -> None:
-    """Raises ToolError where the student does not call these tools."""
+def check(student: ServedStudent, definitions: list[dict[str, Any]]) -> None:
+    """Raises ToolError where the student calls other tools than these.
+
+    Names count alone: what is wrong with its arguments is told when they come.
+    """
     if not student.task.tools:
         raise ToolError(f"The student {student.name} calls no tools.", "Take one whose task is of kind tools.")
-    known = json.loads(student.task.tools)
-    if definitions is None or functions.same(known, definitions):
-        return
-    by_name = {tool["function"]["name"]: tool for tool in definitions}
-    wrong = [tool["function"]["name"] for tool in known if not _as(by_name, tool)]
-    wrong += [name for name in by_name if name not in functions.names(student.task.tools)]
-    raise ToolError(
-        f"The student {student.name} learned other tools than these: {', '.join(wrong)} "
-        f"{'differs' if len(wrong) == 1 else 'differ'}.",
-        "Give the tools that its recipe has, with the same descriptions.",
-    )
+    there = [definition["function"]["name"] for definition in definitions]
+    missing = [name for name in functions.names(student.task.tools) if name not in there]
+    if missing:
+        raise ToolError(
+            f"The student {student.name} calls {', '.join(missing)}, and there {_is(missing)} no such tool.",
+            f"Give the tools that it learned; these are: {', '.join(there)}.",
+        )
 
 
-def _as(by_name: dict[str, dict[str, Any]], tool: dict[str, Any]) -> bool:
-    found = by_name.get(tool["function"]["name"])
-    return found is not None and functions.same([found], [tool])
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def asked(student: ServedStudent, task: str) -> list[Message]:

@@ -1,14 +1,12 @@
-"""A person, or a pipe, talks to an agent."""
+"""A person, or a pipe, gives an agent its tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,8 +14,9 @@ from typing import Any, TextIO
 from aasut.agents import untrusted
 from aasut.agents.approval import Ask
 from aasut.agents.loop import ANSWERED, Outcome, Session
-from aasut.agents.sources import in_thread
-from aasut.agents.start import Ready, opened
+from aasut.agents.sources import Tools, in_thread, pin
+from aasut.agents.start import Ready, gather, opened
+from aasut.agents.streams import own_streams
 from aasut.errors import AasutError
 from aasut.recipe.agent import AgentRecipe
 
@@ -29,32 +28,45 @@ def talk(recipe: AgentRecipe, base: Path, root: Path, task: str, *, as_json: boo
 
     1 where a task has no answer, 130 where it was interrupted; the trace has what was done.
     """
+
+    async def main(stdin: TextIO, stdout: TextIO) -> int:
+        _cancel_on_signals()
+        async with opened(recipe, base, root) as ready:
+            desk = _Desk(ready, stdin, stdout, as_json)
+            if task:
+                return await desk.do(ready.session(desk.ask, desk.say), task)
+            return await (desk.converse() if stdin.isatty() else desk.pipe())
+
     with own_streams() as (stdin, stdout):
         try:
-            return asyncio.run(_talk(recipe, base, root, task, stdin, stdout, as_json))
+            return asyncio.run(main(stdin, stdout))
         except asyncio.CancelledError:
             return INTERRUPTED
 
 
-def show_tools(recipe: AgentRecipe, base: Path, root: Path, *, as_json: bool) -> None:
-    """Print the agent's tools, and the hash of each server's."""
+def tools(recipe: AgentRecipe, base: Path, *, as_json: bool) -> str:
+    """The agent's tools in words, and the hash to pin each server by; or their definitions, as a recipe has them."""
 
+    async def found() -> tuple[Tools, dict[str, str]]:
+        async with AsyncExitStack() as stack:
+            gathered = await gather(recipe, base, stack)
+            return gathered.tools, {server.where: pin(server.definitions) for server in gathered.servers}
 
-async def _talk(
-    recipe: AgentRecipe, base: Path, root: Path, task: str, stdin: TextIO, stdout: TextIO, as_json: bool
-) -> int:
-    _cancel_on_signals()
-    async with opened(recipe, base, root) as ready:
-        desk = _Desk(ready, stdin, stdout, as_json)
-        if task:
-            return await desk.do(ready.session(desk.ask, desk.say), task)
-        if stdin.isatty():
-            return await desk.converse()
-        return await desk.pipe()
+    with own_streams():
+        every, pins = asyncio.run(found())
+    if as_json:
+        return json.dumps({"tools": every.definitions, "dangerous": every.dangerous, "pins": pins}, ensure_ascii=False)
+    lines = []
+    for definition in every.definitions:
+        function = definition["function"]
+        mark = " (dangerous)" if function["name"] in every.dangerous else ""
+        given = ", ".join(function.get("parameters", {}).get("properties", {}))
+        lines.append(f"{function['name']}({given}){mark}: {untrusted.line(function.get('description') or '', 100)}")
+    return "\n".join([*lines, *(f"pinned: {hashed}  # {where}" for where, hashed in pins.items())])
 
 
 class _Desk:
-    """Where tasks come in, and answers go out."""
+    """Where tasks come in, and answers go out. Questions and progress go to standard error."""
 
     def __init__(self, ready: Ready, stdin: TextIO, stdout: TextIO, as_json: bool) -> None:
         self.ready, self.stdin, self.stdout, self.as_json = ready, stdin, stdout, as_json
@@ -73,27 +85,27 @@ class _Desk:
         return await in_thread(self.stdin.readline)
 
     async def do(self, session: Session, task: str) -> int:
-        """One task. Its code."""
+        """One task, and its exit code."""
         try:
             outcome = await session.run(*self.ready.task(task))
         except AasutError as error:
-            if self.as_json:
-                self._print(json.dumps({"error": str(error)}, ensure_ascii=False))
-            raise
+            if not self.as_json:
+                raise
+            self._print(json.dumps({"error": str(error)}, ensure_ascii=False))
+            return UNDONE
         self._show(outcome, session.trace.id)
         return DONE if outcome.reason == ANSWERED else UNDONE
 
     async def converse(self) -> int:
-        """Tasks of one person, until an empty line."""
-        code = DONE
-        session = self.ready.session(self.ask, self.say)
+        """Tasks of one person in one conversation, until an empty line. A student knows of no task before."""
+        code, session = DONE, None
         while True:
             print("> ", end="", file=sys.stderr, flush=True)
             task = (await self._line()).strip()
             if not task:
                 return code
-            if self.ready.served is not None and len(session.messages):
-                session = self.ready.session(self.ask, self.say)  # a student knows of no task before
+            if session is None or self.ready.served is not None:
+                session = self.ready.session(self.ask, self.say)
             code = await self.do(session, task)
 
     async def pipe(self) -> int:
@@ -105,11 +117,12 @@ class _Desk:
         return code
 
     def _show(self, outcome: Outcome, trace: str) -> None:
+        states = self.ready.states()
         if self.as_json:
-            self._print(json.dumps(_plain(outcome, trace, self.ready.states()), ensure_ascii=False))
+            self._print(json.dumps(_plain(outcome, trace, states), ensure_ascii=False))
             return
         self._print(outcome.answer if outcome.reason == ANSWERED else f"No answer ({outcome.reason}): {outcome.text}")
-        for state in self.ready.states():
+        for state in states:
             self._print(state)
 
     def _print(self, text: str) -> None:
@@ -140,35 +153,5 @@ def _cancel_on_signals() -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError, ValueError, RuntimeError):
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread, or no such signals
             loop.add_signal_handler(number, task.cancel)
-
-
-@contextmanager
-def own_streams() -> Iterator[tuple[TextIO, TextIO]]:
-    """(input, output) for us alone: what tools print goes to standard error, and they have nothing to read."""
-    sys.stdout.flush()
-    before = sys.stdin, sys.stdout
-    try:
-        kept = os.dup(0), os.dup(1)
-    except OSError:
-        yield before
-        return
-    with (
-        os.fdopen(kept[0], encoding="utf-8", errors="surrogateescape", closefd=False) as stdin,
-        os.fdopen(kept[1], "w", encoding="utf-8", errors="backslashreplace", closefd=False) as stdout,
-    ):
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        os.dup2(2, 1)
-        sys.stdout = sys.stderr
-        try:
-            yield stdin, stdout
-        finally:
-            stdout.flush()
-            sys.stdout = before[1]
-            os.dup2(kept[0], 0)
-            os.dup2(kept[1], 1)
-            for number in kept:
-                os.close(number)

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-UNDONE, INTERRUPTED = 1, 130
-
 
 def agent(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The agent's YAML file, see docs/agent.md.")],
@@ -26,6 +24,6 @@ def agent(
 
     recipe = recipes.load(file, override or ())
     if tools:
-        talk.show_tools(recipe, file.parent, root, as_json=as_json)
+        print(talk.tools(recipe, file.parent, as_json=as_json))
         return
     raise typer.Exit(talk.talk(recipe, file.parent, root, task, as_json=as_json))

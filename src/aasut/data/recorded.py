@@ -70,6 +70,7 @@ class Questions:
         self.panel = replace(
             Panel.plain([()] * recipe.teacher.samples, len(self.task.answers)), sampling=recipe.teacher.temperature
         )
+        self.known = _KNOWN | ({"tools"} if self.task.tools else set())  # which `logs` holds against the task's
         self.free = self.endpoint is None  # to ask
         self.never = ""
         if self.endpoint is None:
@@ -112,7 +113,7 @@ class Questions:
 
     def _same_settings(self, body: Mapping[str, Any], request: Request) -> None:
         for name, value in body.items():
-            if name not in _KNOWN and value not in (None, [], {}, "") and _NEUTRAL.get(name) != value:
+            if name not in self.known and value not in (None, [], {}, "") and _NEUTRAL.get(name) != value:
                 raise RowFault(f"asked with {name}")
         if request.temperature and _temperature(body) != request.temperature:
             raise RowFault(TEMPERATURE)
@@ -155,7 +156,7 @@ def of(recipe: Recipe, lines: Iterable[Mapping[str, Any]]) -> Answers:
         total += 1
         key = ""
         try:
-            asked = logs.logged(line)
+            asked = logs.logged(line, questions.task.tools)
             key = key_of(asked.messages)
             one = questions.entry(line, asked)
         except RowFault as fault:

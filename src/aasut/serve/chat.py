@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from aasut import tools as functions
@@ -14,22 +14,24 @@ from aasut.errors import AasutError, DataError
 from aasut.serve.student import Answer, ServedStudent
 from aasut.tasks import Task
 
+Do = Callable[[Written, float], str | None]  # (an answer, milliseconds) -> what to show of it, None for itself
 
-def chat(student: ServedStudent, stdin: TextIO, stdout: TextIO, *, as_json: bool = False) -> int:
+
+def chat(student: ServedStudent, stdin: TextIO, stdout: TextIO, *, as_json: bool = False, do: Do | None = None) -> int:
     """Answer what is typed until an empty input, Ctrl-D or Ctrl-C; returns the exit code 0.
 
     Where `stdin` is no terminal, every line gets one line of answer, in order: a line is the text
     of the student's one slot, or a JSON object of its several slots. A line that cannot be answered
     gets a line that begins with `error:`, and the exit code is 1. `as_json` writes one JSON object
-    a line. Interrupted while piping: 130.
+    a line. Interrupted while piping: 130. `do` is given each answer that is written, and says what to show of it.
     """
     if stdin.isatty():
-        _converse(student, stdin, stdout, as_json)
+        _converse(student, stdin, stdout, as_json, do)
         return 0
-    return _pipe(student, stdin, stdout, as_json)
+    return _pipe(student, stdin, stdout, as_json, do)
 
 
-def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool) -> None:
+def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool, do: Do | None) -> None:
     shown = not as_json  # JSON stays clean of prompts
     if shown:
         what = student.slots[0] if len(student.slots) == 1 else ", then ".join(student.slots)
@@ -50,7 +52,7 @@ def _converse(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bo
                     _write(stdout, "\n" if shown and not line else "")
                     return
                 slots[name] = line.rstrip("\r\n")
-            _write(stdout, _reply(student, slots, as_json)[0] + "\n")
+            _write(stdout, _reply(student, slots, as_json, do)[0] + "\n")
     except KeyboardInterrupt:
         _write(stdout, "\n" if shown else "")
 
@@ -61,7 +63,7 @@ def _form(task: Task) -> str:
     return "JSON" if task.schema else "in its own words"
 
 
-def _pipe(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool) -> int:
+def _pipe(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool, do: Do | None) -> int:
     code = 0
     try:
         for line in stdin:
@@ -70,7 +72,7 @@ def _pipe(student: ServedStudent, stdin: TextIO, stdout: TextIO, as_json: bool) 
             except DataError as error:
                 text, good = _complaint(error, as_json), False
             else:
-                text, good = _reply(student, slots, as_json)
+                text, good = _reply(student, slots, as_json, do)
             code = code if good else 1
             _write(stdout, text + "\n")
     except UnicodeDecodeError:
@@ -99,7 +101,7 @@ def _slots(student: ServedStudent, line: str) -> Mapping[str, str]:
     return given
 
 
-def _reply(student: ServedStudent, slots: Mapping[str, str], as_json: bool) -> tuple[str, bool]:
+def _reply(student: ServedStudent, slots: Mapping[str, str], as_json: bool, do: Do | None) -> tuple[str, bool]:
     """What to write for one input, and whether it is an answer."""
     try:
         for name, text in slots.items():
@@ -114,6 +116,9 @@ def _reply(student: ServedStudent, slots: Mapping[str, str], as_json: bool) -> t
     except AasutError as error:
         return _complaint(error, as_json), False
     if isinstance(answer, Written):
+        shown = do(answer, milliseconds) if do else None
+        if shown is not None:
+            return shown, True
         return _text(answer, milliseconds, as_json), True
     return _line(answer, milliseconds, as_json), True
 
