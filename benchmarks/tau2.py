@@ -45,7 +45,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from peers import environment, tau2_desk
+from peers import environment, tau2_desk, tau2_training
 from peers.tau2_desk import DOMAINS, Done
 from peers.tau2_plays import PLAYS, player, server
 from peers.tau2_talk import attend
@@ -148,6 +148,7 @@ def plumbing(given: argparse.Namespace, root: Path) -> dict[str, Any]:
             for play in PLAYS
         }
         tau2_desk.judge(domain, [one for done in every[domain].values() for one in done])
+    training = {domain: tau2_training.read(root / "golden", f"tau2-{domain}") for domain in given.domain}
     told = {play: summary([one for plays in every.values() for one in plays[play]]) for play in PLAYS}
     golden = told["golden"]
     return {
@@ -156,6 +157,8 @@ def plumbing(given: argparse.Namespace, root: Path) -> dict[str, Any]:
         **{f"{play}_reward": told[play]["reward"] for play in PLAYS},
         **{name: golden[name] for name in ("ci95", "steps", "calls", "usd", "same_state", "failures")},
         "model": "scripted",
+        "training_rows": sum(one["read"]["kept"] for one in training.values()),
+        "training": training,
         "by_domain": {domain: {play: summary(done) for play, done in plays.items()} for domain, plays in every.items()},
     }
 

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from peers import tau2_plays, tau2_talk, tau2_trajectory
+from peers import tau2_plays, tau2_talk, tau2_training, tau2_trajectory
 from peers.tau2_desk import Done
 from peers.tau2_user import OPENING, Scripted, Simulated, Ticket, User
 
@@ -73,11 +73,16 @@ MESSAGE = {"role": "user", "content": "Cancel W1, please."}
 
 
 def played(
-    folder: Path, calls: list[Mapping[str, Any]], last: str, user: User, greeting: str = GREETING
+    folder: Path,
+    calls: list[Mapping[str, Any]],
+    last: str,
+    user: User,
+    greeting: str = GREETING,
+    instructions: str = "Serve.",
 ) -> tuple[Done, list[dict[str, Any]]]:
     """A task done by a scripted model that makes `calls` and says `last`, and what tau2 would be told of it."""
     (folder / "desk.py").write_text(DESK, encoding="utf-8")
-    task = {"id": "1", "instructions": "Serve."}
+    task = {"id": "1", "instructions": instructions}
     with tau2_plays.server(tau2_plays.Player(calls, last)) as server:
         endpoint = {"base_url": server.url, "model": "scripted", "api_key_env": "", "retries": 0}
         done = asyncio.run(
@@ -177,3 +182,19 @@ def test_scripted_models_play_what_they_are_named_for() -> None:
     assert tau2_plays.player("wrong", "retail", task, alone=False).calls == [LOOK, tau2_plays.WRONG["retail"]]
     nothing = tau2_plays.player("nothing", "telecom", task, alone=True)
     assert (nothing.calls, nothing.last) == ([tau2_plays.DONE], "That is all.")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_traces_are_read_by_a_recipe_of_kind_tools(tmp_path: Path, alone: bool) -> None:
+    greeting, user = ("", Ticket()) if alone else (GREETING, Scripted("Cancel W1."))
+    for number in range(2):
+        ticket = f"<ticket>\nCancel W{number} {{now}}.\n</ticket>" if alone else "Serve {all}."
+        played(tmp_path, [LOOK, CANCEL, tau2_plays.DONE], "Done.", user, greeting, ticket)
+        user = Ticket() if alone else Scripted("Cancel W1, I said.")
+    found = tau2_training.read(tmp_path, "desk")
+    assert found["exported"]["kept"] == 8
+    assert found["read"] == {"in": 8, "kept": 8, "dropped": {}, "failed": {}}
+    assert found["calls"] == 6
+    written = (tmp_path / "desk.jsonl").read_text(encoding="utf-8")
+    said = [json.loads(line)["response"]["choices"][0]["message"]["content"] for line in written.splitlines()]
+    assert said == [None, None, None, "Done."] * 2  # and not what the agent had only heard itself say, the greeting
