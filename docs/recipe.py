@@ -1,4 +1,4 @@
-"""Write docs/recipe.md, docs/field.md and docs/gateway.md from their models; with --check, say if they are stale."""
+"""Write recipe.md, field.md, agent.md and gateway.md from their models; with --check, say if they are stale."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pydantic_core import PydanticUndefined
 
 from aasut.gateway.settings import Settings
 from aasut.recipe import FieldRecipe, Recipe
+from aasut.recipe.agent import AgentRecipe
 
 HEAD = """# The recipe
 
 One YAML file describes a whole run. Defaults < recipe < command-line flags (`--set section.field=value`).
 Unknown fields are refused. This page is made from `src/aasut/recipe/` by `make docs`.
 """
-GATEWAY, FIELD = (Path(__file__).with_name(f"{name}.head.md") for name in ("gateway", "field"))
+GATEWAY, FIELD, AGENT = (Path(__file__).with_name(f"{name}.head.md") for name in ("gateway", "field", "agent"))
 
 
 def sections(model: type[BaseModel], name: str) -> list[str]:
@@ -93,6 +94,7 @@ def main() -> int:
     for name, head, model in (
         ("recipe.md", HEAD, Recipe),
         ("field.md", FIELD.read_text(encoding="utf-8"), FieldRecipe),
+        ("agent.md", AGENT.read_text(encoding="utf-8"), AgentRecipe),
         ("gateway.md", GATEWAY.read_text(encoding="utf-8"), Settings),
     ):
         target = Path(__file__).with_name(name)

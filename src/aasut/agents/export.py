@@ -51,19 +51,29 @@ def export(root: Path, path: Path, *, agent: str = "", chat: bool = False, every
 
 def _examples(run: Run, events: Sequence[Event], *, chat: bool) -> Iterator[tuple[dict[str, Any], bool]]:
     """(a line, whether all calls in its answer were made and went well) for each answer of a run."""
-    good = {event.content["id"]: event.content["made"] and not event.content["failed"] for event in _of(events, "call")}
-    used = iter(_of(events, "request"))
+    used = iter([event for event in events if event.kind == "request"])
     before: list[Message] = []
-    for event in _of(events, "message"):
+    for place, event in enumerate(events):
+        if event.kind != "message":
+            continue
         message = event.content
         if message["role"] == "assistant" and (counted := next(used, None)) is not None:
-            calls = message.get("tool_calls") or []
             asked = [*before] if chat else _flat(before)
-            yield (
-                _line(run, len(before), event, asked, counted.content),
-                all(good.get(call["id"], False) for call in calls),
-            )
+            yield _line(run, len(before), event, asked, counted.content), _went_well(message, events[place + 1 :])
         before.append(message)
+
+
+def _went_well(message: Message, after: Sequence[Event]) -> bool:
+    """Were all of a message's calls made, and none failed? `after`: what happened then; ids may come again later."""
+    made = 0
+    for event in after:
+        if event.kind == "message" and event.content["role"] == "assistant":
+            break
+        if event.kind == "call":
+            if event.content["failed"] or not event.content["made"]:
+                return False
+            made += 1
+    return made == len(message.get("tool_calls") or ())
 
 
 def _line(run: Run, place: int, event: Event, messages: list[Message], counted: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +108,3 @@ def _told(message: Message) -> str:
         return f"called: {functions.written(message['tool_calls'])}"
     who = {"tool": "returned", "assistant": "said", "user": "user"}.get(message["role"], message["role"])
     return f"{who}: {message.get('content') or ''}"
-
-
-def _of(events: Sequence[Event], kind: str) -> list[Event]:
-    return [event for event in events if event.kind == kind]

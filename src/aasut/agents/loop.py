@@ -112,7 +112,7 @@ class Session:
             calls = message.get("tool_calls") or []
             if finish == "length":
                 self._leave(calls, "The answer was cut, so this was not called.")
-                raise Stop("answer_tokens", f"An answer was cut at {self.recipe.limits.answer_tokens} tokens.")
+                raise Stop("answer_tokens", "An answer was cut: it had more tokens than it may have.")
             if not calls:
                 if not (message["content"] or "").strip():
                     raise Stop("empty", "The model said nothing.")

@@ -35,7 +35,8 @@ class Ready:
         self.definitions = json.loads(served.task.tools) if served else self.tools.definitions
         self.secrets = [value for name in _secret_names(recipe, endpoint) if (value := os.environ.get(name, ""))]
         key = _key(endpoint)
-        self.model = Model(endpoint, key, recipe.model.temperature, recipe.limits.answer_tokens)
+        most = min(recipe.limits.answer_tokens, served.task.max_tokens if served else recipe.limits.answer_tokens)
+        self.model = Model(endpoint, key, recipe.model.temperature, most)
 
     def session(self, ask: Ask | None, say: Callable[[str], None]) -> Session:
         """A new conversation with a trace of its own. `ask`: who approves dangerous calls, None for nobody."""

@@ -23,17 +23,17 @@ from aasut.files import connect, connect_read_only, disk_errors
 from aasut.gateway.redact import Redactor
 
 STORE, FILE = ".store", "agents.db"
-MIGRATIONS = [
+MIGRATIONS = [  # two agents may begin at once, so that each finds what the other made
     """
-    CREATE TABLE run (
+    CREATE TABLE IF NOT EXISTS run (
         id TEXT PRIMARY KEY, agent TEXT NOT NULL, model TEXT NOT NULL, began REAL NOT NULL,
         tools TEXT NOT NULL, settings TEXT NOT NULL, reason TEXT NOT NULL DEFAULT ''
     );
-    CREATE TABLE event (
+    CREATE TABLE IF NOT EXISTS event (
         n INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES run (id), at REAL NOT NULL,
         kind TEXT NOT NULL, content TEXT NOT NULL
     );
-    CREATE INDEX event_run ON event (run, n);
+    CREATE INDEX IF NOT EXISTS event_run ON event (run, n);
     """,
 ]
 

@@ -43,7 +43,8 @@ class Model:
             base_url=endpoint.base_url, api_key=key or "none", max_retries=endpoint.retries, timeout=timeout
         )
         provider = lazily.load("pydantic_ai.providers.openai").OpenAIProvider(openai_client=self._client)
-        self._model = ai.OpenAIChatModel(endpoint.model, provider=provider)
+        as_they_are = {"json_schema_transformer": None}  # a student knows its tools word by word
+        self._model = ai.OpenAIChatModel(endpoint.model, provider=provider, profile=as_they_are)
         self._settings: dict[str, Any] = {"max_tokens": answer_tokens}
         if temperature is not None:
             self._settings["temperature"] = temperature

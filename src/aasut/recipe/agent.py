@@ -13,15 +13,15 @@ from aasut.recipe import file
 from aasut.recipe.models import Endpoint
 from aasut.recipe.section import NonNegative, Positive, Section, Timeout
 
-UNUSED = ("logprobs", "top_logprobs", "send_schema", "concurrency", "stall_timeout_s", "patience_s")
+UNUSED = ("revision", "logprobs", "top_logprobs", "send_schema", "concurrency", "stall_timeout_s", "patience_s")
 
 
 class AgentModel(Section):
     """What decides which tools are called."""
 
     endpoint: Endpoint | None = None
-    """A model behind an API; or give `run`. Of its settings `logprobs`, `top_logprobs`, `send_schema`, `concurrency`,
-    `stall_timeout_s` and `patience_s` are not for agents."""
+    """A model behind an API; or give `run`. Of its settings `revision`, `logprobs`, `top_logprobs`, `send_schema`,
+    `concurrency`, `stall_timeout_s` and `patience_s` are not for agents."""
     run: str | None = Field(default=None, min_length=1)
     """Name of a finished run whose student calls tools: it is served here, on a free port. It reads one task, in its
     own prompt, and no results."""
@@ -90,8 +90,7 @@ class ToolSource(Section):
 
 
 class Limits(Section):
-    """What ends a task before it has an answer. What was done is in its trace. `tokens` and `usd` count over all tasks
-    of one conversation."""
+    """What ends a task early. `tokens` and `usd` count over all tasks of one conversation."""
 
     steps: Positive = 20
     """Requests to the model."""
