@@ -22,9 +22,10 @@ from peers.tau2_user import OPENING, Scripted, Simulated, Ticket, User
 
 from aasut.agents import trace
 from aasut.agents.limits import Stop
-from aasut.recipe import Endpoint
+from aasut.recipe import Endpoint, agent
 from aasut.teacher.server import ScriptedServer
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 DESK = """
 import json, sys
 from mcp.server import MCPServer
@@ -198,3 +199,11 @@ def test_traces_are_read_by_a_recipe_of_kind_tools(tmp_path: Path, alone: bool) 
     written = (tmp_path / "desk.jsonl").read_text(encoding="utf-8")
     said = [json.loads(line)["response"]["choices"][0]["message"]["content"] for line in written.splitlines()]
     assert said == [None, None, None, "Done."] * 2  # and not what the agent had only heard itself say, the greeting
+
+
+def test_the_examples_file_is_an_agents() -> None:
+    found = agent.load(tau2_talk.AGENT)
+    assert (found.approval, found.tools[0].trusted) == ("allow", True)
+    assert found.tools[0].mcp is not None
+    assert found.tools[0].mcp.command is not None
+    assert (tau2_talk.AGENT.parent / found.tools[0].mcp.command[1]).resolve() == BENCHMARKS / "tau2.py"
