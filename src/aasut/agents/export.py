@@ -51,15 +51,15 @@ def export(root: Path, path: Path, *, agent: str = "", chat: bool = False, every
 
 def _examples(run: Run, events: Sequence[Event], *, chat: bool) -> Iterator[tuple[dict[str, Any], bool]]:
     """(a line, whether all calls in its answer were made and went well) for each answer of a run."""
-    used = iter([event for event in events if event.kind == "request"])
     before: list[Message] = []
     for place, event in enumerate(events):
         if event.kind != "message":
             continue
-        message = event.content
-        if message["role"] == "assistant" and (counted := next(used, None)) is not None:
+        message, after = event.content, events[place + 1 :]
+        # What it used comes right after the model's own answer; an assistant's message that was heard has none.
+        if message["role"] == "assistant" and after and after[0].kind == "request":
             asked = [*before] if chat else _flat(before)
-            yield _line(run, len(before), event, asked, counted.content), _went_well(message, events[place + 1 :])
+            yield _line(run, len(before), event, asked, after[0].content), _went_well(message, after)
         before.append(message)
 
 
