@@ -215,18 +215,20 @@ def vars_of(row: Row) -> dict[str, Any]:
     return {"ids": list(row.ids), "answer": row.answer, "key": row.key, "asked": list(row.asked)}
 
 
-def pace(bench: Bench) -> float:
-    """Seconds of an offline step, without the first ones."""
+def pace(bench: Bench) -> dict[str, float]:
+    """Seconds of an offline step, scoring aside, and of scoring all given answers; the first ones do not count."""
     train(bench, "offline reverse", 1)
-    return float(train(bench, "offline reverse", PILOT)[1]["seconds"]) / PILOT
+    facts = train(bench, "offline reverse", PILOT)[1]
+    each = facts["scoring_s"] / (PILOT * BATCH)
+    return {"step": (facts["seconds"] - facts["scoring_s"]) / PILOT, "scoring": each * len(bench.rows)}
 
 
-def fitting(name: str, offline: float, first: dict[str, Any]) -> int:
+def fitting(name: str, offline: dict[str, float], first: dict[str, Any]) -> int:
     """How many steps of an arm fit into the seconds of the first one: own answers cost what they did there."""
-    steps = first["steps"]
-    own = (first["seconds"] - offline * steps) / max(_own(ARMS["on-policy reverse"][1], steps), 1e-9)
+    steps, left = first["steps"], first["seconds"] - offline["scoring"]
+    own = max(left - offline["step"] * steps, 0.0) / _own(ARMS["on-policy reverse"][1], steps)
     wanted, count = ARMS[name][1], 1
-    while offline * (count + 1) + own * _own(wanted, count + 1) <= first["seconds"]:
+    while offline["step"] * (count + 1) + own * _own(wanted, count + 1) <= left:
         count += 1
     return count
 
@@ -277,7 +279,7 @@ def main() -> None:
             for kind in ("offline", "on-policy")}  # fmt: skip
     print(json.dumps({
         "reverse_kl_own_offline": best["offline"], "reverse_kl_own_on_policy": best["on-policy"],
-        "seconds_budget": first["seconds"], "seconds_offline_step": round(offline, 3), "layers": given.layers,
+        "seconds_budget": first["seconds"], "seconds_offline_step": round(offline["step"], 3), "layers": given.layers,
         "arms": found,
     }))  # fmt: skip
 
