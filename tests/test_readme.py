@@ -40,7 +40,9 @@ TRIED = (
     "synthesize",
     "search",
     "adapt",
-)  # below
+    "agent",
+    "traces",
+)  # below, or in test_home.py
 
 
 def aasut(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -64,10 +66,12 @@ def test_the_readmes_commands_are_known() -> None:
         program, *words = command.split()
         if program == "make":
             assert words[0] in targets, command
+        elif program == "python":
+            assert (ROOT / words[0]).is_file(), command
         else:
             assert program == "aasut", command
             assert words[0] in TRIED, command
-            grouped = words[0] in ("runs", "gateway") and not words[1].startswith("--")
+            grouped = words[0] in ("runs", "gateway", "traces") and not words[1].startswith("--")
             path = words[: 3 if words[1:2] == ["keys"] else 2] if grouped else words[:1]
             shown = aasut(*path, "--help")
             assert shown.returncode == 0
