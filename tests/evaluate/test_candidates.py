@@ -11,6 +11,7 @@ from aasut import recipe as recipes
 from aasut.engine.base import Engine, load
 from aasut.engine.scripted import ScriptedEngine
 from aasut.evaluate.candidates import Answered, Candidate, Models, candidates
+from aasut.formats import gguf_write
 from aasut.student import linear
 from aasut.types import Example, Usage
 
@@ -88,3 +89,15 @@ def test_every_model_is_loaded_on_the_engine_that_serves_it(tiny_llama: Path, tm
     alone = candidates(recipe(student={"initialise": "linear"}, export={}), Models(tmp_path, tmp_path, None, None))
     assert list(alone) == ["student"]
     assert alone["student"].linear
+
+
+def test_a_start_writes_on_the_students_engine(tiny_llama: Path, tmp_path: Path) -> None:
+    gguf_write.write(tiny_llama, tmp_path / "student.gguf", "bf16")
+    text = {"kind": "generate", "prompt": "Text: {text}", "max_tokens": 5}
+    served = recipe(task=text, export={"serve": "gguf", "engine": "openvino", "precision": "float32"})
+    found = candidates(served, Models(tmp_path / "student.gguf", None, tiny_llama, None))
+    assert {one.engine.name for one in found.values()} == {"openvino-float32"}
+    assert found["student"].answer(EXAMPLES).texts == found["untrained"].answer(EXAMPLES).texts
+    labels = recipe(export={"serve": "gguf", "engine": "openvino", "precision": "float32"})
+    found = candidates(labels, Models(tmp_path / "student.gguf", None, tiny_llama, None))
+    assert found["untrained"].engine.name == "torch-float32"
