@@ -47,7 +47,7 @@ Media = Literal["artist", "album", "track", "playlist", "podcast", "movie", "tv_
 
 
 def state() -> str:
-    """The house as it is now."""
+    """The rooms that were spoken of, as they are now."""
     return str(HOUSE)
 
 
@@ -350,6 +350,7 @@ def _set(
         return str(error)
     for device in found:
         device.state |= change(device)
+        device.asked = True
     return "; ".join(map(str, found)) + "."
 
 

@@ -48,6 +48,7 @@ class Device:
     area: str
     device_class: str
     state: dict[str, Any]
+    asked: bool = False  # was it meant by a call?
 
     def __str__(self) -> str:
         extra = [f"{what} {value}{UNITS.get(what, '')}" for what, value in self.state.items() if what != "is"]
@@ -129,15 +130,15 @@ class House:
         raise NotThereError(f"There is no such timer. Running: {others}.")
 
     def __str__(self) -> str:
+        """The rooms that calls were about, and what runs."""
         lines = []
-        for area in AREAS:
-            there = [str(one) for one in self.devices.values() if one.area == area]
-            lines += [f"{area}: {'; '.join(there)}"] if there else []
-        elsewhere = [str(one) for one in self.devices.values() if not one.area and one.domain != "weather"]
-        lines.append(f"House: {'; '.join(elsewhere)}")
-        lines.append(f"Timers: {'; '.join(map(str, self.timers)) or 'none'}")
+        for area in (*AREAS, ""):
+            there = [one for one in self.devices.values() if one.area == area and one.domain != "weather"]
+            if any(one.asked for one in there):
+                lines.append(f"{area or 'House'}: {'; '.join(map(str, there))}")
+        lines += [f"Timers: {'; '.join(map(str, self.timers))}"] if self.timers else []
         lines += [f"{name} list: {', '.join(items)}" for name, items in self.lists.items() if items]
-        return "\n".join(lines)
+        return "\n".join(lines) or "All is as it was."
 
 
 SIZES = {"hours": 3600, "minutes": 60, "seconds": 1}
