@@ -198,7 +198,7 @@ def test_healing_has_seconds_and_is_then_reused(tmp_path: Path, tiny_llama: Path
     (tmp_path / "general.jsonl").write_text("\n".join(texts))
     found = dry(path)
     assert line(dry(path, probing=False), "general").reused  # it was read just now
-    assert line(found, "heal").seconds > line(dry(path, "student.heal.tokens=100"), "heal").seconds > 0
+    assert line(found, "heal").seconds > 0
     assert line(found, "heal").gigabytes > 0
     run(path, "teacher.max_failed=0.5")
     assert line(dry(path, "teacher.max_failed=0.5"), "heal").reused

@@ -124,3 +124,17 @@ def test_candidates_that_are_not_known_yet_count_as_their_mean(tmp_path: Path, t
     mean = sum(lengths.values()) / len(lengths)
     questions = sum(tokens.question for tokens in label.tokens)
     assert found["label"].tokens_in == pytest.approx(questions + mean * len(label.tokens), abs=2)
+
+
+def test_no_more_is_healed_on_than_there_is_and_than_is_wanted(tmp_path: Path, tiny_llama: Path) -> None:
+    texts = [json.dumps({"text": f"It rained on day {i}, and street {i % 7} was empty."}) for i in range(60)]
+    (tmp_path / "general.jsonl").write_text("\n".join(texts))
+    found = []
+    for tokens in (100, 10**6):
+        heal = {"texts": [{"source": "general.jsonl"}], "context": 64, "tokens": tokens}
+        student = {"initialise": "pruned", "shape": {"layers": 1}, "model": {"address": f"file:{tiny_llama}"}}
+        path = small_run.write_recipe(tmp_path, small_run.recipe(student=student | {"heal": heal}))
+        small_run.write_table(tmp_path / "table.csv", small_run.sentences(60))
+        found.append(counted(path, tmp_path / f"scratch-{tokens}")["heal"].units["heal.learned"])
+    assert found[0] == 100
+    assert 100 < found[1] < sum(map(len, texts))
