@@ -108,9 +108,9 @@ def answers(model: Any, tokenizer: Tokenizer, prompts: dict[str, str], temperatu
     rows = []
     for (name, text), said in zip(prompts.items(), write(TorchEngine(model, tokenizer), asked), strict=True):
         ids = begin(tokenizer, text)
-        end = [tokenizer.eos_id] if said.finish == "stop" else []
+        end = [] if tokenizer.eos_id is None or said.finish != "stop" else [tokenizer.eos_id]
         said_ids = [*said.ids, *end]
-        rows.append(Row([*ids, *said_ids], answer=len(said_ids), key=f"{name}#0", asked=ids))  # type: ignore[list-item]
+        rows.append(Row([*ids, *said_ids], answer=len(said_ids), key=f"{name}#0", asked=ids))
     return rows
 
 

@@ -142,8 +142,14 @@ def _held(documents: Sequence[Cut], share: float, most: int | None, seed: int) -
             f"{len(names)} document of the field is there to learn from, and one more is needed for validation.",
             "Add documents, or let the records of a file be documents of their own.",
         )
+    return fitting(sizes, share * min(sum(sizes.values()), most or math.inf), seed)
+
+
+def fitting(sizes: Mapping[str, int], room: float, seed: int) -> set[str]:
+    """Names of documents to keep apart: in drawn order, those that still fit into the room; one at least."""
+    names = sorted(name for name, size in sizes.items() if size)
     random.Random(seed).shuffle(names)
-    room, held = share * min(sum(sizes.values()), most or math.inf), set()
+    held = set()
     for name in names:
         if sizes[name] <= room:
             held.add(name)

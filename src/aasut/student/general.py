@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from aasut.errors import DataError
 from aasut.formats.tokenizer import Tokenizer
 from aasut.recipe.student import Heal
-from aasut.student.corpus import Cut, Cutter, Passage, capped, of_chunks
+from aasut.student.corpus import Cut, Cutter, Passage, capped, fitting, of_chunks
 from aasut.student.objective import Row
 from aasut.types import Chunk, Conservation, Document
 
@@ -77,19 +77,13 @@ def _parted(texts: Sequence[Passage], tokens: int, seed: int) -> tuple[list[Pass
     sizes: Counter[str] = Counter()
     for passage in texts:
         sizes[passage.documents[0]] += len(passage.text)
-    names = sorted(name for name, size in sizes.items() if size)
-    if len(names) < 2:
+    there = sum(size > 0 for size in sizes.values())
+    if there < 2:
         raise DataError(
-            f"student.heal.texts hold {len(names)} document, and one more is needed for validation.",
+            f"student.heal.texts hold {there} document, and one more is needed for validation.",
             "Add files, or let the records of a file be documents of their own (records).",
         )
-    random.Random(seed).shuffle(names)
-    room, held = _room(texts, tokens), set()
-    for name in names[:-1]:
-        if sizes[name] <= room:
-            held.add(name)
-            room -= sizes[name]
-    held = held or {min(names, key=lambda name: (sizes[name], name))}
+    held = fitting(sizes, _room(texts, tokens), seed)
     sides: tuple[list[Passage], list[Passage]] = ([], [])
     for passage in texts:
         sides[passage.documents[0] in held].append(passage)
