@@ -10,11 +10,11 @@ import pytest
 from read_blocks import HINDI, blocks, fault, office, texts, written
 
 from aasut.documents import readers
-from aasut.recipe import field
+from aasut.recipe.documents import Format
 
 
 def test_each_format_of_a_recipe_has_a_reader() -> None:
-    assert set(readers.READERS) == set(get_args(field.Format)) - {"auto"}
+    assert set(readers.READERS) == set(get_args(Format)) - {"auto"}
     for place in (*readers.READERS.values(), readers.MATCHES):
         module, name = place.split(":")
         assert callable(getattr(import_module(module), name))
