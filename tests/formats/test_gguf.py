@@ -23,9 +23,11 @@ from transformers import (
 )
 
 from aasut.errors import ModelError
-from aasut.formats import gguf, safetensors
+from aasut.export import roundtrip
+from aasut.formats import gguf, safetensors, tokenizer_gguf
 from aasut.formats.gguf_write import deinterleave, interleave
 from aasut.formats.tokenizer import Tokenizer
+from tiny_gemma import spm
 from tiny_llama import TEXTS, make_llama
 
 NASTY = ["a<|end|>b", "नमस्ते 👩‍👩‍👧 2024", "\x00\x7f\r\n  x\t1234", "<tag><|begin|>", "", " lead", "é é"]
@@ -196,6 +198,55 @@ def write_with_the_reference(out: Path, architecture: str, model: torch.nn.Modul
     file.close()
 
 
+def gemma(folder: Path, **changed: object) -> Path:
+    """A random Gemma 3 with a SentencePiece tokenizer, as a Hugging Face folder."""
+    torch.manual_seed(3)
+    body, settings = tokenizer_gguf.build(spm(prefix=False))
+    tokens = len(body["model"]["vocab"])
+    model = Gemma3ForCausalLM(Gemma3TextConfig(**SMALL | GEMMA | {"vocab_size": tokens} | changed))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(body))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_gemma3_is_written_and_read_as_the_same_model(tmp_path: Path) -> None:
+    rope = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5e3},
+    }
+    folder = gemma(tmp_path / "hf", rope_parameters=rope)
+    gguf.write(folder, tmp_path / "one.gguf", "bf16")
+    gguf.to_folder(tmp_path / "one.gguf", tmp_path / "back")
+    roundtrip.same_weights(folder, tmp_path / "back")
+    ids = [2, 9, 30, 7, 100, 200, 33, 9]
+    assert torch.equal(logits(tmp_path / "back", ids), logits(folder, ids))
+    ours, theirs = Tokenizer.load(tmp_path / "back"), Tokenizer.load(folder)
+    texts = ["the tan in a barn", "in  the   end", "the\n\nbed\n", "é हि 👍", "<ctrl>", "an<eos>er", ""]
+    assert ours.encode_all(texts) == theirs.encode_all(texts)
+    assert json.loads((tmp_path / "back" / "tokenizer.json").read_text()) == json.loads(
+        (folder / "tokenizer.json").read_text()
+    )
+    gguf.write(tmp_path / "back", tmp_path / "two.gguf", "bf16")
+    assert (tmp_path / "two.gguf").read_bytes() == (tmp_path / "one.gguf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"layer_types": ["full_attention"] * 7}, "layer_types"),
+        ({"query_pre_attn_scalar": 8}, "query_pre_attn_scalar"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
+    ],
+)
+def test_a_gemma3_that_gguf_has_no_words_for_is_refused(changed: dict[str, object], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=named):
+        gguf.write(gemma(tmp_path / "hf", **changed), tmp_path / "one.gguf", "bf16")
+    assert not (tmp_path / "one.gguf").exists()
+
+
 class TestDamage:
     @pytest.mark.parametrize("keep", [0, 3, 4, 20, 100, 2000, -1])
     def test_a_truncated_file_is_one_line(self, keep: int, tiny_llama: Path, tmp_path: Path) -> None:
@@ -239,13 +290,13 @@ class TestDamage:
             gguf.to_folder(tmp_path / "m.gguf", tmp_path / "out")
 
     def test_architectures_without_a_writer_are_named(self, tiny_llama: Path, tmp_path: Path) -> None:
-        folder = tmp_path / "gemma"
+        folder = tmp_path / "qwen"
         folder.mkdir()
         for path in tiny_llama.iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
-        config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Gemma3ForCausalLM"]}
+        config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Qwen3ForCausalLM"]}
         (folder / "config.json").write_text(json.dumps(config))
-        with pytest.raises(ModelError, match=r"Gemma3ForCausalLM.*LlamaForCausalLM"):
+        with pytest.raises(ModelError, match=r"Qwen3ForCausalLM.*LlamaForCausalLM"):
             gguf.write(folder, tmp_path / "m.gguf", "bf16")
 
 

@@ -123,6 +123,34 @@ class TestSentencePiece:
         merges = tokenizer_gguf.merges_from_scores(["a", "b", "c", "ab", "bc", "abc"], [1] * 6, [0, 0, 0, -2, -1, -3])
         assert merges == [("b", "c"), ("a", "b"), ("ab", "c"), ("a", "bc")]
 
+    @pytest.mark.parametrize("prefix", [False, True])
+    def test_the_way_back_to_gguf(self, prefix: bool) -> None:
+        source = spm(prefix=prefix)
+        body, _ = tokenizer_gguf.build(source)
+        data = source.metadata
+        found = tokenizer_gguf.describe(body, len(data["tokenizer.ggml.tokens"]) + 1, Path("here"))
+        assert found["tokens"] == [*data["tokenizer.ggml.tokens"], "[PAD293]"]
+        assert found["kinds"] == [*data["tokenizer.ggml.token_type"], tokenizer_gguf.UNUSED]
+        assert (found["model"], found["space_prefix"]) == ("llama", prefix)
+        assert tokenizer_gguf.merges_from_scores(
+            body["model"]["vocab"], found["kinds"][:-1], found["scores"][:-1]
+        ) == tokenizer_gguf.merges_from_scores(
+            body["model"]["vocab"], data["tokenizer.ggml.token_type"], data["tokenizer.ggml.scores"]
+        )
+
+    def test_runs_of_spaces_with_scores_stay_pieces(self) -> None:
+        source = spm(prefix=True, extra={"▁▁": -3.5})
+        source.metadata["tokenizer.ggml.tokens"][7:9] = ["<a>", "<b>"]
+        body, _ = tokenizer_gguf.build(source)
+        found = tokenizer_gguf.describe(body, len(body["model"]["vocab"]), Path("here"))
+        assert found["kinds"][found["tokens"].index("▁▁")] == tokenizer_gguf.NORMAL
+
+    def test_merges_without_scores_are_refused(self) -> None:
+        body, _ = tokenizer_gguf.build(spm(prefix=False))
+        body["model"]["merges"].reverse()
+        with pytest.raises(ModelError, match="follow no scores"):
+            tokenizer_gguf.describe(body, len(body["model"]["vocab"]), Path("here"))
+
 
 class TestSplits:
     @pytest.mark.parametrize("name", sorted(tokenizer_gguf.SPLITS))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aasut.errors import ModelError
 from aasut.formats import tokenizer_gguf
 from aasut.formats.gguf_read import REMEDY, Gguf, TensorInfo, is_bf16, read
-from aasut.formats.gguf_write import ARCHITECTURES, Kind, deinterleave, recode, tensor_names, write
+from aasut.formats.gguf_write import ARCHITECTURES, Kind, deinterleave, gemma3_layers, recode, tensor_names, write
 from aasut.store import disk_errors
 
 if TYPE_CHECKING:
@@ -119,16 +119,11 @@ def _embedding(source: Gguf) -> tuple[int, ...]:
 
 
 def _gemma3(source: Gguf, plain: dict[str, Any], theta: float) -> dict[str, Any]:
-    """Every sixth layer sees everything, the others a window with a rope of its own (Gemma 3 report, section 2)."""
-    every = 6
-    kinds = [
-        "full_attention" if (layer + 1) % every == 0 else "sliding_attention"
-        for layer in range(plain["num_hidden_layers"])
-    ]
+    """What a Gemma 3 has beside what others have; layers with a window have a rope of their own."""
     local = float(source.get("rope.freq_base_swa", 10000.0))
     return {
         "hidden_activation": "gelu_pytorch_tanh",
-        "layer_types": kinds,
+        "layer_types": gemma3_layers(plain["num_hidden_layers"]),
         "query_pre_attn_scalar": plain["head_dim"],
         "sliding_window": source.get("attention.sliding_window"),
         "rope_parameters": {

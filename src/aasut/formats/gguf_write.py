@@ -21,7 +21,7 @@ KINDS = {
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-WRITTEN = {"LlamaForCausalLM": "llama"}
+WRITTEN = {"LlamaForCausalLM": "llama", "Gemma3ForCausalLM": "gemma3"}
 
 _BLOCK = {
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
@@ -103,8 +103,10 @@ def write(folder: Path, out: Path, kind: Kind, *, name: str = "", licence: str =
             continue
         values = weights[theirs].float().numpy()
         which = ours.split(".")[-2]
-        if which in heads:
+        if architecture == "llama" and which in heads:
             values = interleave(values, heads[which])
+        elif architecture == "gemma3" and which.endswith("norm"):
+            values = values + np.float32(1)  # transformers multiplies by 1 + weight, GGUF holds the sum
         _add(file, ours, values, kind)
     _finish(file, out)
 
@@ -126,13 +128,43 @@ def recode(source: Path, out: Path, kind: Kind) -> None:
 
 def _written(config: dict[str, Any], folder: Path) -> str:
     name = (config.get("architectures") or ["none"])[0]
-    scaling = (config.get("rope_parameters") or config.get("rope_scaling") or {}).get("rope_type", "default")
+    scaling = _rope(config).get("rope_type", "default")
     if name not in WRITTEN or scaling != "default" or config.get("attention_bias") or config.get("mlp_bias"):
         raise ModelError(
             f"{folder}: a {name} with rope type {scaling!r} cannot be written as GGUF.",
             f"Written are, without biases and with plain rope: {', '.join(WRITTEN)}.",
         )
+    if WRITTEN[name] == "gemma3" and (odd := _unlike_gemma3(config)):
+        raise ModelError(
+            f"{folder}: its {odd} is not what readers of GGUF suppose of a Gemma 3.",
+            "Leave shape.layers and shape.heads out, or take a Llama.",
+        )
     return WRITTEN[name]
+
+
+def _rope(config: dict[str, Any], kind: str = "full_attention") -> dict[str, Any]:
+    """Gemma 3 has rope settings for each kind of layer, others have one."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return dict(given.get(kind, given))
+
+
+def gemma3_layers(layers: int) -> list[str]:
+    """Every sixth layer sees everything, the others a window (Gemma 3 report, section 2): GGUF does not say it."""
+    return ["full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(layers)]
+
+
+def _unlike_gemma3(config: dict[str, Any]) -> str | None:
+    """The first setting that GGUF has no place for and that is not what it is in all Gemma 3 of text."""
+    usual = {
+        "layer_types": gemma3_layers(config["num_hidden_layers"]),
+        "query_pre_attn_scalar": config["head_dim"],
+        "hidden_activation": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+        "use_bidirectional_attention": False,
+    }
+    return next((name for name, value in usual.items() if (config.get(name, value) or None) != (value or None)), None)
 
 
 def _kv_heads(config: dict[str, Any]) -> int:
@@ -146,7 +178,7 @@ def _describe_kind(file: Any, kind: Kind) -> None:
 
 def _describe_model(file: Any, config: dict[str, Any], kind: Kind) -> None:
     size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    rope = config.get("rope_parameters") or {}
+    rope = _rope(config)
     file.add_type("model")
     file.add_block_count(config["num_hidden_layers"])
     file.add_context_length(config["max_position_embeddings"])
@@ -159,6 +191,9 @@ def _describe_model(file: Any, config: dict[str, Any], kind: Kind) -> None:
     file.add_rope_dimension_count(size)
     file.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0))
     file.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
+    if file.arch == "gemma3":
+        file.add_sliding_window(config["sliding_window"])
+        file.add_rope_freq_base_swa(float(_rope(config, "sliding_attention").get("rope_theta") or 10000.0))
     file.add_vocab_size(config["vocab_size"])
     _describe_kind(file, kind)
 
@@ -170,7 +205,10 @@ def _describe_tokenizer(file: Any, folder: Path, rows: int) -> None:
     file.add_tokenizer_pre(found["pre"])
     file.add_token_list(found["tokens"])
     file.add_token_types(found["kinds"])
-    file.add_token_merges(found["merges"])
+    if "scores" in found:
+        file.add_token_scores(found["scores"])
+    else:
+        file.add_token_merges(found["merges"])
     if tokenizer.bos_id is not None:
         file.add_bos_token_id(tokenizer.bos_id)
     if tokenizer.eos_id is not None:
@@ -180,7 +218,7 @@ def _describe_tokenizer(file: Any, folder: Path, rows: int) -> None:
     if tokenizer.pad_id is not None:
         file.add_pad_token_id(tokenizer.pad_id)
     file.add_add_bos_token(tokenizer.add_bos)
-    file.add_add_space_prefix(False)
+    file.add_add_space_prefix(found["space_prefix"])
     template = chat_template(folder)
     if template is not None:
         file.add_chat_template(template)

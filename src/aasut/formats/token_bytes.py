@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from aasut.formats.tokenizer import Tokenizer
-
-SPACE = "▁"  # that SentencePiece writes for a space
-BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+from aasut.formats.tokenizer_gguf import BYTE_TOKEN, SPACE
 
 
 def vocabulary_bytes(tokenizer: Tokenizer) -> dict[int, bytes]:
@@ -51,7 +48,7 @@ def _byte_level(token: str) -> bytes | None:
 
 
 def _sentencepiece(token: str) -> bytes:
-    byte = BYTE.fullmatch(token)
+    byte = BYTE_TOKEN.fullmatch(token)
     return bytes([int(byte[1], 16)]) if byte else token.replace(SPACE, " ").encode()
 
 

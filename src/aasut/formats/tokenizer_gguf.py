@@ -6,6 +6,7 @@ dictionary between the two. Source: llama.cpp, src/llama-vocab.cpp.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ from aasut.errors import ModelError
 from aasut.formats.gguf_read import Gguf
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+SPACE = "▁"  # that SentencePiece writes for a space
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 Json = dict[str, Any]
+
+_SPACES: Json = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+_PREFIXED: Json = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, _SPACES]}
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _MODERN = r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}NUMBER| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -101,8 +107,6 @@ def _sentencepiece_bpe(source: Gguf, tokens: Sequence[str], kinds: Sequence[int]
     if len(scores) != len(tokens):
         raise ModelError(f"{source.path} has {len(scores)} scores for {len(tokens)} tokens.", "Fetch the model again.")
     prefix = bool(source.metadata.get("tokenizer.ggml.add_space_prefix", True))
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    steps = [{"type": "Prepend", "prepend": "▁"}, replace]
     decoders: list[Json] = [
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         {"type": "ByteFallback"},
@@ -114,7 +118,7 @@ def _sentencepiece_bpe(source: Gguf, tokens: Sequence[str], kinds: Sequence[int]
     model = _bpe(tokens, merges_from_scores(tokens, kinds, scores))
     model |= {"unk_token": tokens[unknown] if unknown is not None else None, "fuse_unk": True, "byte_fallback": True}
     return {
-        "normalizer": {"type": "Sequence", "normalizers": steps} if prefix else replace,
+        "normalizer": _PREFIXED if prefix else _SPACES,
         "pre_tokenizer": None,
         "decoder": {"type": "Sequence", "decoders": decoders},
         "model": model,
@@ -200,17 +204,19 @@ def _post_processor(settings: Json, tokens: Sequence[str]) -> Json | None:
 
 
 def describe(body: Json, rows: int, where: Path) -> Json:
-    """GGUF metadata (model, pre, tokens, kinds, merges) of a tokenizer.json with byte-level BPE.
+    """GGUF metadata (model, pre, tokens, kinds, space_prefix, and merges or scores) of a tokenizer.json.
 
-    `rows` is the height of the embedding matrix; ids without a token become unused ones.
-    Raises ModelError for tokenizers that GGUF has no name for.
+    `rows` is the height of the embedding matrix; ids without a token become unused ones. Knows byte-level BPE and
+    SentencePiece BPE; raises ModelError for tokenizers that GGUF has no name for.
     """
     model = body.get("model") or {}
-    pre = _name_of(body)
-    if model.get("type") != "BPE" or model.get("byte_fallback") or pre is None:
+    pieces = model.get("type") == "BPE" and model.get("byte_fallback") and _is_plain_sentencepiece(body)
+    pre = "default" if pieces else _name_of(body)
+    if model.get("type") != "BPE" or (model.get("byte_fallback") and not pieces) or pre is None:
         raise ModelError(
             f"{where}: this tokenizer has no counterpart in GGUF here.",
-            f"Byte-level BPE with one of these ways to split text can be written: {', '.join(sorted(SPLITS))}.",
+            "SentencePiece BPE, and byte-level BPE with one of these ways to split text, can be written: "
+            f"{', '.join(sorted(SPLITS))}.",
         )
     names = dict(model["vocab"])
     kinds = dict.fromkeys(names, NORMAL)
@@ -224,14 +230,49 @@ def describe(body: Json, rows: int, where: Path) -> Json:
             "Take the tokenizer that belongs to this model.",
         )
     tokens = [by_id.get(number, f"[PAD{number}]") for number in range(rows)]
+    found = {"pre": pre, "tokens": tokens, "kinds": [kinds.get(token, UNUSED) for token in tokens]}
+    if pieces:
+        return found | _scored(body, tokens, found["kinds"], where)
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    return {
-        "model": "gpt2",
-        "pre": pre,
-        "tokens": tokens,
-        "kinds": [kinds.get(token, UNUSED) for token in tokens],
-        "merges": merges,
-    }
+    return found | {"model": "gpt2", "merges": merges, "space_prefix": False}
+
+
+def _is_plain_sentencepiece(body: Json) -> bool:
+    """Whether a text is changed in nothing but its spaces before it is taken apart."""
+    split = body.get("pre_tokenizer")
+    if split is not None and (split.get("type"), split.get("pattern")) != ("Split", {"String": " "}):
+        return False  # Gemma's own splits at spaces, of which its normalizer leaves none
+    return body.get("normalizer") in (_SPACES, _PREFIXED)
+
+
+def _scored(body: Json, tokens: Sequence[str], kinds: Sequence[int], where: Path) -> Json:
+    """Scores that merges_from_scores makes these very merges of: a piece counts by where it is first merged into."""
+    merges = [_pair(merge) if isinstance(merge, str) else (merge[0], merge[1]) for merge in body["model"]["merges"]]
+    rank: dict[str, int] = {}
+    for left, right in merges:
+        rank.setdefault(left + right, len(rank))
+    scores = [-float(rank.get(token, len(rank))) for token in tokens]
+    unknown = body["model"].get("unk_token")
+    kinds = [
+        UNKNOWN if token == unknown else BYTE if kind == NORMAL and BYTE_TOKEN.fullmatch(token) else kind
+        for token, kind in zip(tokens, kinds, strict=True)
+    ]
+    runs = [
+        kind == NORMAL and len(token) > 1 and not token.strip(SPACE) for token, kind in zip(tokens, kinds, strict=True)
+    ]
+    for spaces in (USER_DEFINED, NORMAL):  # what runs of spaces are is seen by their merges alone
+        tried = [spaces if run else kind for run, kind in zip(runs, kinds, strict=True)]
+        if merges_from_scores(tokens, tried, scores) == merges:
+            shown = [
+                token.replace(SPACE, " ") if run and spaces == USER_DEFINED else token
+                for token, run in zip(tokens, runs, strict=True)
+            ]
+            prefix = body["normalizer"] == _PREFIXED
+            return {"model": "llama", "tokens": shown, "kinds": tried, "scores": scores, "space_prefix": prefix}
+    raise ModelError(
+        f"{where}: the merges of this tokenizer follow no scores of its pieces, and GGUF has scores alone.",
+        "Take a model with SentencePiece's own BPE, such as Gemma 3.",
+    )
 
 
 def _name_of(body: Json) -> str | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aasut.errors import ModelError
-from aasut.formats.token_bytes import BYTE, SPACE
+from aasut.formats.tokenizer_gguf import BYTE_TOKEN, SPACE
 
 Json = dict[str, Any]
 Pair = tuple[str, str]
@@ -103,7 +103,7 @@ class Trim:
         """Tokens without which some text could not be written: bytes, the space's sign, the unknown token."""
         unknown = [self._model["unk_token"]] if self._model.get("unk_token") is not None else []
         if self._model.get("byte_fallback"):
-            names = [name for name in self._ids if BYTE.fullmatch(name)] + [SPACE]
+            names = [name for name in self._ids if BYTE_TOKEN.fullmatch(name)] + [SPACE]
         else:
             single = {name for name in self._ids if len(name) == 1}
             names = [name for name in self._ids if name in single or not single.issuperset(name)]
