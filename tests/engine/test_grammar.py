@@ -53,6 +53,29 @@ def test_whatever_a_model_prefers_the_answer_fits_the_schema_in_one_spacing(toke
     assert json.dumps(value, ensure_ascii=False) == text.removeprefix(" ")
 
 
+def test_what_must_come_is_cut_as_the_tokenizer_cuts_it(tokenizer: Tokenizer) -> None:
+    text = '{"city": "पुणे", "n": 4, "open": true}'
+    grammar, ids, chosen = Grammar(tokenizer, json.dumps(SCHEMA)), tokenizer.encode(text), 0
+    assert grammar.forced() == []  # a space may stand before
+    place = 0
+    while not grammar.complete:
+        chosen += 1
+        for token in [ids[place], *_taken(grammar, ids[place])]:
+            assert token == ids[place]
+            place += 1
+    assert place == len(ids)
+    assert chosen < len(ids) / 2
+
+
+def _taken(grammar: Grammar, token: int) -> list[int]:
+    """Go on with the token and with what then must come, which is returned."""
+    grammar.take(token)
+    found = [] if grammar.complete else grammar.forced()
+    for one in found:
+        grammar.take(one)
+    return found
+
+
 def test_allowed_logits_stay_what_they_are(tokenizer: Tokenizer) -> None:
     grammar = Grammar(tokenizer, json.dumps(SCHEMA))
     logits = np.arange(tokenizer.size, dtype=np.float32)

@@ -14,6 +14,7 @@ import transformers
 import reference
 from aasut.engine.base import Prompt, write
 from aasut.engine.common import begin
+from aasut.engine.decode import NARROW
 from aasut.engine.torch import TorchEngine, choose_precision, load, load_model
 from aasut.errors import EngineError, ModelError
 from aasut.formats import safetensors
@@ -173,6 +174,26 @@ def test_many_answers_at_once_are_those_of_one_at_a_time(models: dict[str, Path]
     shared = write(engine, prompts, prefix=prefix)
     engine.prefix_cache = False
     assert write(engine, prompts, prefix=prefix) == shared
+
+
+@pytest.mark.parametrize("name", ["llama", *RANDOM_MODELS])
+def test_what_a_schema_forces_changes_no_answer_whether_read_at_once_or_one_by_one(
+    models: dict[str, Path], name: str
+) -> None:
+    engine = load(models[name], precision="float32")
+    kinds = [{"enum": ["a window", "the front door", "no"]}, {"type": "boolean"}, {"enum": ["rain", "rainbow"]}]
+    schemas = [
+        json.dumps({"type": "object", "properties": {"what": kind, "sure": {"enum": [1, 2, 30]}},
+                    "required": ["what", "sure"], "additionalProperties": False})
+        for kind in kinds
+    ]  # fmt: skip
+    prompts = [Prompt(f"{text}{n}", 60, schema=schemas[n]) for text in PROMPTS for n in range(len(kinds))]
+    assert len(prompts) > NARROW
+    alone = [write(engine, [prompt])[0] for prompt in prompts]
+    assert write(engine, prompts) == alone
+    assert write(engine, prompts[: NARROW - 1]) == alone[: NARROW - 1]
+    assert len({answer.text for answer in alone}) > 3
+    assert all(json.loads(answer.text) for answer in alone)
 
 
 def test_stop_texts_end_a_generation(models: dict[str, Path]) -> None:

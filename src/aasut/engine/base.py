@@ -73,7 +73,8 @@ class Piece:
 
     `finish` is "" until the row's last piece, which says "stop" or "length"; `tokens` were made so far.
     `logprobs`, where the prompt asks for them, stand in the last piece: the natural log-probability of
-    each token chosen, one that ends the answer included, among those allowed there and at temperature 1.
+    each token chosen, one that ends the answer included, among those allowed there and at temperature 1; 0 for
+    tokens of text that a schema leaves no choice in, which are not asked of the model.
     `said` then has the tokens of this piece's text: the texts of all together are the answer.
     `ids`, in the last piece: the numbers of all tokens chosen, but one that ends the answer.
     """

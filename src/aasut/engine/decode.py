@@ -19,6 +19,7 @@ from aasut.formats.tokenizer import Tokenizer
 
 ALTERNATIVES = 20  # to a token, listed at most
 ROWS = 64  # decoded at once; more rows share each reading of the weights
+NARROW = 8  # rows; of more, each takes one token a step, since padding to several would cost more than it saves
 OVERLAP = 8  # tokens
 
 Logits = NDArray[np.float32]
@@ -30,8 +31,8 @@ class Stepper(Protocol):
     def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
         """Forget everything; take in the rows, each behind `prefix`. Logits [rows, V] after their last tokens."""
 
-    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
-        """Go on with the rows at these places of the last call, one token each. Logits [len(keep), V]."""
+    def advance(self, keep: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
+        """Go on with the rows at these places of the last call, one token or more each. Logits [len(keep), V]."""
 
 
 def decode(
@@ -46,11 +47,15 @@ def decode(
         live = [Row(number, prompts[number], tokenizer) for number in part]
         logits = stepper.start(shared, [rows[number] for number in part])
         while live:
-            pieces = [row.take(logits[place]) for place, row in enumerate(live)]
-            keep = [place for place, piece in enumerate(pieces) if not piece.finish]
+            pieces = [row.take(logits[place]) for place, row in enumerate(live) if not row.fresh]
+            ended = {piece.row for piece in pieces if piece.finish}
+            keep = [place for place, row in enumerate(live) if row.number not in ended]
             live = [live[place] for place in keep]
             if live:  # the engine works on while the caller reads: pieces go out afterwards
-                logits = stepper.advance(keep, [row.answer[-1] for row in live])
+                width = max(len(row.fresh) for row in live) if len(live) <= NARROW else 1
+                logits = stepper.advance(keep, [row.fresh[:width] for row in live])
+                for row in live:
+                    del row.fresh[:width]
             yield from (piece for piece in pieces if piece.text or piece.finish)
 
 
@@ -72,6 +77,7 @@ class Row:
         self.grammar = Grammar(tokenizer, prompt.schema, plain=prompt.plain) if bound else None
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
+        self.fresh: list[int] = []  # of the answer, that the model has not read
         self.text = Text(tokenizer)
         self.logprobs: list[float] = []
         self.held: list[Token] = []  # tokens whose text is not shown yet
@@ -79,37 +85,49 @@ class Row:
         self.shown = 0
 
     def take(self, logits: Logits) -> Piece:
-        """Choose the next token; what may be shown of the answer now."""
+        """Choose the next token, and take those that then must come; what may be shown of the answer now."""
         if self.grammar is not None:
             logits = self.grammar.mask(logits)
-        token = draw(logits, self.prompt.temperature, self.prompt.top_p, self.random)
+        before = len(self.answer)
+        text, finish = self._add(draw(logits, self.prompt.temperature, self.prompt.top_p, self.random), logits)
+        for token in self.grammar.forced() if self.grammar is not None and not finish else ():
+            text, finish = self._add(token, None)
+            if finish:
+                break
+        self.fresh = self.answer[before:]
+        if finish:
+            return self._piece(text, finish)
+        return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
+
+    def _add(self, token: int, logits: Logits | None) -> tuple[str, str]:
+        """The answer's text with a token more, and why it ends there; without logits, the token's text was certain."""
         if self.prompt.logprobs:
-            self.logprobs.append(logprob(logits, token))
+            self.logprobs.append(0.0 if logits is None else logprob(logits, token))
         if token in self.tokenizer.end_ids:
-            return self._piece(self.text.whole, "stop")
+            return self.text.whole, "stop"
         self.answer.append(token)
         text = self.text.add(token)
         if self.prompt.logprobs:
             self._hold(text, logits)
         cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
         if cut >= 0:
-            return self._piece(text[:cut], "stop")
+            return text[:cut], "stop"
         if self.grammar is not None:
             self.grammar.take(token)
             if self.grammar.complete:
-                return self._piece(text, "stop")
-        if len(self.answer) == self.prompt.max_tokens:
-            return self._piece(text, "length")
-        return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
+                return text, "stop"
+        return text, "length" if len(self.answer) == self.prompt.max_tokens else ""
 
-    def _hold(self, text: str, logits: Logits) -> None:
+    def _hold(self, text: str, logits: Logits | None) -> None:
         """Note the last token, with what it adds to the text."""
         token, told = self.answer[-1], self.told
         self.told = max(told, len(text.rstrip("\ufffd")))
         known = _bytes_of(self.tokenizer)
         added = text[told : self.told]
         raw = known.get(token) or added.encode("utf-8", "replace")
-        listed = [(int(i), logprob(logits, int(i))) for i in likeliest(logits, self.prompt.top_logprobs)]
+        listed = [(token, 0.0)][: self.prompt.top_logprobs]
+        if logits is not None:
+            listed = [(int(i), logprob(logits, int(i))) for i in likeliest(logits, self.prompt.top_logprobs)]
         top = tuple((known.get(i) or self.tokenizer.written(i).encode(), value) for i, value in listed)
         self.held.append(Token(added, raw, self.logprobs[-1], top))
 

@@ -51,6 +51,15 @@ class Grammar:
         self._matcher.consume_token(token)
         self._check()
 
+    def forced(self) -> list[int]:
+        """Tokens of text that must come next, cut as the tokenizer cuts it; none that hangs on what follows.
+
+        Jump-forward decoding (SGLang, Zheng et al. 2024).
+        """
+        found: list[int] = self._matcher.compute_ff_tokens()
+        self._check()
+        return found
+
     @property
     def complete(self) -> bool:
         """May nothing but the end come next?"""

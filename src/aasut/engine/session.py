@@ -1,6 +1,6 @@
 """Continuous decoding: prompts join the answers under way at the next step, and leave when they end.
 
-One step runs the model once over the next token of every answer and over parts of the prompts that
+One step runs the model once over the new tokens of every answer and over parts of the prompts that
 came meanwhile. It is started as soon as its tokens are known, and works on while the caller hands out
 what the step before it gave.
 """
@@ -140,7 +140,7 @@ class Session:
         if piece.finish:
             self.cancel(number)
         else:
-            seat.tokens.append(seat.row.answer[-1])
+            seat.tokens.extend(seat.row.fresh)
         if piece.text or piece.finish:
             yield number, piece
 

@@ -251,10 +251,8 @@ class _Stepper:
     def start(self, prefix: tuple[int, ...], rows: Sequence[Sequence[int]]) -> Logits:
         self.past = self.engine._state(prefix) if prefix else None
         device = self.model.device
-        width = max(len(row) for row in rows)
-        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        order = torch.arange(width, device=device)
+        ids, lengths = _padded(rows, device)
+        order = torch.arange(ids.shape[1], device=device)
         self.places = (len(prefix) + order)[None].expand(len(rows), -1)
         self.seen = order[None] < lengths[:, None]
         cache = Cache(self.past)
@@ -264,21 +262,33 @@ class _Stepper:
         return self._logits(hidden[torch.arange(len(rows), device=device), lengths - 1])
 
     @torch.inference_mode()
-    def advance(self, keep: Sequence[int], tokens: Sequence[int]) -> Logits:
+    def advance(self, keep: Sequence[int], tokens: Sequence[Sequence[int]]) -> Logits:
         device = self.model.device
         if len(keep) < len(self.seen):
             chosen = torch.tensor(keep, device=device)
             self.rows = [(keys[chosen], values[chosen]) for keys, values in self.rows]
             self.places, self.seen, self._next = self.places[chosen], self.seen[chosen], self._next[chosen]
-        ids, positions = torch.tensor(tokens, device=device)[:, None], self._next[:, None]
-        self.seen = torch.cat([self.seen, self.seen.new_ones(len(keep), 1)], 1)
+        ids, lengths = _padded(tokens, device)
+        count, width = ids.shape
+        order = torch.arange(width, device=device)
+        positions = self._next[:, None] + order
+        causal = (order[:, None] >= order).expand(count, -1, -1)
+        within = torch.cat([self.seen[:, None].expand(-1, width, -1), causal], 2)
         cache = Cache(self.past, self.rows, self.places)
-        hidden = hidden_states(self.model, ids, positions, self.seen[:, None], cache)
+        hidden = hidden_states(self.model, ids, positions, within, cache)
         self.rows = cache.new
+        self.seen = torch.cat([self.seen, order < lengths[:, None]], 1)
         self.places = torch.cat([self.places, positions], 1)
-        self._next = self._next + 1
-        return self._logits(hidden[:, 0])
+        self._next = self._next + lengths
+        return self._logits(hidden[torch.arange(count, device=device), lengths - 1])
 
     def _logits(self, hidden: torch.Tensor) -> Logits:
         logits: Logits = self.model.lm_head(hidden).float().cpu().numpy()
         return logits
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids [rows, longest], with zeros behind; lengths [rows])."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+    return ids, torch.tensor([len(row) for row in rows], device=device)
