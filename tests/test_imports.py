@@ -33,8 +33,9 @@ ABOVE = {
     "commands": {"cli"},
     "report": {"pipeline", "cli", "runs", "commands", "field"},
     "publish": {"pipeline", "field"},
-    "workshop": {"pipeline", "proof", "commands", "field"},
+    "workshop": {"pipeline", "learning", "proof", "commands", "field"},
     "field": {"commands"},
+    "learning": {"pipeline"},
     "proof": {"pipeline"},
     "pipeline": {"cli", "forecast", "doctor", "finished", "commands"},
     "finished": {"commands"},
@@ -79,7 +80,8 @@ def test_the_modules_are_found() -> None:
     assert {name.split(".")[0] for name in modules()} - {"", "__main__"} <= set(LEVEL) | set(ABOVE)
     assert "torch" in set(imports(modules()["engine.torch"]))
     assert "aasut.engine.linear" in set(imports(modules()["engine.base"]))
-    assert parts_imported(modules()["pipeline"]) >= {"data", "student", "export", "report"}  # deferred ones
+    assert parts_imported(modules()["pipeline"]) >= {"data", "export", "report"}  # deferred ones
+    assert parts_imported(modules()["learning"]) >= {"data", "student"}
     assert parts_imported(modules()["proof"]) >= {"data", "evaluate"}
 
 

@@ -229,8 +229,6 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("student", PRETRAINED | {"epochs": 0}, "student.epochs: "),
     ("student", PRETRAINED | {"validation": 0.5}, "student.validation: "),
     ("export.serve", "onnx", "export.serve: "),
-    ("export", {"engine": "torch"}, "engine: torch reads no GGUF: set serve: safetensors"),
-    ("export", {"engine": "torch", "serve": "safetensors", "q8_0": True}, "torch reads no GGUF, and q8_0 is one"),
     ("export", {"engine": "openvino", "serve": "safetensors"}, "engine: openvino reads GGUF: set serve: gguf"),
     ("evaluate.margin", 0, "evaluate.margin: "),
     ("evaluate.confidence", 0.5, "evaluate.confidence: "),

@@ -34,7 +34,7 @@ from hassil.intents import RangeSlotList, TextSlotList
 
 FEWEST = 3  # templates of an intent that is tested
 GOLD = 0.3  # of an intent's templates
-CAPS = {("en", "pool"): 8, ("hi", "pool"): 28, ("en", "gold"): 4, ("hi", "gold"): 13}  # sentences of one template
+CAPS = {("en", "pool"): 14, ("hi", "pool"): 48, ("en", "gold"): 4, ("hi", "gold"): 13}  # sentences of one template
 TRIES = 8  # draws for each sentence wanted
 FILLERS = ("please", "can you", "could you", "would you")  # which the grammar skips; of every eighth English command
 ROOM = (15, 30)  # temperatures that people ask for; every other is drawn from these

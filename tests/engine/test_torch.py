@@ -17,7 +17,7 @@ from aasut.engine.common import begin
 from aasut.engine.decode import NARROW
 from aasut.engine.torch import TorchEngine, choose_precision, load, load_model
 from aasut.errors import EngineError, ModelError
-from aasut.formats import safetensors
+from aasut.formats import gguf, safetensors
 from aasut.formats.tokenizer import Tokenizer
 
 PREFIX = "Review: the battery is great\nSentiment: positive\n\n"
@@ -194,6 +194,17 @@ def test_what_a_schema_forces_changes_no_answer_whether_read_at_once_or_one_by_o
     assert write(engine, prompts[: NARROW - 1]) == alone[: NARROW - 1]
     assert len({answer.text for answer in alone}) > 3
     assert all(json.loads(answer.text) for answer in alone)
+
+
+def test_a_gguf_file_answers_as_its_folder(tiny_llama: Path, tmp_path: Path) -> None:
+    gguf.write(tiny_llama, tmp_path / "m.gguf", "bf16")
+    prompts = [Prompt(text, 12) for text in PROMPTS]
+    assert write(load(tmp_path / "m.gguf", precision="float32"), prompts) == write(
+        load(tiny_llama, precision="float32"), prompts
+    )
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"broken\.gguf"):
+        load(tmp_path / "broken.gguf")
 
 
 def test_stop_texts_end_a_generation(models: dict[str, Path]) -> None:

@@ -54,8 +54,8 @@ def decode(
             if live:  # the engine works on while the caller reads: pieces go out afterwards
                 width = max(len(row.fresh) for row in live) if len(live) <= NARROW else 1
                 logits = stepper.advance(keep, [row.fresh[:width] for row in live])
-                for row in live:
-                    del row.fresh[:width]
+                for one in live:
+                    del one.fresh[:width]
             yield from (piece for piece in pieces if piece.text or piece.finish)
 
 

@@ -49,7 +49,7 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
     if source.architecture not in ARCHITECTURES:
         raise EngineError(
             f"OpenVINO's GGUF reader does not know the architecture {source.architecture!r} of {path}.",
-            "Take the engine torch with the safetensors folder.",
+            "Take the engine torch, or auto.",
         )
     import openvino
 

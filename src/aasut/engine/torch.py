@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -19,7 +20,7 @@ from aasut.engine.common import PREFIXES_KEPT, begin, plan
 from aasut.engine.decode import ALTERNATIVES, Logits, decode
 from aasut.engine.layout import batches
 from aasut.errors import EngineError, ModelError
-from aasut.formats import safetensors
+from aasut.formats import gguf, safetensors
 from aasut.formats.tokenizer import Tokenizer, read_json
 
 Model = Any  # transformers ships no types for its model classes
@@ -30,7 +31,11 @@ SCALED = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_m
 
 
 def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> TorchEngine:
-    """Load a safetensors folder. Raises ModelError where it is incomplete or of an unknown architecture."""
+    """Load a safetensors folder, or a GGUF file. Raises ModelError where it is incomplete or of a kind not known."""
+    if path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            gguf.to_folder(path, Path(folder))
+            return load(Path(folder), precision=precision, prefix_cache=prefix_cache)
     dtype = choose_precision(precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return TorchEngine(load_model(path, dtype).to(device), Tokenizer.load(path), prefix_cache=prefix_cache)

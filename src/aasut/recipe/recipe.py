@@ -39,10 +39,6 @@ class Export(Section):
 
     @model_validator(mode="after")
     def _engine_reads_the_file(self) -> Export:
-        if self.engine == "torch" and self.serve == "gguf":
-            raise ValueError("engine: torch reads no GGUF: set serve: safetensors, or another engine")
-        if self.engine == "torch" and self.q8_0:
-            raise ValueError("engine: torch reads no GGUF, and q8_0 is one: take another engine, or leave q8_0 out")
         if self.engine == "openvino" and self.serve == "safetensors":
             raise ValueError("engine: openvino reads GGUF: set serve: gguf, or another engine")
         return self
