@@ -219,8 +219,10 @@ def pace(bench: Bench) -> dict[str, float]:
     """Seconds of an offline step, scoring aside, and of scoring all given answers; the first ones do not count."""
     train(bench, "offline reverse", 1)
     facts = train(bench, "offline reverse", PILOT)[1]
-    each = facts["scoring_s"] / (PILOT * BATCH)
-    return {"step": (facts["seconds"] - facts["scoring_s"]) / PILOT, "scoring": each * len(bench.rows)}
+    live = Live(bench.teacher, MICRO)  # by itself: a few steps may need nearly all that is read together
+    live.foresee(bench.rows)
+    live.states(bench.rows)
+    return {"step": (facts["seconds"] - facts["scoring_s"]) / PILOT, "scoring": live.seconds}
 
 
 def fitting(name: str, offline: dict[str, float], first: dict[str, Any]) -> int:
