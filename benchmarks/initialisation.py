@@ -65,7 +65,7 @@ STARTS = ("pruned", "trimmed", "healed", "random")
 RATES = {"random": 1e-3}  # random weights bear, and want, a higher one than 3e-4
 RATE = 3e-4
 STEP_ROWS, LOOKS = 32, 20
-HELD = 6000  # tokens that are looked at
+HELD = 3000  # tokens that are looked at
 
 
 @dataclass(frozen=True)
