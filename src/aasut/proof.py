@@ -62,7 +62,8 @@ class Proof(Workshop[Recipe]):
             test = split.load(data.path, "test")
             return evaluate.build(self.recipe, panel, self.ledger, models, test, label.facts, folder, self.progress)
 
-        settings = [self.recipe.evaluate.timing_requests, self.recipe.export.engine, self.recipe.export.precision]
+        settings: list[Any] = [self.recipe.evaluate.timing_requests]
+        settings += [self.recipe.export.engine, self.recipe.export.precision]
         settings += ["forced"] if self.recipe.task.build().schema else []  # tokens of which count as certain
         parents = [data, label, export, *(one for one in (linear, start) if one is not None)]
         return self._stage("evaluate", evaluate.VERSION, settings, parents, self._counted(build))
