@@ -198,6 +198,7 @@ def _values() -> list[Case]:
         "teacher.max_failed": [1.5, -0.1],
         "student.initialise": ["magic", ""],
         "student.vocabulary": [{"tokens": 0}, {"tokens": -1}, {"tokens": 1.5}, {"tokens": []}, True, 9],
+        "student.experts": [{"count": 0}, {"count": 1.5}, {"active": 0}, {"start": "magic"}, {"z_loss": -1}, True, 4],
         "evaluate.margin": [0, 1, -1],
         "evaluate.confidence": [0.2, 1, 99],
         "evaluate.timing_requests": [0, -1],
@@ -250,6 +251,10 @@ def _contradictions() -> list[Case]:
         "random with adapters": {
             "student": {"initialise": "random", "model": MODEL, "frozen_embeddings": False, "lora": {"rank": 2}}
         },
+        "more active experts than there are": {"student": PRETRAINED | {"experts": {"count": 2, "active": 3}}},
+        "experts of a linear student": {"student": {"initialise": "linear", "experts": {}}},
+        "experts beside adapters": {"student": PRETRAINED | {"experts": {}, "lora": {}}},
+        "experts beside frozen layers": {"student": PRETRAINED | {"experts": {}, "frozen_layers": 2}},
         "own answers of a classifier": {"student": PRETRAINED | {"on_policy": {}}},
         "own answers without steps": {"student": PRETRAINED | {"on_policy": {"start": 0.6, "rise": 0.6}}},
         "own answers in two processes": {"student": PRETRAINED | {"on_policy": {}, "processes": 2}},

@@ -71,7 +71,8 @@ class Learning(Workshop[Recipe]):
             return train.initialise(self.recipe, source, pool, folder, self.progress, *use, healed=facts)
 
         settings = [wanted.initialise, wanted.shape, self.recipe.student_template().plain(), wanted.precision]
-        drawn = [self.recipe.seed] if wanted.initialise == "random" else []
+        drawn: list[Any] = [self.recipe.seed] if wanted.initialise == "random" else []
+        drawn += [wanted.experts.start_settings(), self.recipe.seed] if wanted.experts is not None else []
         kept = [wanted.vocabulary, self.recipe.task] if trimmed else []
         given = [settings, self._revision(wanted.model), *drawn, *kept]
         parents = [data, *([label] if trimmed else []), *([] if heal is None else [heal])]

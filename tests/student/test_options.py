@@ -51,7 +51,7 @@ BESIDE = {  # without them, the options that go with others change nothing by th
     "decay": {"schedule": "wsd"}, "beta": {"loss": "jsd"}, "alpha": {"loss": "skewed_kl"},
 } | {option: {"on_policy": OWN} for option in CHANGED if option.startswith("on_policy.")}  # fmt: skip
 ELSEWHERE = {  # tested where they are read: they decide the start, the rows, or how, and not what, is computed
-    "initialise", "model", "shape", "vocabulary", "heal", "preference", "prompt", "method", "validation",
+    "initialise", "model", "shape", "vocabulary", "heal", "experts", "preference", "prompt", "method", "validation",
     "checks", "precision", "checkpoint_s", "micro_tokens", "activation_checkpointing", "processes", "patience",
     "most_spikes",
 }  # fmt: skip

@@ -25,7 +25,7 @@ from aasut.engine.paged import PagedModel
 from aasut.engine.session import Session, write_all
 from aasut.engine.tree import TokenTree
 from aasut.errors import EngineError
-from aasut.formats import gguf_read, gguf_write, safetensors
+from aasut.formats import experts, gguf_read, gguf_write, safetensors
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.lock import alone
 from aasut.sources.models import cache_root
@@ -38,7 +38,11 @@ PRECISIONS = {"bfloat16": "bf16", "float32": "f32"}
 
 def reads(path: Path) -> bool:
     """Does this engine read the model at `path`? It wants a GGUF file of an architecture that it knows, and a CPU."""
-    return path.is_file() and gguf_read.read(path).architecture in ARCHITECTURES
+    return path.is_file() and _known(gguf_read.read(path))
+
+
+def _known(source: gguf_read.Gguf) -> bool:
+    return source.architecture in ARCHITECTURES and not source.get("expert_count", 0)
 
 
 def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> OpenVinoEngine:
@@ -46,9 +50,10 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
     if path.is_dir():
         path = _packed(path)
     source = gguf_read.read(path)
-    if source.architecture not in ARCHITECTURES:
+    if not _known(source):
+        kind = f"{source.architecture!r} with experts" if source.get("expert_count", 0) else repr(source.architecture)
         raise EngineError(
-            f"OpenVINO's GGUF reader does not know the architecture {source.architecture!r} of {path}.",
+            f"OpenVINO's GGUF reader does not know the architecture {kind} of {path}.",
             "Take the engine torch, or auto.",
         )
     import openvino
@@ -66,7 +71,8 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
 def _packed(folder: Path) -> Path:
     """The GGUF file of a folder, written once for its weights and tokenizer, and kept by their hash."""
     config = read_json(folder / "config.json")
-    known = [[name] for name, architecture in gguf_write.WRITTEN.items() if architecture in ARCHITECTURES]
+    written = {name: kind for name, kind in gguf_write.WRITTEN.items() if experts.of(name) is None}
+    known = [[name] for name, architecture in written.items() if architecture in ARCHITECTURES]
     if config.get("architectures") not in known:
         raise EngineError(
             f"OpenVINO reads no folder of {', '.join(config.get('architectures') or ['an unknown architecture'])}.",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aasut.engine import attention
+from aasut.engine import attention, experts
 from aasut.engine.attention import KeyValues
 from aasut.engine.base import Piece, Prompt, Scores
 from aasut.engine.common import PREFIXES_KEPT, begin, plan
@@ -83,6 +83,7 @@ def load_model(path: Path, dtype: torch.dtype) -> Model:
     if unused:
         raise ModelError(f"{path} holds {unused[0]}, which its config.json has no use for.", "Fetch the model again.")
     _check_architecture(model, path)
+    experts.install(model)
     return model.eval()
 
 

@@ -11,7 +11,8 @@ from gguf import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from aasut.errors import ModelError
-from aasut.formats import tokenizer_gguf
+from aasut.formats import experts, tokenizer_gguf
+from aasut.formats.experts import Layout
 from aasut.formats.gguf_read import REMEDY, Gguf, TensorInfo, is_bf16, read
 from aasut.formats.gguf_write import ARCHITECTURES, Kind, deinterleave, gemma3_layers, recode, tensor_names, write
 from aasut.store import disk_errors
@@ -24,6 +25,7 @@ __all__ = ["Gguf", "Kind", "TensorInfo", "is_bf16", "read", "recode", "to_folder
 _CLASSES = {
     "llama": ("LlamaForCausalLM", "llama"),
     "qwen2": ("Qwen2ForCausalLM", "qwen2"),
+    "qwen2moe": ("Qwen2MoeForCausalLM", "qwen2_moe"),
     "qwen3": ("Qwen3ForCausalLM", "qwen3"),
     "gemma3": ("Gemma3ForCausalLM", "gemma3_text"),
 }
@@ -82,7 +84,8 @@ def config(source: Gguf, dtype: str) -> dict[str, Any]:
     """config.json of a GGUF file, with transformers' names; `dtype` is what its weights are kept in."""
     if source.get("rope.scaling.type", "none") != "none" or "rope_freqs.weight" in source.tensors:
         raise ModelError(f"{source.path} stretches its rope, which is not known here.", "Take a model without that.")
-    name, model_type = _CLASSES[source.architecture]
+    layout = _layout(source)
+    name, model_type = (layout.architecture, layout.model_type) if layout else _CLASSES[source.architecture]
     heads, width = source.get("attention.head_count"), source.get("embedding_length")
     theta = float(source.get("rope.freq_base", 10000.0))
     plain: dict[str, Any] = {
@@ -98,16 +101,49 @@ def config(source: Gguf, dtype: str) -> dict[str, Any]:
         "max_position_embeddings": source.get("context_length"),
         "rms_norm_eps": source.get("attention.layer_norm_rms_epsilon"),
         "rope_parameters": {"rope_type": "default", "rope_theta": theta},
-        "tie_word_embeddings": "output.weight" not in source.tensors,
+        "tie_word_embeddings": _tied(source),
         "vocab_size": _embedding(source)[0],
     }
     if source.architecture == "gemma3":
         plain |= _gemma3(source, plain, theta)
     else:
         plain |= {"hidden_act": "silu"}
+    plain |= {} if layout is None else _experts(source, layout)
     for ours, theirs in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         plain[f"{ours}_token_id"] = source.metadata.get(f"tokenizer.ggml.{theirs}_token_id")
     return plain
+
+
+def _tied(source: Gguf) -> bool:
+    """Is there no output matrix, or, in a Qwen2-MoE, which must have one, a copy of the embedding?"""
+    if "output.weight" not in source.tensors:
+        return True
+    raw = [source.tensors.get(name) for name in ("output.weight", "token_embd.weight")]
+    if source.architecture != "qwen2moe" or any(info is None for info in raw):
+        return False
+    one, other = (source.data[info.offset : info.offset + info.nbytes] for info in raw if info is not None)
+    return bool(np.array_equal(one, other))
+
+
+def _layout(source: Gguf) -> Layout | None:
+    """Of its experts, where it has any."""
+    if source.architecture == "llama" and source.get("expert_count", 0):
+        return experts.MIXTRAL
+    return experts.QWEN2_MOE if source.architecture == "qwen2moe" else None
+
+
+def _experts(source: Gguf, layout: Layout) -> dict[str, Any]:
+    """What a configuration tells of experts. Readers of GGUF suppose the rest."""
+    count, active = source.get("expert_count"), source.get("expert_used_count")
+    if layout is experts.MIXTRAL:
+        return {"num_local_experts": count, "num_experts_per_tok": active, "sliding_window": None}
+    size = source.get("expert_feed_forward_length")
+    return {
+        "num_experts": count, "num_experts_per_tok": active, "moe_intermediate_size": size,
+        "shared_expert_intermediate_size": source.get("expert_shared_feed_forward_length", size),
+        "norm_topk_prob": False, "qkv_bias": "blk.0.attn_q.bias" in source.tensors, "decoder_sparse_step": 1,
+        "mlp_only_layers": [], "use_sliding_window": False, "sliding_window": None,
+    }  # fmt: skip
 
 
 def _embedding(source: Gguf) -> tuple[int, ...]:
@@ -136,7 +172,8 @@ def _gemma3(source: Gguf, plain: dict[str, Any], theta: float) -> dict[str, Any]
 def _weights(source: Gguf, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     import torch
 
-    names = tensor_names(source.architecture, source.get("block_count"))
+    layout = _layout(source)
+    names = tensor_names(source.architecture, source.get("block_count"), layout)
     unknown = sorted(set(source.tensors) - set(names))
     if unknown:
         raise ModelError(f"{source.path} holds {unknown[0]}, which a {source.architecture} does not have.", REMEDY)
@@ -144,7 +181,9 @@ def _weights(source: Gguf, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     missing = [ours for ours in vital if ours not in source.tensors]
     if missing:
         raise ModelError(f"{source.path} lacks the tensor {missing[0]}.", REMEDY)
-    return {names[ours]: torch.from_numpy(_values(source, ours)).to(dtype) for ours in source.tensors}
+    kept = set(source.tensors) - ({"output.weight"} if _tied(source) else set())
+    found = {names[ours]: torch.from_numpy(_values(source, ours)).to(dtype) for ours in source.tensors if ours in kept}
+    return experts.parted(found, layout)
 
 
 def _values(source: Gguf, name: str) -> NDArray[np.float32]:
@@ -155,12 +194,14 @@ def _values(source: Gguf, name: str) -> NDArray[np.float32]:
         return deinterleave(values, source.get(kind, source.get("attention.head_count")))
     if source.architecture == "gemma3" and name.endswith("norm.weight"):
         return values - np.float32(1)  # transformers multiplies by 1 + weight, GGUF holds the sum
+    if name.endswith("ffn_gate_inp_shexp.weight"):
+        return np.array(values)[None]
     return np.array(values)  # a copy: the file is mapped read-only
 
 
 def _dtype(source: Gguf) -> str:
     """What the weights are kept in: as the file has them where it is not quantised."""
-    kinds = {info.type for info in source.tensors.values() if len(info.shape) > 1}
+    kinds = {info.type for name, info in source.tensors.items() if len(info.shape) > 1 and "ffn_gate_inp" not in name}
     plain = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
     return plain.get(kinds.pop(), "bfloat16") if len(kinds) == 1 else "bfloat16"
 

@@ -11,7 +11,8 @@ from gguf import GGMLQuantizationType, GGUFValueType, LlamaFileType, quants
 from numpy.typing import NDArray
 
 from aasut.errors import ModelError
-from aasut.formats import gguf_read, tokenizer_gguf
+from aasut.formats import experts, gguf_read, tokenizer_gguf
+from aasut.formats.experts import QWEN2_MOE, ROLES, Layout
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.store import disk_errors
 
@@ -21,7 +22,10 @@ KINDS = {
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
 }
-WRITTEN = {"LlamaForCausalLM": "llama", "Gemma3ForCausalLM": "gemma3"}
+WRITTEN = {
+    "LlamaForCausalLM": "llama", "Gemma3ForCausalLM": "gemma3", "MixtralForCausalLM": "llama",
+    "Qwen2MoeForCausalLM": "qwen2moe",
+}  # fmt: skip
 
 _BLOCK = {
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
@@ -31,6 +35,7 @@ _BLOCK = {
 _NORMS = {
     "llama": {"ffn_norm": "post_attention_layernorm"},
     "qwen2": {"ffn_norm": "post_attention_layernorm"},
+    "qwen2moe": {"ffn_norm": "post_attention_layernorm"},
     "qwen3": {
         "ffn_norm": "post_attention_layernorm",
         "attn_q_norm": "self_attn.q_norm",
@@ -42,18 +47,32 @@ _NORMS = {
         "attn_k_norm": "self_attn.k_norm",
     },
 }  # fmt: skip
+_NETWORK = ("ffn_gate", "ffn_up", "ffn_down")
+_SHARED = {
+    "ffn_gate_shexp": "shared_expert.gate_proj", "ffn_up_shexp": "shared_expert.up_proj",
+    "ffn_down_shexp": "shared_expert.down_proj", "ffn_gate_inp_shexp": "shared_expert_gate",
+}  # fmt: skip
 ARCHITECTURES = tuple(_NORMS)
 
 
-def tensor_names(architecture: str, layers: int) -> dict[str, str]:
-    """Hugging Face's tensor names by GGUF's, weights and biases, for one of ARCHITECTURES."""
+def tensor_names(architecture: str, layers: int, layout: Layout | None = None) -> dict[str, str]:
+    """Hugging Face's tensor names by GGUF's, weights and biases, for one of ARCHITECTURES.
+
+    With a layout of experts, the networks' places are the layers' routers' and stacked experts' (`experts.stacked`).
+    """
+    parts = _BLOCK | _NORMS[architecture]
+    if layout is not None:
+        parts = {ours: theirs for ours, theirs in parts.items() if ours not in _NETWORK}
+        parts["ffn_gate_inp"] = f"{layout.block}.gate"
+        parts |= {f"{ours}_exps": f"{layout.block}.experts.{role}" for ours, role in zip(_NETWORK, ROLES, strict=True)}
+        parts |= {k: f"{layout.block}.{v}" for k, v in _SHARED.items()} if layout is QWEN2_MOE else {}
     names = {
         "token_embd.weight": "model.embed_tokens.weight",
         "output_norm.weight": "model.norm.weight",
         "output.weight": "lm_head.weight",
     }
     for layer in range(layers):
-        for ours, theirs in (_BLOCK | _NORMS[architecture]).items():
+        for ours, theirs in parts.items():
             for part in ("weight", "bias"):
                 names[f"blk.{layer}.{ours}.{part}"] = f"model.layers.{layer}.{theirs}.{part}"
     return names
@@ -83,10 +102,13 @@ def write(folder: Path, out: Path, kind: Kind, *, name: str = "", licence: str =
 
     config = read_json(folder / "config.json")
     architecture = _written(config, folder)
-    names = tensor_names(architecture, config["num_hidden_layers"])
-    weights = safetensors.load(folder)
+    layout = experts.of(config["architectures"][0])
+    names = tensor_names(architecture, config["num_hidden_layers"], layout)
+    weights = experts.stacked(safetensors.load(folder), layout)
     if config.get("tie_word_embeddings"):
         weights.pop("lm_head.weight", None)
+    if architecture == "qwen2moe":  # llama.cpp wants an output matrix of this one, tied or not
+        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
     unknown = sorted(set(weights) - set(names.values()))
     if unknown:
         raise ModelError(f"{folder}: GGUF has no place for {unknown[0]}.", "Merge adapters and extra heads first.")
@@ -102,6 +124,8 @@ def write(folder: Path, out: Path, kind: Kind, *, name: str = "", licence: str =
         if theirs not in weights:
             continue
         values = weights[theirs].float().numpy()
+        if ours.endswith("ffn_gate_inp_shexp.weight"):
+            values = values[0]
         which = ours.split(".")[-2]
         if architecture == "llama" and which in heads:
             values = interleave(values, heads[which])
@@ -133,6 +157,11 @@ def _written(config: dict[str, Any], folder: Path) -> str:
         raise ModelError(
             f"{folder}: a {name} with rope type {scaling!r} cannot be written as GGUF.",
             f"Written are, without biases and with plain rope: {', '.join(WRITTEN)}.",
+        )
+    if name == "Qwen2MoeForCausalLM" and (config.get("norm_topk_prob") or config.get("qkv_bias", True)):
+        raise ModelError(
+            f"{folder}: readers of GGUF suppose a Qwen2-MoE whose weights of experts are not brought to a sum of 1.",
+            "Take one with norm_topk_prob: false and qkv_bias: false.",
         )
     if WRITTEN[name] == "gemma3" and (odd := _unlike_gemma3(config)):
         raise ModelError(
@@ -191,6 +220,12 @@ def _describe_model(file: Any, config: dict[str, Any], kind: Kind) -> None:
     file.add_rope_dimension_count(size)
     file.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0))
     file.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
+    if count := config.get("num_local_experts") or config.get("num_experts"):
+        file.add_expert_count(count)
+        file.add_expert_used_count(config["num_experts_per_tok"])
+    if file.arch == "qwen2moe":
+        file.add_expert_feed_forward_length(config["moe_intermediate_size"])
+        file.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
     if file.arch == "gemma3":
         file.add_sliding_window(config["sliding_window"])
         file.add_rope_freq_base_swa(float(_rope(config, "sliding_attention").get("rope_theta") or 10000.0))
@@ -236,8 +271,8 @@ def chat_template(folder: Path) -> str | None:
 
 def _add(file: Any, name: str, values: NDArray[np.float32], kind: Kind) -> None:
     target = KINDS[kind][0]
-    if values.ndim == 1:
-        target = GGMLQuantizationType.F32  # norms and biases are small, and readers want them so
+    if values.ndim == 1 or ".ffn_gate_inp" in name:
+        target = GGMLQuantizationType.F32  # norms, biases and routers are small, and readers want them so
     elif target == GGMLQuantizationType.Q8_0 and values.shape[-1] % 32:
         target = GGMLQuantizationType.F16  # Q8_0 packs 32 weights of a row
     with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 from aasut.recipe.data import Data, GroupColumn, LabelColumn, Range, Split, Table
 from aasut.recipe.economics import ApiPrice, Economics, Ranges
+from aasut.recipe.experts import Experts
 from aasut.recipe.field import FieldRecipe
 from aasut.recipe.file import LONGEST, load, parse, text_at
 from aasut.recipe.models import Asked, Endpoint, Judge, ModelAddress, OtherTeacher, Teacher
@@ -20,6 +21,7 @@ __all__ = [
     "Economics",
     "Endpoint",
     "Evaluate",
+    "Experts",
     "Export",
     "ExtractTask",
     "FieldRecipe",

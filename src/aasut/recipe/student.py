@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from aasut.recipe.documents import Documents
+from aasut.recipe.experts import Experts
 from aasut.recipe.models import ModelAddress
 from aasut.recipe.section import NonNegative, Positive, Section, Share
 
@@ -133,6 +134,8 @@ class Student(Section):
     """Leave out tokens that the data has no use for."""
     heal: Heal | None = None
     """Learn general text from the model's own distribution first, before the task; done once for each shape."""
+    experts: Experts | None = None
+    """Make the start a Mixture of Experts: more weights, of which each token uses a part."""
     prompt: str | None = None
     """The student's own prompt, short; the task's last message where it is not given."""
     frozen_layers: Annotated[int, Field(ge=0)] = 0
@@ -221,6 +224,8 @@ class Student(Section):
         ):
             if option in given and getattr(self, field) != value:
                 raise ValueError(f"{option} goes with {field}: {value}")
+        if self.experts is not None and (self.frozen_layers or self.lora):
+            raise ValueError("experts are trained in all layers: set frozen_layers: 0 and no lora")
         if self.processes > 1 and self.lora is not None:
             raise ValueError("lora trains in one process: leave processes: 1")
         if self.processes > 1 and self.method == "live_kd":

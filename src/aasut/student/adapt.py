@@ -108,7 +108,8 @@ def _start(
     start = folder / "start"
     shutil.rmtree(start, ignore_errors=True)
     texts = [passage.text[:CALIBRATION_CHARACTERS] for passage in documents]
-    return start, initialize.get(settings.initialise)(settings, source, texts, start, seed)
+    facts = initialize.get(settings.initialise)(settings, source, texts, start, seed)
+    return start, facts | initialize.divided(settings, start, seed, progress)
 
 
 def _live(anchor: Path, settings: Student, texts: Corpus) -> Live:

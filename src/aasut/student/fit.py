@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aasut.engine.torch import choose_precision, load_model
-from aasut.formats import safetensors
+from aasut.formats import experts, safetensors
 from aasut.progress import Progress
 from aasut.recipe import Student
 from aasut.student import parallel
@@ -43,7 +43,7 @@ class Fit:
             model = model.to("cuda")
         trainer = Trainer(model, self.objective, self.settings, self.seed)
         report = trainer.fit(self.rows, self.validation, folder, progress, own=self.own)
-        tensors = trainer.weights.tensors()
+        tensors = experts.unstacked(trainer.weights.tensors(), type(model).__name__)
         if team.leads:
             safetensors.save(tensors, folder / "model.safetensors")
         return report

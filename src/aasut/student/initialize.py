@@ -12,6 +12,7 @@ from aasut.engine.torch import choose_precision, load_model
 from aasut.errors import RecipeError
 from aasut.formats import safetensors
 from aasut.formats.tokenizer import Tokenizer
+from aasut.progress import Progress
 from aasut.recipe import Student
 from aasut.student import calibration
 from aasut.student.calibration import Calibration
@@ -47,6 +48,19 @@ def pretrained(settings: Student, source: Path, prompts: Sequence[str], folder: 
     del seed
     copy_model(source, folder)
     return {"initialise": "pretrained"} | begun(settings, folder, prompts)
+
+
+def divided(settings: Student, folder: Path, seed: int, progress: Progress) -> dict[str, Any]:
+    """The start in `folder` with the recipe's experts, where it wants any; gives what that changes in the report."""
+    if settings.experts is None:
+        return {}
+    from aasut.student import upcycle
+
+    found = upcycle.upcycle(folder, settings.experts, seed)
+    progress.say(
+        "experts: {experts} a layer, {active_parameters:,} weights a token of {parameters[1]:,}".format(**found)
+    )
+    return {"parameters": found["parameters"][1], "experts": found}
 
 
 def begun(settings: Student, folder: Path, texts: Calibration | Sequence[str]) -> dict[str, Any]:

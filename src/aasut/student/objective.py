@@ -27,7 +27,7 @@ class Row:
     Labels: the prompt's ids, and the answers' `probabilities`. Text: the ids of prompt and answer, of which
     the last `answer` are the answer's, and of these the last `own`, such as the end token, not the teacher's: each
     is learned as the one right token. `key` is the text's in a logit cache; `asked` are the ids of the prompt that
-    a teacher alongside reads.
+    a teacher alongside reads. `group` is what the row belongs to, such as a field, where that is told of.
     """
 
     ids: Sequence[int]
@@ -36,6 +36,7 @@ class Row:
     key: str = ""
     asked: Sequence[int] = ()
     own: int = 0
+    group: str = ""
 
 
 class Objective(Protocol):

@@ -192,6 +192,11 @@ class ShardedWeights:
             moments["step"].fill_(updates)
         self.updates = updates
 
+    @torch.no_grad()
+    def shift(self, parameter: torch.Tensor, change: torch.Tensor) -> None:
+        """See `weights.Weights.shift`."""
+        parameter.add_(_like(change, parameter))
+
     def release(self) -> None:
         """There is nothing to let go of."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from aasut.engine.torch import choose_precision, load_model
-from aasut.formats import safetensors
+from aasut.formats import experts, safetensors
 from aasut.formats.tokenizer import Tokenizer
 from aasut.recipe import Student
 from aasut.store import write_atomically
@@ -51,4 +51,4 @@ def write(settings: Student, source: Path, folder: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    safetensors.save(model.state_dict(), folder / "model.safetensors")
+    safetensors.save(experts.unstacked(model.state_dict(), type(model).__name__), folder / "model.safetensors")

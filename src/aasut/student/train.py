@@ -83,13 +83,13 @@ def initialise(
         progress.say(f"student starts as: {recipe.student.initialise}")
         start = initialize.get(recipe.student.initialise)
         facts = start(recipe.student, source, prompts_of(recipe, pool), folder, recipe.seed)
-    if recipe.student.vocabulary is None:
-        return facts
-    from aasut.student import vocabulary
+    if recipe.student.vocabulary is not None:
+        from aasut.student import vocabulary
 
-    found = vocabulary.trim(folder, recipe.student, use_of(recipe, pool, labels, held))
-    progress.say("tokens: {:,} of {:,} stay".format(*reversed(found["tokens"])))
-    return {**facts, "parameters": found["parameters"][1], "vocabulary": found}
+        found = vocabulary.trim(folder, recipe.student, use_of(recipe, pool, labels, held))
+        progress.say("tokens: {:,} of {:,} stay".format(*reversed(found["tokens"])))
+        facts |= {"parameters": found["parameters"][1], "vocabulary": found}
+    return facts | initialize.divided(recipe.student, folder, recipe.seed, progress)
 
 
 def use_of(recipe: Recipe, pool: Sequence[Example], labels: Sequence[Label], held: Sequence[Example]) -> Use:

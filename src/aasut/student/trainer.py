@@ -19,7 +19,7 @@ import torch
 from aasut.errors import ModelError, RecipeError
 from aasut.progress import Progress
 from aasut.recipe import Student
-from aasut.student import checkpoint, lora, memory, parallel, schedule, spikes
+from aasut.student import balance, checkpoint, lora, memory, parallel, schedule, spikes
 from aasut.student.objective import Objective, Row
 from aasut.student.weights import Weights
 
@@ -39,7 +39,8 @@ class Report:
     have the training loss and the gradient's norm of each step that was taken, or means over `steps_a_point` of
     them. `skipped` says which steps were not taken, and why; `halved`, how often memory ran out, so that
     micro-batches have `micro_tokens` now; `stopped`, after which step validation had not got better for long enough,
-    0 for never; `merged_loss`, validation with the adapters merged into the weights.
+    0 for never; `merged_loss`, validation with the adapters merged into the weights; `experts`, how a Mixture of
+    Experts was used on validation (`balance.told`), by what its rows belong to.
     """
 
     steps: int
@@ -60,6 +61,7 @@ class Report:
     stopped: int = 0
     parameters_trained: int = 0
     merged_loss: float | None = None
+    experts: dict[str, Any] | None = None
 
     @property
     def padding_share(self) -> float:
@@ -103,6 +105,7 @@ class Trainer:
         self.adapted = lora.attach(model, settings, seed) if settings.lora else None
         if settings.activation_checkpointing:
             memory.checkpoint_activations(model)
+        self.balance = balance.attach(model, settings.experts)
         self.team = parallel.join()
         self.weights: Weights | parallel.ShardedWeights = (
             Weights(model, settings) if self.team.size == 1 else parallel.ShardedWeights(model, settings, self.team)
@@ -172,6 +175,8 @@ class Trainer:
             self.adapted = None
             report.merged_loss = self.evaluate(validation) if validation else None
         self.model.eval()  # where activations are not checkpointed either
+        if self.balance is not None and validation:
+            report.experts = balance.by_group(self.model, self.objective, validation, self.micro)
         report.micro_tokens = self.micro
         report.thin()
 
@@ -198,6 +203,8 @@ class Trainer:
             progress.say(f"{said}: the step is skipped.")
             return None
         self.weights.update(schedule.rate(step, report.steps, self.settings), norm)
+        if self.balance is not None:
+            self.balance.update(step, report.steps, self.weights, self.team)
         report.losses.append(loss)
         report.norms.append(norm)
         report.tokens += tokens
@@ -209,6 +216,8 @@ class Trainer:
         """(the rows' mean loss a target, tokens, positions computed); the loss's gradient is left in `weights`."""
         targets, total, tokens, positions = self.objective.targets(rows), 0.0, 0, 0
         self.weights.begin(targets)
+        if self.balance is not None:
+            self.balance.begin()
         for loss, batch in self._losses(rows):
             if loss.requires_grad:
                 self.weights.backward(loss)
@@ -228,11 +237,19 @@ class Trainer:
             yield self._loss(mine, batch), batch
         for _ in range(idle):
             batch = next(iter(self.objective.batches(rows[:1], self.micro)))
-            loss = self._loss(rows[:1], batch) * 0.0
+            loss = self._plain_loss(rows[:1], batch) * 0.0
             if loss.requires_grad:
                 self.weights.backward(loss)
 
     def _loss(self, rows: Sequence[Row], batch: Any) -> torch.Tensor:
+        if self.balance is None or not self.model.training:
+            return self._plain_loss(rows, batch)
+        with self.balance.watching():
+            loss = self._plain_loss(rows, batch)
+        more = self.balance.loss(self.objective.targets([rows[i] for i in batch.rows]))
+        return loss if more is None else loss + more
+
+    def _plain_loss(self, rows: Sequence[Row], batch: Any) -> torch.Tensor:
         return self.weights.run(lambda: self.objective.loss(self.model, rows, batch))
 
     def _within_memory(self, work: Callable[[], T], report: Report) -> T:
@@ -283,6 +300,7 @@ class Trainer:
         """Master weights, moments, best weights if any, the report so far, losses since the last look."""
         best = zip(self.weights.names, self.weights.whole(self.best), strict=False)
         tensors = self.weights.state() | {f"best.{name}": tensor for name, tensor in best}
+        tensors |= {} if self.balance is None else self.balance.state()
         if not self.team.leads:
             return
         facts = {"step": step, "report": asdict(report), "recent": list(recent)}
@@ -297,4 +315,6 @@ class Trainer:
         best = [tensors[key] for name in self.weights.names if (key := f"best.{name}") in tensors]
         self.best = self.weights.parted(best)
         self.micro = facts["micro"]
+        if self.balance is not None:
+            self.balance.restore(tensors, int(facts["step"]), fresh.steps)
         return Report(**facts["report"]), int(facts["step"]), list(facts["recent"])

@@ -94,6 +94,13 @@ class Weights:
         for parameter, weight in zip(self.parameters, self.master, strict=True):
             parameter.copy_(weight)
 
+    @torch.no_grad()
+    def shift(self, parameter: torch.Tensor, change: torch.Tensor) -> None:
+        """Add to one of the weights beside the optimiser's steps."""
+        place = next(i for i, own in enumerate(self.parameters) if own is parameter)
+        self.master[place].add_(change.to(parameter.device))
+        parameter.copy_(self.master[place])
+
     def copies(self) -> list[torch.Tensor]:
         """The model's own weights as they are now."""
         return [p.detach().clone() for p in self.parameters]

@@ -1,0 +1,196 @@
+"""Mixture-of-Experts layers: a router in float32, and experts on tokens sorted by expert. No token is ever dropped.
+
+transformers' Mixtral and Qwen2-MoE classes hold the experts of a layer in two tensors, `gate_up_proj` [E, 2f, d] and
+`down_proj` [E, d, f]: E experts of f neurons between d channels. `install` gives their layers this arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+NAME = "sorted_by_expert"
+
+
+class Router(torch.nn.Module):
+    """Chooses `top_k` experts for each token by softmax(weight @ hidden), all in float32.
+
+    weight [E, d] · bias [E] is added in training, for the choice alone: what experts are weighted by is without it
+    (Wang et al. 2024, auxiliary-loss-free balancing) · normalise: the weights of the chosen sum to 1 · watch: is called
+    with (hidden [T, d], logits [T, E], scores [T, E], chosen [T, k]) of every pass, where it is given.
+    """
+
+    def __init__(self, weight: torch.Tensor, top_k: int, *, normalise: bool) -> None:
+        super().__init__()
+        self.bias: torch.Tensor
+        self.weight = torch.nn.Parameter(weight.detach().float())
+        self.register_buffer("bias", torch.zeros(len(weight), device=weight.device), persistent=False)
+        self.top_k, self.normalise = top_k, normalise
+        self.watch: Any = None
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(logits [T, E], weights [T, k], chosen [T, k]) of hidden states [T, d]."""
+        logits = functional.linear(hidden.reshape(-1, hidden.shape[-1]).float(), self.weight.float())
+        scores = logits.softmax(-1)
+        chosen = (scores.detach() + self.bias if self.training else scores).topk(self.top_k, dim=-1).indices
+        weights = scores.gather(1, chosen)
+        if self.normalise:
+            weights = weights / weights.sum(-1, keepdim=True)
+        if self.watch is not None:
+            self.watch(hidden, logits, scores, chosen)
+        return logits, weights, chosen
+
+
+def blocks(model: Any) -> list[Any]:
+    """The Mixture-of-Experts blocks of a model's layers, in order."""
+    found = (getattr(layer, "mlp", None) for layer in model.model.layers)
+    return [block for block in found if hasattr(block, "experts") and hasattr(block, "gate")]
+
+
+def routers(model: Any) -> list[Router]:
+    """Their routers."""
+    return [block.gate for block in blocks(model)]
+
+
+def install(model: Any) -> None:
+    """Give a model's blocks, where it has any, the router and the arithmetic of this module."""
+    from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+
+    for block in blocks(model):
+        gate = block.gate
+        block.gate = Router(gate.weight, int(gate.top_k), normalise=bool(getattr(gate, "norm_topk_prob", True)))
+        block.experts.config._experts_implementation_internal = NAME
+    ALL_EXPERTS_FUNCTIONS.register(NAME, forward)
+
+
+def forward(module: Any, hidden: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of each token the sum of its experts' outputs, by their weights: [T, d].
+
+    hidden [T, d] · chosen [T, k] experts · weights [T, k] float32. Differentiable in hidden, weights and the experts.
+    """
+    order = _Order(chosen, module.gate_up_proj.shape[0])
+    if hidden.is_cuda:
+        return grouped(hidden, weights, module.gate_up_proj, module.down_proj, order)
+    result: torch.Tensor = _Experts.apply(  # type: ignore[no-untyped-call]
+        hidden, weights, module.gate_up_proj, module.down_proj, order
+    )
+    return result
+
+
+class _Order:
+    """How the [T * k] pairs of token and expert are sorted by expert, a token's k behind one another before that."""
+
+    def __init__(self, chosen: torch.Tensor, experts: int) -> None:
+        flat = chosen.reshape(-1)
+        self.top_k = chosen.shape[1]
+        self.order = flat.argsort(stable=True)
+        self.tokens = self.order // self.top_k
+        self.counts = flat.bincount(minlength=experts)
+
+    def slices(self) -> Iterator[tuple[int, int, int]]:
+        """(expert, its first row, the row behind its last) of the experts that have rows."""
+        end = 0
+        for expert, count in enumerate(self.counts.tolist()):
+            if count:
+                yield expert, end, end + count
+            end += count
+
+    def summed(self, rows: torch.Tensor) -> torch.Tensor:
+        """Of each token the sum over its rows: [T * k, d] sorted by expert -> [T, d]."""
+        place = torch.empty_like(self.order)
+        place[self.order] = torch.arange(len(place), device=place.device)
+        if self.top_k == 1:
+            return rows.index_select(0, place)
+        return rows.index_select(0, place).view(-1, self.top_k, rows.shape[1]).sum(1)
+
+
+def grouped(
+    hidden: torch.Tensor, weights: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, order: _Order
+) -> torch.Tensor:
+    """The same by PyTorch's grouped matrix products, which have kernels on GPUs."""
+    ends = order.counts.cumsum(0).to(torch.int32)
+    rows = hidden.index_select(0, order.tokens)
+    gate, up = functional.grouped_mm(rows, gate_up.transpose(-2, -1), offs=ends).chunk(2, -1)
+    scale = weights.reshape(-1).index_select(0, order.order)
+    active = functional.silu(gate) * up * scale[:, None].to(up.dtype)
+    return order.summed(functional.grouped_mm(active, down.transpose(-2, -1), offs=ends))
+
+
+class _Experts(torch.autograd.Function):
+    """Expert by expert, so that what is between an expert's products stays in the cache.
+
+    Rows are scaled by their weights before the second product. The gradient of an expert's matrices is added where
+    they have a `main_grad`, which the sum over micro-batches is kept in, and returned where not.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weights: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, order: _Order
+    ) -> torch.Tensor:
+        rows = hidden.index_select(0, order.tokens)
+        scale = weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype)
+        both = rows.new_empty(len(rows), gate_up.shape[1])
+        out = torch.empty_like(rows)
+        for expert, start, end in order.slices():
+            part = both[start:end]
+            torch.mm(rows[start:end], gate_up[expert].T, out=part)
+            gate, up = part.chunk(2, -1)
+            active = functional.silu(gate).mul_(up).mul_(scale[start:end])
+            torch.mm(active, down[expert].T, out=out[start:end])
+        ctx.save_for_backward(hidden, weights, gate_up, down, both)
+        ctx.order = order
+        return order.summed(out)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden, weights, gate_up, down, both = ctx.saved_tensors
+        order: _Order = ctx.order
+        rows = hidden.index_select(0, order.tokens)
+        above = grad[0].index_select(0, order.tokens)
+        scale = weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype)
+        of_rows, of_scale = torch.empty_like(rows), torch.empty(len(rows), device=rows.device)
+        of_gate_up = _Sum(gate_up) if ctx.needs_input_grad[2] else None
+        of_down = _Sum(down) if ctx.needs_input_grad[3] else None
+        for expert, start, end in order.slices():
+            gate, up = both[start:end].chunk(2, -1)
+            pushed = functional.silu(gate)
+            active = pushed * up
+            of_active = above[start:end] @ down[expert]
+            of_scale[start:end] = (of_active * active).sum(-1, dtype=torch.float32)
+            if of_down is not None:
+                of_down.add(expert, above[start:end].T, active.mul_(scale[start:end]))
+            of_active.mul_(scale[start:end])
+            of_both = torch.empty_like(both[start:end])
+            of_gate, of_up = of_both.chunk(2, -1)
+            torch.mul(of_active, pushed, out=of_up)
+            torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
+            if of_gate_up is not None:
+                of_gate_up.add(expert, of_both.T, rows[start:end])
+            torch.mm(of_both, gate_up[expert], out=of_rows[start:end])
+        of_weights = torch.empty_like(of_scale)
+        of_weights[order.order] = of_scale
+        return (
+            order.summed(of_rows) if ctx.needs_input_grad[0] else None,
+            of_weights.view(weights.shape).to(weights.dtype) if ctx.needs_input_grad[1] else None,
+            None if of_gate_up is None else of_gate_up.result(),
+            None if of_down is None else of_down.result(),
+            None,
+        )
+
+
+class _Sum:
+    """The gradient of stacked matrices [E, m, n], in `main_grad` where they have one."""
+
+    def __init__(self, stacked: torch.Tensor) -> None:
+        self.main = getattr(stacked, "main_grad", None)
+        self.value = torch.zeros_like(stacked) if self.main is None else self.main.open()
+
+    def add(self, expert: int, left: torch.Tensor, right: torch.Tensor) -> None:
+        """Add left [m, r] @ right [r, n]."""
+        self.value[expert].add_(left @ right)
+
+    def result(self) -> torch.Tensor | None:
+        return self.value if self.main is None else None

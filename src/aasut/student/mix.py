@@ -1,0 +1,130 @@
+"""One Mixture of Experts out of several students of one start: Branch-Train-MiX (Sukhbaatar et al. 2024).
+
+The networks of each student become an expert in every layer, and all other weights are the students' mean. A router
+starts as the linear discriminant between what its layer's network is given on each student's own texts, so that a text
+goes to its student's expert before anything is learned. What such a discriminant has beside a product with its input is
+folded into the product along the mean of all inputs, as the written layout has no biases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aasut.engine.torch import load_model
+from aasut.errors import RecipeError
+from aasut.formats import safetensors
+from aasut.formats.experts import MIXTRAL
+from aasut.formats.tokenizer import read_json
+from aasut.recipe.experts import Experts
+from aasut.store import write_atomically
+from aasut.student.initialize import copy_model
+from aasut.student.objective import Objective, Row
+from aasut.student.upcycle import DENSE, config_of
+
+SPREAD = 1.5  # deviation between the experts' logits of a token, on the mean, that a router starts with
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer's network is given by some tokens: mean [d], mean square [d], and some of them, [n, d]."""
+
+    mean: torch.Tensor
+    square: torch.Tensor
+    some: torch.Tensor
+
+
+def mix(
+    students: Mapping[str, Path], texts: Mapping[str, Sequence[Row]], objective: Objective, active: int, folder: Path
+) -> dict[str, Any]:
+    """Leave the mixture of these model folders in `folder`, an expert each, in their order. `texts`: some of each's.
+
+    Raises RecipeError where the students are not of one shape.
+    """
+    config = _same(students)
+    inputs = {name: inputs_of(path, texts[name], objective) for name, path in students.items()}
+    layers = int(config["num_hidden_layers"])
+    routers = [discriminant([inputs[name][layer] for name in students]) for layer in range(layers)]
+    each = [safetensors.load(path) for path in students.values()]
+    copy_model(next(iter(students.values())), folder, weights=False)
+    safetensors.save(stack(each, routers), folder / "model.safetensors")
+    wanted = Experts(count=len(students), active=active)
+    write_atomically(folder / "config.json", json.dumps(config_of(config, MIXTRAL, wanted), indent=2) + "\n")
+    return {"experts": list(students), "parameters": safetensors.parameters(folder)}
+
+
+def _same(students: Mapping[str, Path]) -> dict[str, Any]:
+    """The configuration that all have."""
+    found = {name: read_json(path / "config.json") for name, path in students.items()}
+    first, *_ = found
+    for name, config in found.items():
+        odd = sorted(key for key in {*config, *found[first]} if config.get(key) != found[first].get(key))
+        if odd:
+            raise RecipeError(
+                f"The students {first} and {name} cannot be mixed: their {odd[0]} differ.",
+                "Train all from one model and one shape.",
+            )
+    return dict(found[first])
+
+
+def stack(students: Sequence[Mapping[str, torch.Tensor]], routers: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The mixture's tensors: networks as experts, the rest averaged, and a router [E, d] for each layer."""
+    found: dict[str, torch.Tensor] = {}
+    for name in students[0]:
+        if not name.rpartition(".weight")[0].endswith(DENSE):
+            found[name] = torch.stack([each[name].float() for each in students]).mean(0).to(students[0][name].dtype)
+    for layer, router in enumerate(routers):
+        found[MIXTRAL.router(layer)] = router
+        for expert, each in enumerate(students):
+            parts = [each[f"model.layers.{layer}.mlp.{part}.weight"] for part in DENSE]
+            found |= dict(zip(MIXTRAL.expert(layer, expert), parts, strict=True))
+    return found
+
+
+def inputs_of(folder: Path, rows: Sequence[Row], objective: Objective, most: int = 2048) -> list[Inputs]:
+    """What the networks of each layer are given by these rows."""
+    model = load_model(folder, torch.float32)
+    with _noting(model) as seen, torch.no_grad():
+        for batch in objective.batches(rows, most):
+            objective.loss(model, rows, batch)
+    found = []
+    for parts in seen:
+        whole = torch.cat(parts)
+        found.append(Inputs(whole.mean(0), whole.square().mean(0), whole[:: max(len(whole) // 512, 1)]))
+    return found
+
+
+@contextmanager
+def _noting(model: Any) -> Iterator[list[list[torch.Tensor]]]:
+    """What the networks are given within, a layer each: [tokens, d] a pass."""
+    seen: list[list[torch.Tensor]] = [[] for _ in model.model.layers]
+
+    def note(parts: list[torch.Tensor]) -> Any:
+        return lambda _module, given: parts.append(given[0].detach().flatten(0, -2))
+
+    pairs = zip(model.model.layers, seen, strict=True)
+    handles = [layer.mlp.register_forward_pre_hook(note(parts)) for layer, parts in pairs]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def discriminant(groups: Sequence[Inputs]) -> torch.Tensor:
+    """A router [E, d] that knows the groups apart: mean over (shared) variance, and what is left along the mean."""
+    means = torch.stack([group.mean for group in groups])
+    within = torch.stack([group.square - group.mean.square() for group in groups]).mean(0)
+    along = means.mean(0)
+    weight = means / within.clamp(min=1e-4 * float(within.mean()))
+    constant = -0.5 * (weight * means).sum(1)
+    router = weight + constant[:, None] * along / along.square().sum()
+    router = router - router.mean(0)  # what all have in common chooses nothing
+    spread = torch.cat([group.some for group in groups]) @ router.T
+    return router * (SPREAD / float(spread.std(1).mean()))
