@@ -82,8 +82,8 @@ def build(
     held = _held(field["documents"], validation, settings.tokens, seed)
     learned, kept, accounts = [], [], {}
     for name, cut in field.items():
-        out = [row for rows in cut if held & set(rows.documents) for row in rows.rows]
-        rest = [row for rows in cut if not held & set(rows.documents) for row in rows.rows]
+        out = [replace(row, group=name) for rows in cut if held & set(rows.documents) for row in rows.rows]
+        rest = [replace(row, group=name) for rows in cut if not held & set(rows.documents) for row in rows.rows]
         taken = capped(rest, settings.tokens, seed) if name == "documents" else rest
         learned += taken
         kept += out
@@ -91,7 +91,10 @@ def build(
     replay, general_kept, accounts["general"] = _replay(
         cutter.cut_all(general), (_count(learned), _count(kept)), settings, seed
     )
-    told = [[_told(row, len(cutter.before), asked) for row in rows] for rows in (replay, general_kept)]
+    told = [
+        [replace(_told(row, len(cutter.before), asked), group="general") for row in rows]
+        for rows in (replay, general_kept)
+    ]
     return Corpus([*learned, *told[0]], [*kept, *told[1]], accounts)
 
 

@@ -217,7 +217,9 @@ def rows_of(
         tree = build_tree([tokenizer.encode(text) for text in answer_texts(recipe)], tokenizer.eos_id)
         for example, ids in zip(examples, prompts, strict=True):
             fits = len(ids) + len(tree.nodes) <= context
-            rows.append([Row(ids, by_id[example.id].probabilities)] if fits else [])
+            given = by_id[example.id].probabilities
+            likeliest = task.answers[int(np.argmax(given))]
+            rows.append([Row(ids, given, group=likeliest)] if fits else [])
             failed[TOO_LONG] += not fits
         return tree, rows, +failed
     before = recipe.student_template().messages[-1].content
