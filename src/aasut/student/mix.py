@@ -4,6 +4,9 @@ The networks of each student become an expert in every layer, and all other weig
 starts as the linear discriminant between what its layer's network is given on each student's own texts, so that a text
 goes to its student's expert before anything is learned. What such a discriminant has beside a product with its input is
 folded into the product along the mean of all inputs, as the written layout has no biases.
+
+An expert that comes later leaves all that is there as it is: its row of a router is fitted to let its own texts in, and
+the others' tokens keep their experts.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from aasut.engine.torch import load_model
 from aasut.errors import RecipeError
@@ -29,6 +33,10 @@ from aasut.student.objective import Objective, Row
 from aasut.student.upcycle import DENSE, config_of
 
 SPREAD = 1.5  # deviation between the experts' logits of a token, on the mean, that a router starts with
+SOME = 2048  # inputs of a layer that are kept
+CAUTION = 10.0  # what a token of the others weighs where a new expert is fitted beside them
+DECAY = 1e-4  # of its row
+NAMES = "experts.json"  # in a mixture's folder
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,107 @@ def mix(
     safetensors.save(stack(each, routers), folder / "model.safetensors")
     wanted = Experts(count=len(students), active=active)
     write_atomically(folder / "config.json", json.dumps(config_of(config, MIXTRAL, wanted), indent=2) + "\n")
-    return {"experts": list(students), "parameters": safetensors.parameters(folder)}
+    return _named(folder, list(students))
+
+
+def add(
+    mixture: Path,
+    name: str,
+    student: Path,
+    own: Sequence[Row],
+    others: Sequence[Row],
+    objective: Objective,
+    folder: Path,
+) -> dict[str, Any]:
+    """Leave the mixture with one student more as its last expert in `folder`; see the module for its router's rows.
+
+    `own` are texts of the new student, `others` of those that are there. Raises RecipeError for a name that is
+    there, or a student of another shape.
+    """
+    names, config = names_of(mixture), read_json(mixture / "config.json")
+    if name in names:
+        raise RecipeError(f"The mixture has an expert {name} already.", "Remove it first, or take another name.")
+    given = read_json(student / "config.json")
+    for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"):
+        if given[key] != config[key]:
+            raise RecipeError(
+                f"The student {name} does not fit the mixture: its {key} is {given[key]}, there it is {config[key]}.",
+                "Train it from the model that the others were trained from.",
+            )
+    tensors, networks = safetensors.load(mixture), safetensors.load(student)
+    inputs = [inputs_of(mixture, rows, objective) for rows in (own, others)]
+    for layer in range(int(config["num_hidden_layers"])):
+        router = tensors[MIXTRAL.router(layer)].float()
+        some = [each[layer].some for each in inputs]
+        row = _row_beside(router, some[0], some[1], int(config["num_experts_per_tok"]))
+        tensors[MIXTRAL.router(layer)] = torch.cat([router, row[None]])
+        parts = [networks[f"model.layers.{layer}.mlp.{part}.weight"] for part in DENSE]
+        tensors |= dict(zip(MIXTRAL.expert(layer, len(names)), parts, strict=True))
+    return _rewritten(mixture, folder, tensors, config, [*names, name])
+
+
+def remove(mixture: Path, name: str, folder: Path) -> dict[str, Any]:
+    """Leave the mixture without an expert in `folder`. Raises RecipeError where it has none of that name or too few."""
+    names, config = names_of(mixture), read_json(mixture / "config.json")
+    if name not in names:
+        raise RecipeError(f"The mixture has no expert {name}.", f"It has {', '.join(names)}.")
+    if len(names) <= max(int(config["num_experts_per_tok"]), 2):
+        raise RecipeError(f"Without {name} the mixture has too few experts for a token.", "Add another one first.")
+    gone, tensors = names.index(name), safetensors.load(mixture)
+    for layer in range(int(config["num_hidden_layers"])):
+        router = tensors[MIXTRAL.router(layer)]
+        tensors[MIXTRAL.router(layer)] = torch.cat([router[:gone], router[gone + 1 :]])
+        for expert in range(gone, len(names)):
+            parts = [tensors.pop(part) for part in MIXTRAL.expert(layer, expert)]
+            if expert > gone:
+                tensors |= dict(zip(MIXTRAL.expert(layer, expert - 1), parts, strict=True))
+    return _rewritten(mixture, folder, tensors, config, [other for other in names if other != name])
+
+
+def names_of(mixture: Path) -> list[str]:
+    """What each expert of a mixture is of, in their order."""
+    return [str(name) for name in read_json(mixture / NAMES)["experts"]]
+
+
+def _rewritten(
+    mixture: Path, folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any], names: list[str]
+) -> dict[str, Any]:
+    copy_model(mixture, folder, weights=False)
+    safetensors.save(tensors, folder / "model.safetensors")
+    config = config | {"num_local_experts": len(names)}
+    write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    return _named(folder, names)
+
+
+def _named(folder: Path, names: list[str]) -> dict[str, Any]:
+    write_atomically(folder / NAMES, json.dumps({"experts": names}) + "\n")
+    return {"experts": names, "parameters": safetensors.parameters(folder)}
+
+
+def _row_beside(router: torch.Tensor, own: torch.Tensor, others: torch.Tensor, active: int) -> torch.Tensor:
+    """The row [d] of a new expert beside those of `router` [E, d], from inputs [n, d] of its own texts and of others.
+
+    It is logistic regression, without a constant, of whether the new expert is among a token's: its logit over that of
+    the last one that is chosen there now. A token of the others counts CAUTION times one of its own.
+    """
+    inputs = torch.cat([own, others])
+    least = (inputs @ router.T).topk(active, dim=1).values[:, -1]
+    wanted = torch.cat([torch.ones(len(own)), torch.zeros(len(others))])
+    weights = torch.cat([torch.full((len(own),), 1 / len(own)), torch.full((len(others),), CAUTION / len(others))])
+    scale = inputs.square().mean().sqrt()
+    row = torch.zeros(inputs.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([row], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        margin = inputs @ row / scale - least
+        found = functional.binary_cross_entropy_with_logits(margin, wanted, weights, reduction="sum")
+        total = found + DECAY * row.square().sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return row.detach() / scale
 
 
 def _same(students: Mapping[str, Path]) -> dict[str, Any]:
@@ -96,7 +204,7 @@ def inputs_of(folder: Path, rows: Sequence[Row], objective: Objective, most: int
     found = []
     for parts in seen:
         whole = torch.cat(parts)
-        found.append(Inputs(whole.mean(0), whole.square().mean(0), whole[:: max(len(whole) // 512, 1)]))
+        found.append(Inputs(whole.mean(0), whole.square().mean(0), whole[:: -(-len(whole) // SOME)]))
     return found
 
 
