@@ -29,6 +29,10 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "labels, a frozen layer": {"kind": "labels", "settings": {"frozen_layers": 1, "batch_examples": 3}},
     "clipped and decayed": {"kind": "text", "settings": {"clip_norm": 0.02, "weight_decay": 5.0, "micro_tokens": 90}},
+    "experts": {
+        "kind": "text",
+        "settings": {"micro_tokens": 60, "experts": {"start": "drop", "bias_rate": 0.01, "z_loss": 0.01}},
+    },
     "bfloat16": {"kind": "text", "settings": {"precision": "bfloat16", "checkpoint_s": 0}},
 }
 
@@ -77,6 +81,7 @@ def test_two_processes_train_as_one_does(tiny_llama: Path, tmp_path: Path, train
         assert two == pytest.approx(one, rel=1e-4)
     assert len({round(loss, 4) for loss in alone["losses"]}) > 3
     assert (both["tokens"], both["targets"]) == (alone["tokens"], alone["targets"])
+    assert both["experts"] == alone["experts"]
     assert apart(trained / case, tmp_path) < 5e-4
 
 

@@ -24,10 +24,12 @@ from aasut.formats.tokenizer import Tokenizer
 from aasut.progress import Progress
 from aasut.recipe import ModelAddress, Student
 from aasut.student import parallel
+from aasut.student.initialize import copy_model
 from aasut.student.losses import cross_entropy
 from aasut.student.objective import Labels, Row, Text
 from aasut.student.teaching import Right
 from aasut.student.trainer import Trainer
+from aasut.student.upcycle import upcycle
 
 ANSWERS = [" negative", " positive"]
 
@@ -54,6 +56,11 @@ def train(model: Path, wanted: dict[str, Any]) -> None:
     tree = build([tokenizer.encode(answer) for answer in ANSWERS], tokenizer.eos_id)
     kind = wanted["kind"]
     objective = Labels(tree, cross_entropy) if kind == "labels" else Text(cross_entropy, Right())
+    if settings.experts is not None:
+        start = folder / f"start-{os.environ.get('RANK', '0')}"
+        copy_model(model, start)
+        upcycle(start, settings.experts, 3)
+        model = start
     made = Trainer(load_model(model, getattr(torch, settings.precision)), objective, settings, seed=5)
     if stop := wanted.get("stop"):
         save = made._save

@@ -9,7 +9,7 @@ together can move a mean token's logits by REACH times their deviation among tok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aasut.student.parallel import ShardedWeights, Team
     from aasut.student.weights import Weights
 
+Run = Callable[[Callable[[], torch.Tensor]], torch.Tensor]
 REACH, FARTHEST = 6.0, 0.5  # of all steps, of one
 DEAD = 0.01  # of the mean load: an expert with less is dead
 
@@ -127,8 +128,8 @@ def attach(model: Any, wanted: Experts | None) -> Balance | None:
 
 
 @torch.no_grad()
-def loads(model: Any, objective: Objective, rows: Sequence[Row], most: int) -> torch.Tensor:
-    """Tokens that each expert is given by the rows, [layers, experts]."""
+def loads(model: Any, objective: Objective, rows: Sequence[Row], most: int, run: Run | None = None) -> torch.Tensor:
+    """Tokens that each expert is given by the rows, [layers, experts]. `run` is what the model is used through."""
     found = experts.routers(model)
     counts = torch.zeros(len(found), len(found[0].weight), dtype=torch.float64)
 
@@ -139,18 +140,22 @@ def loads(model: Any, objective: Objective, rows: Sequence[Row], most: int) -> t
         router.watch = partial(see, number)
     try:
         for batch in objective.batches(rows, most):
-            objective.loss(model, rows, batch)
+            work = partial(objective.loss, model, rows, batch)
+            work() if run is None else run(work)
     finally:
         for router in found:
             router.watch = None
     return counts
 
 
-def by_group(model: Any, objective: Objective, rows: Sequence[Row], most: int) -> dict[str, Any]:
+def by_group(
+    model: Any, objective: Objective, rows: Sequence[Row], most: int, run: Run | None = None
+) -> dict[str, Any]:
     """`told` of all rows, and each layer's shares for the rows of each group, where they have groups."""
     groups = sorted({row.group for row in rows} - {""})
-    each = {group: loads(model, objective, [row for row in rows if row.group == group], most) for group in groups}
-    found = told(loads(model, objective, rows, most))
+    parts = {group: [row for row in rows if row.group == group] for group in groups}
+    each = {group: loads(model, objective, part, most, run) for group, part in parts.items()}
+    found = told(loads(model, objective, rows, most, run))
     return found | {"groups": {group: told(counts)["shares"] for group, counts in each.items()}}
 
 

@@ -176,7 +176,7 @@ class Trainer:
             report.merged_loss = self.evaluate(validation) if validation else None
         self.model.eval()  # where activations are not checkpointed either
         if self.balance is not None and validation:
-            report.experts = balance.by_group(self.model, self.objective, validation, self.micro)
+            report.experts = balance.by_group(self.model, self.objective, validation, self.micro, self.weights.run)
         report.micro_tokens = self.micro
         report.thin()
 
