@@ -42,12 +42,13 @@ class Balance:
         self.losses: list[torch.Tensor] = []
         self.begin()
 
-    def begin(self) -> None:
-        """Begin a step anew."""
+    def begin(self, share: float = 1.0) -> None:
+        """Begin a step anew; `share`: its targets over its tokens, which a loss over tokens is multiplied by."""
+        self.share = share
         self.loads = torch.zeros(self.base.shape, dtype=torch.float64, device=self.base.device)
         self.unbiased = self.loads.clone()
         self._inputs = [torch.zeros(()) for _ in self.routers]
-        self._spread = [torch.zeros(()) for _ in self.routers]
+        self._moments = [torch.zeros(2, self.wanted.count, dtype=torch.float64) for _ in self.routers]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -66,19 +67,23 @@ class Balance:
         plain = scores.detach().topk(chosen.shape[1], dim=-1).indices
         self.unbiased[number] += plain.flatten().bincount(minlength=logits.shape[1])
         self._inputs[number] = self._inputs[number] + hidden.detach().float().sum(0).cpu()
-        deviation = logits.detach().std(0, unbiased=False).mean() * len(logits)
-        self._spread[number] = self._spread[number] + deviation.cpu()
+        plain_logits = logits.detach().double()
+        self._moments[number] += torch.stack([plain_logits.sum(0), plain_logits.square().sum(0)]).cpu()
         wanted = self.wanted
         if wanted.sequence_loss:
             share = counts / counts.sum()
-            self.losses.append(wanted.sequence_loss * len(share) * (share * scores.mean(0)).sum())
+            even = len(share) * (share * scores.mean(0)).sum()
+            self.losses.append(wanted.sequence_loss * self.share * len(scores) * even)
         if wanted.z_loss:
-            self.losses.append(wanted.z_loss * logits.logsumexp(-1).square().mean())
+            self.losses.append(wanted.z_loss * self.share * logits.logsumexp(-1).square().sum())
 
-    def loss(self, targets: int) -> torch.Tensor | None:
-        """The losses of the micro-batch that was watched, as means over layers, times its targets; None for none."""
+    def loss(self) -> torch.Tensor | None:
+        """The losses of the micro-batch that was watched, summed over its tokens, as means over layers; None for none.
+
+        A step divides them by its targets, so they are means over its tokens.
+        """
         given, self.losses = self.losses, []
-        return torch.stack(given).sum() / len(self.routers) * targets if given else None
+        return torch.stack(given).sum() / len(self.routers) if given else None
 
     def update(self, step: int, steps: int, weights: Weights | ShardedWeights, team: Team) -> None:
         """After a step: move biases, or, over the last steps, weights."""
@@ -98,11 +103,13 @@ class Balance:
     def _nudge(self, moves: torch.Tensor, weights: Weights | ShardedWeights, team: Team) -> None:
         """Move the logits of a mean token, each layer's by `moves` [layers, experts] times their deviation."""
         for number, of_layer in enumerate(moves):
-            mean = torch.tensor(team.summed(*self._inputs[number].tolist()), dtype=torch.float32)
+            tokens = sum(team.summed(*self.loads[number].tolist())) / self.wanted.active
+            mean = torch.tensor(team.summed(*self._inputs[number].tolist())) / max(tokens, 1.0)
+            moments = torch.tensor(team.summed(*self._moments[number].flatten().tolist())).view(2, -1)
+            first, second = moments / max(tokens, 1.0)
+            spread = float((second - first.square()).clamp(min=0).sqrt().mean())
             along = (mean / mean.square().sum()).nan_to_num()
-            spread = team.summed(float(self._spread[number]))[0]  # of all tokens, as `mean` is
-            change = spread * of_layer[:, None].cpu() * along
-            weights.shift(self.routers[number].weight, change)
+            weights.shift(self.routers[number].weight, spread * of_layer[:, None].cpu() * along)
 
     def _left(self, step: int, steps: int) -> float:
         """Share of the biases that is left after a step."""

@@ -217,7 +217,7 @@ class Trainer:
         targets, total, tokens, positions = self.objective.targets(rows), 0.0, 0, 0
         self.weights.begin(targets)
         if self.balance is not None:
-            self.balance.begin()
+            self.balance.begin(targets / max(sum(len(row.ids) for row in rows), 1))
         for loss, batch in self._losses(rows):
             if loss.requires_grad:
                 self.weights.backward(loss)
@@ -246,7 +246,7 @@ class Trainer:
             return self._plain_loss(rows, batch)
         with self.balance.watching():
             loss = self._plain_loss(rows, batch)
-        more = self.balance.loss(self.objective.targets([rows[i] for i in batch.rows]))
+        more = self.balance.loss()
         return loss if more is None else loss + more
 
     def _plain_loss(self, rows: Sequence[Row], batch: Any) -> torch.Tensor:
