@@ -168,7 +168,7 @@ def settings(asked: Asked, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def operations(folder: Path, active: int | None = None) -> float:
+def operations(folder: Path) -> float:
     """Floating-point operations of training a token: 6 a weight that it uses, the embedding's look-up aside.
 
     The embedding, which is the output too, is frozen: it has no gradient of its own, 4 a weight.
@@ -178,7 +178,7 @@ def operations(folder: Path, active: int | None = None) -> float:
     idle = 0
     if count := config.get("num_local_experts"):
         network = 3 * config["hidden_size"] * config["intermediate_size"] * config["num_hidden_layers"]
-        idle = (count - (active or config["num_experts_per_tok"])) * network
+        idle = (count - config["num_experts_per_tok"]) * network
     return 6.0 * (safetensors.parameters(folder) - output - idle) + 4.0 * output
 
 
@@ -338,8 +338,7 @@ def fifth(study: Study, home: Path, seed: int) -> dict[str, Any]:
     last = len(study.industries)
 
     def train(to: Path) -> dict[str, Any]:
-        how = {"weight_decay": 0.0, "learning_rate": study.asked.rate / 3}
-        return learn(study, came, to, more, seed, only=(last,), **how)
+        return learn(study, came, to, more, seed, only=(last,), learning_rate=study.asked.rate / 3)
 
     kept(trained, train)
     return {name: {"loss": kept(home / f"loss-{name}", lambda _to, name=name: measure(study, home / name))}

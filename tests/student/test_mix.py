@@ -146,7 +146,7 @@ def test_only_the_new_expert_is_trained(mixture: Path, source: Path, tmp_path: P
     add(mixture, "new", source, own, [*rows(LOW, 40), *rows(HIGH, 40)], objective(), tmp_path / "more")
     settings = Student.model_validate({
         "model": {"address": "file:x"}, "epochs": 3, "batch_examples": 4, "checks": 1, "precision": "float32",
-        "learning_rate": 1e-3, "weight_decay": 0,
+        "learning_rate": 1e-3, "weight_decay": 0.5,
     })  # fmt: skip
     fit = Fit(tmp_path / "more", settings, 1, objective(), own, own[:4], only=(2,))
     fit.run(tmp_path / "trained", Progress(quiet=True))

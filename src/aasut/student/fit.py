@@ -46,9 +46,11 @@ class Fit:
         model = load_model(self.start, choose_precision(self.settings.precision))
         if torch.cuda.is_available():
             model = model.to("cuda")
+        settings = self.settings
         if self.only:
             train_only(model, self.only)
-        trainer = Trainer(model, self.objective, self.settings, self.seed)
+            settings = settings.model_copy(update={"weight_decay": 0.0})  # the others stand in the same matrices
+        trainer = Trainer(model, self.objective, settings, self.seed)
         report = trainer.fit(self.rows, self.validation, folder, progress, own=self.own)
         tensors = experts.unstacked(trainer.weights.tensors(), type(model).__name__)
         if team.leads:
