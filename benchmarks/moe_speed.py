@@ -29,7 +29,7 @@ from aasut.formats import safetensors
 from aasut.progress import Progress
 from aasut.recipe import Experts, ModelAddress, Student
 from aasut.sources.models import fetch
-from aasut.student import initialize, losses
+from aasut.student import initialize, losses, memory
 from aasut.student.objective import Row, Text
 from aasut.student.teaching import Right
 from aasut.student.trainer import Trainer
@@ -46,7 +46,7 @@ THEIRS = ("eager", "grouped_mm")
 
 def speed(progress: Progress) -> dict[str, Any]:
     """The figures."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, memory.kept():  # as training does; for all that is timed
         sparse, dense = _models(Path(scratch), progress)
         found = _training(sparse)
         return found | _forward(sparse, dense) | _writing(sparse, dense)

@@ -88,10 +88,29 @@ def test_grouped_products_are_the_same(chosen: torch.Tensor) -> None:
     hidden, weights, module = layer()
     given = (hidden, weights, module.gate_up_proj, module.down_proj)
     mine = experts.forward(module, hidden, chosen, weights)
-    other = experts.grouped(*given, experts._Order(chosen, 4))
+    other = experts.grouped(*given, experts._Order(chosen, 4, padded=False))
     torch.testing.assert_close(mine, other)
     for one, two in zip(gradients(mine, *given), gradients(other, *given), strict=True):
         torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("many", [1, 17, 600])
+def test_rows_are_filled_up_to_few_sizes_and_what_fills_them_counts_for_nothing(many: int) -> None:
+    hidden, weights, module = layer()
+    chosen = torch.stack([torch.arange(7 * many) % 3, torch.full((7 * many,), 3)], 1)
+    order = experts._Order(chosen, 4, padded=True)
+    counts = chosen.flatten().bincount(minlength=4)
+    assert all(order.counts >= counts) and all(order.counts <= 1.25 * counts + 1)
+    assert all(size >> max(int(size).bit_length() - 4, 0) << max(int(size).bit_length() - 4, 0) == size
+               for size in order.counts.tolist())  # fmt: skip
+    given = (hidden.repeat(many, 1), weights.repeat(many, 1), module.gate_up_proj, module.down_proj)
+    mine = experts.forward(module, given[0], chosen, given[1])
+    other = experts.grouped(*given, experts._Order(chosen, 4, padded=False))
+    torch.testing.assert_close(mine, other)
+    for one, two in zip(gradients(mine, *given[2:]), gradients(other, *given[2:]), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-2 * many**0.5)
+    with torch.no_grad():
+        torch.testing.assert_close(experts.forward(module, given[0], chosen, given[1]), mine)
 
 
 def test_no_token_is_dropped_however_uneven_the_loads_are() -> None:

@@ -49,29 +49,25 @@ def attend(
     assert attention_mask is not None
     groups, seen = key.shape[1], key.shape[2]
     past = None if shared_prefix is None else shared_prefix[module.layer_idx]
-    if rows * heads * width * attention_mask.shape[-1] > MOST_SCORES:
-        return _in_blocks(query, key, value, attention_mask, scaling, past), None
+    if past is None or rows * heads * width * attention_mask.shape[-1] > MOST_SCORES:
+        return _fused(query, key, value, attention_mask, scaling, past), None
     each = heads // groups * width  # queries that share a key head
     query = query * (size**-0.5 if scaling is None else scaling)
     own = query.reshape(rows, groups, each, size) @ key.transpose(2, 3)
     scores = own.reshape(rows, heads, width, seen).float() + attention_mask[..., -seen:].float()
-    if past is None:
-        weights = torch.softmax(scores, dim=-1).to(value.dtype)
-        mixed = weights.reshape(rows, groups, each, seen) @ value
-    else:
-        keys, values = (part[0] for part in past)  # [G, P, D]
-        length = keys.shape[1]
-        flat = query.reshape(rows, groups, each, size).transpose(0, 1).reshape(groups, rows * each, size)
-        met = (flat @ keys.transpose(1, 2)).reshape(groups, rows, each, length).transpose(0, 1)
-        before = met.reshape(rows, heads, width, length).float() + attention_mask[..., :length].float()
-        weights = torch.softmax(torch.cat([before, scores], dim=-1), dim=-1).to(value.dtype)
-        far = weights[..., :length].reshape(rows, groups, each, length).transpose(0, 1)
-        mixed = (far.reshape(groups, rows * each, length) @ values).reshape(groups, rows, each, size).transpose(0, 1)
-        mixed = mixed + weights[..., length:].reshape(rows, groups, each, seen) @ value
+    keys, values = (part[0] for part in past)  # [G, P, D]
+    length = keys.shape[1]
+    flat = query.reshape(rows, groups, each, size).transpose(0, 1).reshape(groups, rows * each, size)
+    met = (flat @ keys.transpose(1, 2)).reshape(groups, rows, each, length).transpose(0, 1)
+    before = met.reshape(rows, heads, width, length).float() + attention_mask[..., :length].float()
+    weights = torch.softmax(torch.cat([before, scores], dim=-1), dim=-1).to(value.dtype)
+    far = weights[..., :length].reshape(rows, groups, each, length).transpose(0, 1)
+    mixed = (far.reshape(groups, rows * each, length) @ values).reshape(groups, rows, each, size).transpose(0, 1)
+    mixed = mixed + weights[..., length:].reshape(rows, groups, each, seen) @ value
     return mixed.reshape(rows, heads, width, size).transpose(1, 2).contiguous(), None
 
 
-def _in_blocks(
+def _fused(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -79,7 +75,7 @@ def _in_blocks(
     scaling: float | None,
     past: tuple[torch.Tensor, torch.Tensor] | None,
 ) -> torch.Tensor:
-    """The same by PyTorch's attention, which never holds all scores; the prefix is copied for each row."""
+    """The same by PyTorch's fused attention, which never holds all scores; a prefix is copied for each row."""
     if past is not None:
         rows = query.shape[0]
         key = torch.cat([past[0].expand(rows, -1, -1, -1), key], dim=2)

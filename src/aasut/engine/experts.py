@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 NAME = "sorted_by_expert"
+PIECE = 512  # rows of an expert's second product: with more oneDNN takes up to twice as long for each
 
 
 class Router(torch.nn.Module):
@@ -85,7 +86,7 @@ def forward(module: Any, hidden: torch.Tensor, chosen: torch.Tensor, weights: to
     """
     if len(hidden) == 1 and not torch.is_grad_enabled():
         return _one(hidden, weights, module.gate_up_proj, module.down_proj, chosen)
-    order = _Order(chosen, module.gate_up_proj.shape[0])
+    order = _Order(chosen, module.gate_up_proj.shape[0], padded=not hidden.is_cuda)
     if hidden.is_cuda:
         return grouped(hidden, weights, module.gate_up_proj, module.down_proj, order)
     result: torch.Tensor = _Experts.apply(  # type: ignore[no-untyped-call]
@@ -106,14 +107,23 @@ def _one(
 
 
 class _Order:
-    """How the [T * k] pairs of token and expert are sorted by expert, a token's k behind one another before that."""
+    """Where each of the [T * k] pairs of token and expert stands among rows that are sorted by expert.
 
-    def __init__(self, chosen: torch.Tensor, experts: int) -> None:
+    places [T, k] of a token's rows · tokens [R] which token each row is of · counts [E] how many rows an expert has.
+    Where they are `padded`, an expert's rows fill up to one of few sizes, with rows of some token that nothing is taken
+    from: a CPU's matrix products are compiled for each size that they meet (oneDNN), at several times their cost.
+    """
+
+    def __init__(self, chosen: torch.Tensor, experts: int, *, padded: bool) -> None:
         flat = chosen.reshape(-1)
-        self.top_k = chosen.shape[1]
-        self.order = flat.argsort(stable=True)
-        self.tokens = self.order // self.top_k
-        self.counts = flat.bincount(minlength=experts)
+        count = flat.bincount(minlength=experts)
+        self.counts = _filled(count) if padded else count
+        order = flat.argsort(stable=True)
+        shift = (self.counts.cumsum(0) - self.counts) - (count.cumsum(0) - count)
+        place = torch.arange(len(flat), device=flat.device) + shift.repeat_interleave(count, output_size=len(flat))
+        self.size = int(self.counts.sum()) if padded else len(flat)
+        self.tokens = order.new_zeros(self.size).index_copy_(0, place, order // chosen.shape[1])
+        self.places = torch.empty_like(order).index_copy_(0, order, place).view(chosen.shape)
 
     def slices(self) -> Iterator[tuple[int, int, int]]:
         """(expert, its first row, the row behind its last) of the experts that have rows."""
@@ -123,19 +133,26 @@ class _Order:
                 yield expert, end, end + count
             end += count
 
+    def spread(self, weights: torch.Tensor) -> torch.Tensor:
+        """[T, k] as a column of the rows, [R, 1]: 0 where a row fills up."""
+        return weights.new_zeros(self.size).index_copy_(0, self.places.flatten(), weights.flatten())[:, None]
+
     def summed(self, rows: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Of each token the sum over its rows, by `weights` [T, k] where there are any: [T * k, d] sorted -> [T, d]."""
-        place = torch.empty_like(self.order)
-        place[self.order] = torch.arange(len(place), device=place.device)
-        place = place.view(-1, self.top_k)
-        total = rows.index_select(0, place[:, 0])
+        """Of each token the sum over its rows [R, d], by `weights` [T, k] where there are any: [T, d]."""
+        total = rows.index_select(0, self.places[:, 0])
         given = None if weights is None else weights.to(rows.dtype)
         if given is not None:
             total.mul_(given[:, :1])
-        for k in range(1, self.top_k):
-            more = rows.index_select(0, place[:, k])
+        for k in range(1, self.places.shape[1]):
+            more = rows.index_select(0, self.places[:, k])
             total = total.add_(more) if given is None else total.addcmul_(more, given[:, k : k + 1])
         return total
+
+
+def _filled(counts: torch.Tensor) -> torch.Tensor:
+    """Each count, up to one of eight sizes between a power of two and the next."""
+    step = 2 ** (counts.clamp(min=16).log2().floor().long() - 3)
+    return -(-counts // step) * step
 
 
 def grouped(
@@ -146,15 +163,14 @@ def grouped(
     rows = hidden.index_select(0, order.tokens)
     gate, up = functional.grouped_mm(rows, gate_up.transpose(-2, -1), offs=ends).chunk(2, -1)
     out = functional.grouped_mm(functional.silu(gate) * up, down.transpose(-2, -1), offs=ends)
-    scale = weights.reshape(-1).index_select(0, order.order)
-    return order.summed(out * scale[:, None].to(out.dtype))
+    return order.summed(out * order.spread(weights).to(out.dtype))
 
 
 class _Experts(torch.autograd.Function):
     """Expert by expert, so that what is between an expert's products stays in the cache.
 
-    The gradient of an expert's matrices is added where
-    they have a `main_grad`, which the sum over micro-batches is kept in, and returned where not.
+    The gradient of an expert's matrices is added where they have a `main_grad`, which the sum over micro-batches is
+    kept in, and returned where not.
     """
 
     @staticmethod
@@ -169,11 +185,14 @@ class _Experts(torch.autograd.Function):
     ) -> torch.Tensor:
         rows = hidden.index_select(0, order.tokens)
         both, out = [], torch.empty_like(rows)
+        learning = any(ctx.needs_input_grad)
         for expert, start, end in order.slices():
             part = rows[start:end] @ gate_up[expert].T
-            gate, up = part.chunk(2, -1)
-            torch.mm(functional.silu(gate).mul_(up), down[expert].T, out=out[start:end])
-            if any(ctx.needs_input_grad):
+            for first in range(0, end - start, PIECE):
+                gate, up = part[first : first + PIECE].chunk(2, -1)
+                active = functional.silu(gate, inplace=not learning).mul_(up)
+                torch.mm(active, down[expert].T, out=out[start + first : min(start + first + PIECE, end)])
+            if learning:
                 both.append(part)
         ctx.save_for_backward(hidden, weights, gate_up, down, out, *both)
         ctx.order, ctx.trained = order, trained
@@ -185,9 +204,8 @@ class _Experts(torch.autograd.Function):
         order: _Order = ctx.order
         rows = hidden.index_select(0, order.tokens)
         above = grad[0].index_select(0, order.tokens)
-        of_weights = torch.empty(len(rows), device=rows.device)
-        of_weights[order.order] = (above * out).sum(-1, dtype=torch.float32)
-        above.mul_(weights.reshape(-1).index_select(0, order.order)[:, None].to(hidden.dtype))
+        of_weights = (above * out).sum(-1, dtype=torch.float32)[order.places]
+        above.mul_(order.spread(weights).to(hidden.dtype))
         of_rows = torch.empty_like(rows)
         of_gate_up = _Sum(gate_up, ctx.trained) if ctx.needs_input_grad[2] else None
         of_down = _Sum(down, ctx.trained) if ctx.needs_input_grad[3] else None
@@ -206,7 +224,7 @@ class _Experts(torch.autograd.Function):
             torch.mm(of_both, gate_up[expert], out=of_rows[start:end])
         return (
             order.summed(of_rows) if ctx.needs_input_grad[0] else None,
-            of_weights.view(weights.shape).to(weights.dtype) if ctx.needs_input_grad[1] else None,
+            of_weights.to(weights.dtype) if ctx.needs_input_grad[1] else None,
             None if of_gate_up is None else of_gate_up.result(),
             None if of_down is None else of_down.result(),
             None,
