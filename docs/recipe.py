@@ -1,4 +1,4 @@
-"""Write recipe.md, field.md, agent.md and gateway.md from their models; with --check, say if they are stale."""
+"""Write the pages of recipes and of the gateway's settings from their models; with --check, say if they are stale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from aasut.gateway.settings import Settings
-from aasut.recipe import FieldRecipe, Recipe
+from aasut.recipe import FieldRecipe, MixtureRecipe, Recipe
 from aasut.recipe.agent import AgentRecipe
 
 HEAD = """# The recipe
@@ -20,7 +20,9 @@ HEAD = """# The recipe
 One YAML file describes a whole run. Defaults < recipe < command-line flags (`--set section.field=value`).
 Unknown fields are refused. This page is made from `src/aasut/recipe/` by `make docs`.
 """
-GATEWAY, FIELD, AGENT = (Path(__file__).with_name(f"{name}.head.md") for name in ("gateway", "field", "agent"))
+GATEWAY, FIELD, MIXTURE, AGENT = (
+    Path(__file__).with_name(f"{name}.head.md") for name in ("gateway", "field", "mixture", "agent")
+)
 
 
 def sections(model: type[BaseModel], name: str) -> list[str]:
@@ -94,6 +96,7 @@ def main() -> int:
     for name, head, model in (
         ("recipe.md", HEAD, Recipe),
         ("field.md", FIELD.read_text(encoding="utf-8"), FieldRecipe),
+        ("mixture.md", MIXTURE.read_text(encoding="utf-8"), MixtureRecipe),
         ("agent.md", AGENT.read_text(encoding="utf-8"), AgentRecipe),
         ("gateway.md", GATEWAY.read_text(encoding="utf-8"), Settings),
     ):

@@ -39,3 +39,20 @@ def smollm2() -> Path:
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     )
     return fetch(address, base=Path(), progress=Progress(quiet=True)).path
+
+
+@pytest.fixture(scope="session")
+def mixed_fields(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny fields, and in its `runs` the mixture of two of them and a third that came later: `works`."""
+    import mixed
+    from aasut import field, mixture
+    from aasut.progress import Progress
+    from aasut.recipe import MixtureRecipe
+    from aasut.recipe import field as fields
+
+    base = mixed.make(tmp_path_factory.mktemp("mixed-fields") / "works", tiny_llama)
+    for name in ("pumps", "ledger", "chess"):
+        field.adapt(fields.load(base / f"{name}.yaml"), base, base / "runs", Progress(quiet=True))
+    recipe = MixtureRecipe.model_validate(mixed.plain(added=["chess.yaml"]))
+    mixture.build(recipe, base, base / "runs", Progress(quiet=True))
+    return base

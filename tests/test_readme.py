@@ -40,9 +40,10 @@ TRIED = (
     "synthesize",
     "search",
     "adapt",
+    "mix",
     "agent",
     "traces",
-)  # below, or in test_home.py
+)  # below, in test_home.py or in test_recipes.py
 
 
 def aasut(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -356,3 +356,39 @@ def test_a_newer_store_is_not_read(tmp_path: Path) -> None:
     connect(tmp_path / "store.db", (*MIGRATIONS, "CREATE TABLE later (x TEXT);")).close()
     with pytest.raises(StoreError, match="newer aasut"), Store(tmp_path, read_only=True):
         pass
+
+
+BESIDE = """
+import sys, time
+from pathlib import Path
+from aasut.store import Store
+
+def build(folder):
+    time.sleep(0.3)
+    with (Path(sys.argv[1]).parent / "built").open("a") as file:
+        file.write("x")
+    return {}
+
+with Store(Path(sys.argv[1]), beside=True) as store:
+    store.stage("data", 1, {"a": 1}, [], build)
+"""
+
+
+def test_processes_beside_the_one_that_started_them_build_a_stage_once(store: Store) -> None:
+    command = [sys.executable, "-c", BESIDE, str(store.root)]
+    children = [subprocess.Popen(command) for _ in range(3)]
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert (store.root.parent / "built").read_text() == "x"
+    build, calls = builder()
+    assert store.stage("data", 1, {"a": 1}, [], build).reused
+    assert calls == []
+
+
+def test_no_process_works_beside_one_that_did_not_start_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "store"):
+        pass
+    with (
+        pytest.raises(StoreError, match="is not held by the process that started this one"),
+        Store(tmp_path / "store", beside=True),
+    ):
+        pass

@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from aasut import __version__
-from aasut.commands import adapt, agent, certify, gateway, label, plan, run, search, synthesize, teacher, traces
+from aasut.commands import adapt, agent, certify, gateway, label, mix, plan, run, search, synthesize, teacher, traces
 from aasut.errors import AasutError
 from aasut.progress import Progress
 from aasut.runs import commands as runs
@@ -38,6 +38,7 @@ app.command("agent")(agent.agent)
 app.command("label")(label.label)
 app.command("synthesize")(synthesize.synthesize)
 app.command("adapt")(adapt.adapt)
+app.command("mix")(mix.mix)
 app.command("certify")(certify.certify)
 app.command("plan")(plan.plan)
 app.command("search")(search.search)

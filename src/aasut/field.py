@@ -48,17 +48,17 @@ def synthesize(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, 
         return stages.publish(stages.synthesized(root / recipe.name), root / recipe.name, scale)
 
 
-def adapt(recipe: FieldRecipe, base: Path, root: Path, progress: Progress, scale: str = "full") -> Made:
+def adapt(
+    recipe: FieldRecipe, base: Path, root: Path, progress: Progress, scale: str = "full", *, beside: bool = False
+) -> Made:
     """Train the recipe's student on its documents and on what was made of them; see `synthesize`.
 
+    `beside`: in the store that the process which started this one holds.
     Raises RecipeError where the recipe has no student.
     """
     recipe = scaled_field(recipe, scale)
-    if recipe.student is None or recipe.adapt is None:
-        raise RecipeError(f"{recipe.name} has no student to adapt.", "Give the sections student and adapt.")
-    with opened(recipe, base, root, progress) as stages:
-        done = stages.synthesized(root / recipe.name) if recipe.adapt.generated else stages.parted()
-        return stages.publish(stages.adapted(done, recipe.adapt), root / recipe.name, scale)
+    with opened(recipe, base, root, progress, beside=beside) as stages:
+        return stages.publish(stages.learned(root / recipe.name), root / recipe.name, scale)
 
 
 def preview(
@@ -76,9 +76,11 @@ def preview(
 
 
 @contextmanager
-def opened(recipe: FieldRecipe, base: Path, root: Path, progress: Progress) -> Iterator[FieldStages]:
+def opened(
+    recipe: FieldRecipe, base: Path, root: Path, progress: Progress, *, beside: bool = False
+) -> Iterator[FieldStages]:
     """The stages over the store below `root`."""
-    with Store(root / STORE) as store:
+    with Store(root / STORE, beside=beside) as store:
         stages = FieldStages(recipe, base, store, progress)
         try:
             yield stages
@@ -113,6 +115,13 @@ class FieldStages(Workshop[FieldRecipe]):
         done |= {"general": general, "general parts": self.parts(general, "general parts")}
         done["adapt"] = self.train(done)
         return done | {"measure": self.measure(done, wanted)}
+
+    def learned(self, home: Path) -> dict[str, Artefact]:
+        """Every stage of a student that has read its field. Raises RecipeError where the recipe has none."""
+        wanted = self.recipe.adapt
+        if wanted is None:
+            raise RecipeError(f"{self.recipe.name} has no student to adapt.", "Give the sections student and adapt.")
+        return self.adapted(self.synthesized(home) if wanted.generated else self.parted(), wanted)
 
     @cached_property
     def embedder(self) -> Any | None:
@@ -242,7 +251,7 @@ class FieldStages(Workshop[FieldRecipe]):
             made = item.load(done["filter"].path / "train.jsonl") if "filter" in done else ()
             self.close()  # the teacher's memory; its model may be loaded again to learn from
             return adapt.build(
-                recipe, self._passages(done, "train"), corpus.of_items(made), self._passages(done, "train", "general "),
+                recipe, self.passages(done, "train"), corpus.of_items(made), self.passages(done, "train", "general "),
                 self._model(wanted.model).path, self._model(teacher).path if teacher else None, folder / ADAPTED,
                 self.progress,
             )  # fmt: skip
@@ -261,7 +270,7 @@ class FieldStages(Workshop[FieldRecipe]):
         teacher, student = recipe.teacher.model, recipe.student
 
         def build(folder: Path) -> dict[str, Any]:
-            held = {"field": self._passages(done, "test"), "general": self._passages(done, "test", "general ")}
+            held = {"field": self.passages(done, "test"), "general": self.passages(done, "test", "general ")}
             sets = {name: field.drawn(passages, wanted.measured, recipe.seed) for name, passages in held.items()}
             models = {field.BEFORE: self._model(student.model).path, field.AFTER: done["adapt"].path / ADAPTED}
             if teacher and self._revision(teacher) != self._revision(student.model):
@@ -274,7 +283,7 @@ class FieldStages(Workshop[FieldRecipe]):
         before = [done[name] for name in ("documents", "parts", "general", "general parts", "adapt")]
         return self._stage("measure", field.VERSION, settings, before, build)
 
-    def _passages(self, done: dict[str, Artefact], split: str, of: str = "") -> list[Any]:
+    def passages(self, done: dict[str, Artefact], split: str, of: str = "") -> list[Any]:
         """The documents of a split, of the field or of "general " text, as they are read."""
         from aasut.documents import ingest
         from aasut.student import corpus

@@ -8,16 +8,18 @@ working folder that survives a kill, and moves it into place when it is whole.
     <root>/artefacts/<fp>/   files of a finished artefact
     <root>/work/<fp>/        files of an unfinished one, for the next attempt to go on from
     <root>/lock              held while a run is under way
+    <root>/locks/<fp>.lock   held while a process beside that run works on a stage
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +35,7 @@ from aasut.files import (
     plain,
     write_atomically,
 )
-from aasut.lock import holder, take
+from aasut.lock import alone, holder, take
 from aasut.records import MIGRATIONS, Artefact, Entry, Records
 from aasut.types import Conservation
 
@@ -51,6 +53,9 @@ __all__ = [
 ]
 
 
+LOCKS = "locks"  # folder of the store
+
+
 def fingerprint_of(name: str, version: int, settings: Any, parents: Sequence[Artefact]) -> str:
     """What identifies a stage's result: the hash of its name, version and settings, and its parents' fingerprints."""
     flat = json.loads(json.dumps(settings, default=plain))
@@ -60,17 +65,26 @@ def fingerprint_of(name: str, version: int, settings: Any, parents: Sequence[Art
 class Store(Records):
     """See the module's text. Open it as a context manager: it locks the folder for one process.
 
-    Opened `read_only` it takes no lock, changes nothing, and works while another process runs.
+    Opened `read_only` it takes no lock, changes nothing, and works while another process runs. Opened `beside`, it
+    works in the store that the process which started this one holds, and which others may work in too: one at a time
+    on a stage.
     """
 
     _lock: IO[str] | None = None
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        self.root, self.read_only = root, read_only
+    def __init__(self, root: Path, *, read_only: bool = False, beside: bool = False) -> None:
+        self.root, self.read_only, self.beside = root, read_only, beside
 
     def __enter__(self) -> Store:
         if self.read_only:
             self.database = self._read()
+            return self
+        if self.beside:
+            if self.in_use() != f"process {os.getppid()}":
+                raise StoreError(
+                    f"{self.root} is not held by the process that started this one.", "Leave --beside out."
+                )
+            self.database = connect(self.root / "store.db", MIGRATIONS)
             return self
         with disk_errors(self.root):
             (self.root / "artefacts").mkdir(parents=True, exist_ok=True)
@@ -147,9 +161,19 @@ class Store(Records):
         """
         settings = json.loads(json.dumps(settings, default=plain))
         fingerprint = fingerprint_of(name, version, settings, parents)
-        found = self.find(fingerprint)
-        if found is not None:
-            return found
+        with alone(self.root / LOCKS / f"{fingerprint}.lock") if self.beside else nullcontext():
+            found = self.find(fingerprint)
+            return found or self._made(fingerprint, name, version, settings, parents, build)
+
+    def _made(
+        self,
+        fingerprint: str,
+        name: str,
+        version: int,
+        settings: Any,
+        parents: Sequence[Artefact],
+        build: Callable[[Path], dict[str, Any]],
+    ) -> Artefact:
         work = self.root / "work" / fingerprint
         with disk_errors(work):
             work.mkdir(exist_ok=True)

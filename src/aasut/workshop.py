@@ -127,8 +127,7 @@ class Workshop(Generic[R]):
                 "Run its recipe again: what did not change is reused.",
             )
         artefact = self.store.stage(name, version, settings, parents, build)
-        how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
-        self.progress.say(f"{name:<10} {how}{_rows(artefact)}")
+        self.progress.say(told(artefact))
         return artefact
 
     def _documents(self, name: str, wanted: Any) -> Artefact:
@@ -185,6 +184,12 @@ class Workshop(Generic[R]):
 
 def _licence(asked: Asked, model: Callable[[ModelAddress], Any]) -> str:
     return str(model(asked.model).licence) if asked.model else "own" if asked.scripted else "unknown"
+
+
+def told(artefact: Artefact) -> str:
+    """A line about a stage: how it was come by, and what became of its rows."""
+    how = "reused" if artefact.reused else f"done in {artefact.seconds:.1f} s"
+    return f"{artefact.stage:<10} {how}{_rows(artefact)}"
 
 
 def _rows(artefact: Artefact) -> str:

@@ -82,6 +82,8 @@ def test_a_table_of_ones_own_runs_gives_a_scaling_law(tmp_path: Path, aasut: Any
         (("words", "--target", "1.5"), 2, "target"),
         (("nothing",), 1, "There is no finished run nothing"),
         (("--runs", "no.csv"), 1, "no.csv cannot be read"),
+        (("--dense", "--runs", "x.csv"), 2, "need a RUN"),
+        (("words", "--dense"), 1, "--dense goes with a mixture, and words is none"),
         (("words", "--processes"), 1, "A linear student trains in one process"),
     ],
 )

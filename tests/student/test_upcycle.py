@@ -94,3 +94,16 @@ def test_a_model_without_a_layout_of_experts_is_refused(tiny_llama: Path, tmp_pa
     )
     with pytest.raises(RecipeError, match="with mlp_bias"):
         upcycle(tmp_path / "model", Experts(), 1)
+
+
+def test_with_a_shared_expert_attention_has_the_biases_that_readers_of_the_layout_expect(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """vLLM makes room for them whatever config.json says, and leaves it as it lies where the file has none."""
+    made(tiny_llama, tmp_path / "model", shared=True)
+    tensors, config = safetensors.load(tmp_path / "model"), json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["qkv_bias"] is True
+    for name in [name for name in tensors if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))]:
+        bias = tensors[name.replace("weight", "bias")]
+        assert bias.shape == tensors[name].shape[:1]
+        assert not bias.any()

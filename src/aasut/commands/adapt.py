@@ -22,13 +22,14 @@ def adapt(
     root: Annotated[Path, typer.Option("--root", help="Folder that holds the runs.")] = Path("runs"),
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    beside: Annotated[bool, typer.Option("--beside", hidden=True)] = False,
 ) -> None:
     """Train a student on documents and what was made of them, and measure the gain there and the loss elsewhere."""
     from aasut import field
     from aasut.recipe import field as recipes
 
     loaded = recipes.load(recipe, overrides or [])
-    made = field.adapt(loaded, recipe.parent, root, Progress(quiet=quiet), scale)
+    made = field.adapt(loaded, recipe.parent, root, Progress(quiet=quiet), scale, beside=beside)
     if as_json:
         print(json.dumps({"folder": str(made.folder), "calls_made_now": made.calls_made, **made.facts}))
         return

@@ -1,4 +1,5 @@
-"""`aasut plan`: what more answers, another size of student, or more devices would bring. Parses, calls, prints."""
+"""`aasut plan`: what more answers, another size of student, or more devices would bring; for a mixture, what else could
+serve its fields. Parses, calls, prints."""
 
 from __future__ import annotations
 
@@ -25,6 +26,9 @@ def plan(
     processes: Annotated[
         bool, typer.Option("--processes", help="Time the training with one process and with two.")
     ] = False,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Of a mixture: train dense models as well, which takes as long as it took.")
+    ] = False,
     runs: Annotated[
         Path | None,
         typer.Option(metavar="TABLE", help="CSV of your own training runs (parameters,tokens,loss): a scaling law."),
@@ -43,15 +47,17 @@ def plan(
     if answers is not None and not screen:
         raise typer.BadParameter("--answers goes with --screen.")
     if screen:
-        if run or runs is not None or target is not None or linear or processes:
+        if run or runs is not None or target is not None or linear or processes or dense:
             raise typer.BadParameter("--screen goes alone: leave RUN and the rest out.")
         _screen(answers, as_json)
         return
     if not run and runs is None:
         raise typer.BadParameter("give a RUN, --runs TABLE, or --screen.")
-    if not run and (target is not None or linear or processes):
-        raise typer.BadParameter("--target, --linear and --processes need a RUN.")
-    found = gather(run, root, Progress(quiet=quiet), target=target, linear=linear, processes=processes, table=runs)
+    if not run and (target is not None or linear or processes or dense):
+        raise typer.BadParameter("--target, --linear, --processes and --dense need a RUN.")
+    found = gather(
+        run, root, Progress(quiet=quiet), target=target, linear=linear, processes=processes, dense=dense, table=runs
+    )
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -76,6 +82,7 @@ def gather(
     target: float | None = None,
     linear: bool = False,
     processes: bool = False,
+    dense: bool = False,
     table: Path | None = None,
 ) -> Plain:
     """Everything that was asked for, as plain data. Raises AasutError."""
@@ -84,12 +91,30 @@ def gather(
         from aasut.economics import scaling_law
 
         found["runs_table"] = scaling_law.fit(scaling_law.read(table)).as_dict()
-    if run:
+    if run and (mixture := _mixture(run, root, target=target, linear=linear, processes=processes, dense=dense)):
+        from aasut import alternatives
+
+        found |= alternatives.compare(mixture, progress, dense=dense)
+    elif run:
         from aasut.commands import planning
 
         found |= planning.learning_curve(root, run, progress, proxy=linear, target=target, timed=processes)
         _show(found["run"], root, progress)
     return found
+
+
+def _mixture(run: str, root: Path, *, dense: bool, **of_tasks: Any) -> Path | None:
+    """The folder of a mixture, None for another run. Raises RecipeError for an option that goes with the other kind."""
+    from aasut import alternatives
+    from aasut.errors import RecipeError
+
+    folder = alternatives.folder_of(run, root)
+    given = next((name for name, value in of_tasks.items() if value not in (None, False)), None)
+    if folder is None and dense:
+        raise RecipeError(f"--dense goes with a mixture, and {run} is none.", "Leave it out, or make one: aasut mix.")
+    if folder is not None and given is not None:
+        raise RecipeError(f"--{given} goes with the run of a task, and {run} is a mixture.", "Leave it out.")
+    return folder
 
 
 def _show(run: str, root: Path, progress: Progress) -> None:
@@ -110,6 +135,10 @@ def render(found: Plain) -> Any:
     from rich.text import Text
 
     parts: list[Any] = []
+    if "arms" in found:
+        from aasut.commands import serving
+
+        parts += serving.tables(found)
     if "learning_curve" in found:
         parts += [*_curve(found), Text(""), *_sizes(found)]
         if found["learning_curve"]["student"] != "linear":  # which takes no device long

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FEWEST = 2  # documents that an interval is taken over
-BEFORE, AFTER, TEACHER = "before", "after", "teacher"
+BEFORE, AFTER, TEACHER, BRANCH = "before", "after", "teacher", "branch"
+OTHERS = (BEFORE, BRANCH, TEACHER)  # that `after` is held against
 
 
 def build(
@@ -45,11 +46,11 @@ def build(
     """
     overlap = context // 4
     measured = {
-        name: {role: _kept(passages, model, folder / f"{name}-{role}.json", progress, context, overlap, precision)
+        name: {role: kept(passages, model, folder / f"{name}-{role}.json", progress, context, overlap, precision)
                for role, model in models.items()}
         for name, passages in sets.items()
     }  # fmt: skip
-    found = {name: _set(sets[name], of, confidence) for name, of in measured.items()}
+    found = {name: compared(sets[name], of, confidence) for name, of in measured.items()}
     return {"context": context, "overlap": overlap, "confidence": confidence, "sets": found}
 
 
@@ -68,9 +69,10 @@ def drawn(passages: Sequence[Passage], characters: int, seed: int) -> list[Passa
     return [passage for passage in passages if passage.documents[0] in taken]
 
 
-def _kept(
+def kept(
     passages: Sequence[Passage], model: Path, path: Path, progress: Progress, context: int, overlap: int, precision: str
 ) -> Bits:
+    """What passages cost under a model, kept in the file `path` once it is known."""
     from aasut.evaluate import bits
 
     if path.exists():
@@ -86,8 +88,11 @@ def _kept(
     return found
 
 
-def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: float) -> dict[str, Any]:
-    """Figures of one set: bits per byte of each model, and the quotients of `after` by the others."""
+def compared(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: float) -> dict[str, Any]:
+    """Figures of one set: bits per byte of each model, and the quotients of `after` by the others.
+
+    Raises DataError where it has fewer than two documents.
+    """
     names = sorted({passage.documents[0] for passage in passages})
     if len(names) < FEWEST:
         raise DataError(
@@ -101,7 +106,7 @@ def _set(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: 
 
     cost = {role: by_document(of.bits) for role, of in measured.items()}
     size = by_document(measured[AFTER].bytes)
-    against = {role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in (BEFORE, TEACHER) if role in cost}
+    against = {role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in OTHERS if role in cost}
     return {
         "documents": len(names),
         "bytes": int(size.sum()),

@@ -5,6 +5,7 @@ from aasut.recipe.economics import ApiPrice, Economics, Ranges
 from aasut.recipe.experts import Experts
 from aasut.recipe.field import FieldRecipe
 from aasut.recipe.file import LONGEST, load, parse, text_at
+from aasut.recipe.mixture import MixtureRecipe
 from aasut.recipe.models import Asked, Endpoint, Judge, ModelAddress, OtherTeacher, Teacher
 from aasut.recipe.recipe import Evaluate, Export, Recipe
 from aasut.recipe.section import Section
@@ -31,6 +32,7 @@ __all__ = [
     "Judge",
     "LabelColumn",
     "Lora",
+    "MixtureRecipe",
     "ModelAddress",
     "OnPolicy",
     "OtherTeacher",

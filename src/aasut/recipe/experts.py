@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from aasut.recipe.section import NonNegative, Positive, Section
 
 
-class Experts(Section):
+class Balance(Section):
+    """How a Mixture of Experts is kept in even use while it is trained."""
+
+    bias_rate: float = Field(default=0.001, ge=0, lt=1)
+    """By how much a step moves each router's biases towards equal load; 0 leaves loads alone."""
+    settled: float = Field(default=0.3, gt=0, le=1)
+    """Share of the steps, at the end, over which the biases fade: the written model has none."""
+    sequence_loss: NonNegative = 0.0
+    """Weight of the loss against unequal loads within one micro-batch."""
+    z_loss: NonNegative = 0.0
+    """Weight of the loss against large router logits (ST-MoE, Zoph et al. 2022)."""
+
+    @model_validator(mode="after")
+    def _balances(self) -> Self:
+        if "settled" in self.model_fields_set and not self.bias_rate:
+            raise ValueError("settled goes with a bias_rate above 0")
+        return self
+
+
+class Experts(Balance):
     """Each feed-forward network becomes several, of which a router chooses some for each token (Mixtral's layout)."""
 
     count: Annotated[int, Field(ge=2, le=256)] = 4
@@ -23,14 +42,6 @@ class Experts(Section):
     """Share of an expert's neurons that `drop` draws anew."""
     shared: bool = False
     """One more expert, through which every token goes (Qwen2-MoE's layout)."""
-    bias_rate: float = Field(default=0.001, ge=0, lt=1)
-    """By how much a step moves each router's biases towards equal load; 0 leaves loads alone."""
-    settled: float = Field(default=0.3, gt=0, le=1)
-    """Share of the steps, at the end, over which the biases fade: the written model has none."""
-    sequence_loss: NonNegative = 0.0
-    """Weight of the loss against unequal loads within one micro-batch."""
-    z_loss: NonNegative = 0.0
-    """Weight of the loss against large router logits (ST-MoE, Zoph et al. 2022)."""
 
     def start_settings(self) -> dict[str, Any]:
         """Those that decide on the weights before training."""
@@ -44,6 +55,4 @@ class Experts(Section):
             raise ValueError("active: 1 gives the router no gradient, for one weight is always 1: take 2, or shared")
         if "redrawn" in self.model_fields_set and self.start != "drop":
             raise ValueError("redrawn goes with start: drop")
-        if "settled" in self.model_fields_set and not self.bias_rate:
-            raise ValueError("settled goes with a bias_rate above 0")
         return self

@@ -214,6 +214,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> FieldRecipe:
     plain = file.read(path, overrides)
     if "task" in plain and "documents" not in plain:
         raise RecipeError(f"{path} is the recipe of a task: it names no documents.", "Give it to aasut run.")
+    if "fields" in plain and "documents" not in plain:
+        raise RecipeError(f"{path} is the recipe of a mixture: it names no documents.", "Give it to aasut mix.")
     return file.validated(FieldRecipe, plain, str(path), "docs/field.md lists every field.")
 
 

@@ -90,6 +90,8 @@ def parse(plain: Mapping[str, Any], where: str) -> Recipe:
             f"{where} is the recipe of a field: it has documents, and no task.",
             "Give it to aasut synthesize or aasut adapt.",
         )
+    if "fields" in plain and "task" not in plain:
+        raise RecipeError(f"{where} is the recipe of a mixture: it has fields, and no task.", "Give it to aasut mix.")
     return validated(Recipe, plain, where, "docs/recipe.md lists every field.")
 
 

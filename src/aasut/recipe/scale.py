@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aasut.errors import RecipeError
 from aasut.recipe.field import FieldRecipe
+from aasut.recipe.mixture import MixtureRecipe
 from aasut.recipe.recipe import Recipe
 
 CI = {"limit": 24, "candidates": 2, "committee": 2, "epochs": 1, "timing_requests": 4, "round_trip": 4}
@@ -62,3 +63,17 @@ def scaled_field(recipe: FieldRecipe, scale: str) -> FieldRecipe:
         plain["adapt"] |= {name: min(getattr(recipe.adapt, name) or most, most) for name, most in CI_LEARNED.items()}
         plain["student"] |= {"epochs": 1, "checks": 1, "patience": 0}
     return FieldRecipe.model_validate(plain)
+
+
+def scaled_mixture(recipe: MixtureRecipe, scale: str) -> MixtureRecipe:
+    """The recipe of a mixture at a scale: `full`, or `ci` for little text of each of its fields."""
+    if scale == "full":
+        return recipe
+    if scale != "ci":
+        raise RecipeError(f"There is no scale {scale!r}.", "Choose full or ci.")
+    plain = recipe.model_dump(exclude_unset=True)
+    plain["name"] += "-ci"
+    tokens = min(recipe.train.tokens or CI_LEARNED["tokens"], CI_LEARNED["tokens"])
+    plain["train"] = plain.get("train", {}) | {"tokens": tokens, "epochs": 1, "checks": 1}
+    plain["measured"] = min(recipe.measured, CI_LEARNED["measured"])
+    return MixtureRecipe.model_validate(plain)

@@ -44,12 +44,14 @@ def html(name: str, facts: Facts) -> str:
     )  # fmt: skip
 
 
-def bits(sets: Mapping[str, Facts]) -> Markup:
-    """One group of lines a set, one line a model with its interval; fewer are better. `sets` as evaluate.field has."""
-    rows = [(name, role) for name, found in sets.items() for role in ROLES if role in found["models"]]
+def bits(sets: Mapping[str, Facts], roles: Mapping[str, str] = ROLES) -> Markup:
+    """One group of lines a set, one line a model with its interval; fewer are better. `sets` as evaluate.field has;
+    `roles`: models, and their colours.
+    """
+    rows = [(name, role) for name, found in sets.items() for role in roles if role in found["models"]]
     with chart(0.5 + 0.27 * len(rows)) as (figure, axes):
         for place, (name, role) in enumerate(reversed(rows)):
-            found, colour = sets[name]["models"][role]["bits_per_byte"], COLOURS[ROLES[role]]
+            found, colour = sets[name]["models"][role]["bits_per_byte"], COLOURS[roles[role]]
             axes.plot([found["lower"], found["upper"]], [place, place], color=colour, linewidth=5, alpha=0.35)
             axes.plot([found["value"]], [place], "o", color=colour, markersize=5)
             axes.text(1.02, place, f"{found['value']:.3f}", transform=axes.get_yaxis_transform(), va="center")
@@ -58,7 +60,7 @@ def bits(sets: Mapping[str, Facts]) -> Markup:
         axes.set_xlabel("bits per byte of held-out text; fewer are better")
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
-        return svg(figure, "adaptation", "Bits per byte of held-out text before and after adaptation")
+        return svg(figure, "adaptation", "Bits per byte of held-out text under each model")
 
 
 def sentences(facts: Facts) -> list[str]:

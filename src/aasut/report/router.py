@@ -11,6 +11,7 @@ from aasut.report.drawing import COLOURS, chart, svg
 from aasut.report.table import Facts
 
 PALEST, SHADE = 0.05, 0.8  # of a cell without load, and more at twice its even share or above
+MOST_LETTERS = 40  # of experts' names side by side
 MOST_NAMED = 16  # layers up to which each has its number
 
 
@@ -19,19 +20,24 @@ def loads(facts: Facts) -> Markup:
     used = facts["training"].get("experts")
     if not used:
         return Markup("")
-    return _drawn([str(number) for number in range(len(used["shares"]))], used["shares"], "layer", "experts-layers")
+    layers = [str(number) for number in range(len(used["shares"]))]
+    return _drawn(layers, used["shares"], "layer", "experts-layers", used.get("names", ()))
 
 
 def groups(facts: Facts) -> Markup:
     """Each expert's share of the tokens of a group, such as a field, as the mean over layers."""
-    of_groups = (facts["training"].get("experts") or {}).get("groups")
+    used = facts["training"].get("experts") or {}
+    of_groups = used.get("groups")
     if not of_groups:
         return Markup("")
     means = [[sum(column) / len(shares) for column in zip(*shares, strict=True)] for shares in of_groups.values()]
-    return _drawn(list(of_groups), means, "", "experts-groups")
+    return _drawn(list(of_groups), means, "", "experts-groups", used.get("names", ()))
 
 
-def _drawn(names: Sequence[str], shares: Sequence[Sequence[float]], what: str, name: str) -> Markup:
+def _drawn(
+    names: Sequence[str], shares: Sequence[Sequence[float]], what: str, name: str, experts: Sequence[str] = ()
+) -> Markup:
+    """`experts`: their names, where they have any."""
     from matplotlib.patches import Rectangle
 
     even = 1 / len(shares[0])
@@ -46,7 +52,9 @@ def _drawn(names: Sequence[str], shares: Sequence[Sequence[float]], what: str, n
         axes.set_ylim(len(names) - 0.5, -0.5)
         each = -(-len(names) // MOST_NAMED) or 1
         axes.set_yticks(range(0, len(names), each), names[::each])
-        axes.set_xticks(range(len(shares[0])))
+        axes.set_xticks(range(len(shares[0])), experts or [str(number) for number in range(len(shares[0]))])
+        if sum(map(len, experts)) > MOST_LETTERS:
+            axes.tick_params(axis="x", labelrotation=40)
         axes.set(xlabel="expert", ylabel=what)
         return svg(figure, name, f"Share of tokens of each expert by {what or 'what the texts belong to'}")
 

@@ -19,7 +19,14 @@ from aasut.store import Store
 STORE = ".store"
 REPORT = "report.json"
 PREFIX = 8  # digits of a fingerprint that are shown
-COPIED = ("export", "index", "handover", "adapt", "report")  # stages whose files stand in the run's folder too
+COPIED = (
+    "export",
+    "index",
+    "handover",
+    "adapt",
+    "mixture",
+    "report",
+)  # stages whose files stand in the run's folder too
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,9 @@ class Catalogue:
         """File in the run's folder to the store's file that it is a copy of; empty where a newer run has the name."""
         if self.current[run.name] != run:
             return {}
-        made = [entry.fingerprint for entry in self.lineage(run) if entry.stage in COPIED]
+        last = {run.report, *(self.entries[run.report].parents if run.report in self.entries else ())}
+        copied = (entry for entry in self.lineage(run) if entry.fingerprint in last)
+        made = [entry.fingerprint for entry in copied if entry.stage.split()[0] in COPIED]
         sources = [(self.path(name), source) for name in made for source in files(self.path(name))]
         return {self.root / run.name / source.relative_to(folder): source for folder, source in sources}
 

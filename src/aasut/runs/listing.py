@@ -182,7 +182,7 @@ def render_show(found: Plain) -> Group:
     facts, folder = found["report"], found["folder"]
     try:
         headline: RenderableType = (
-            _field(facts) if facts.get("kind") == "field" else table.render(facts, Path(folder) if folder else None)
+            _TOLD[facts["kind"]](facts) if "kind" in facts else table.render(facts, Path(folder) if folder else None)
         )
     except (KeyError, TypeError):
         raise StoreError(
@@ -208,6 +208,16 @@ def _field(facts: Plain) -> Text:
 
     said = synthesis.lines(facts["synthesis"]) if "synthesis" in facts else []
     return Text("\n".join([*said, *(adaptation.sentences(facts["adaptation"]) if "adaptation" in facts else [])]))
+
+
+def _mixture(facts: Plain) -> Text:
+    """What a mixture of fields has of each."""
+    from aasut.report import mixture
+
+    return Text("\n".join(mixture.sentences(facts["mixture"])))
+
+
+_TOLD = {"field": _field, "mixture": _mixture}
 
 
 def _count(number: int, what: str) -> str:

@@ -1,9 +1,8 @@
 """One Mixture of Experts out of several students of one start: Branch-Train-MiX (Sukhbaatar et al. 2024).
 
 The networks of each student become an expert in every layer, and all other weights are the students' mean. A router
-starts as the linear discriminant between what its layer's network is given on each student's own texts, so that a text
-goes to its student's expert before anything is learned. What such a discriminant has beside a product with its input is
-folded into the product along the mean of all inputs, as the written layout has no biases.
+starts as the logistic regression of which student's text a token is of, by what its layer's network is given: a text
+goes to its student's expert before anything is learned. It has no constants, as the written layout has no biases.
 
 An expert that comes later leaves all that is there as it is: its row of a router is fitted to let its own texts in, and
 the others' tokens keep their experts.
@@ -12,9 +11,8 @@ the others' tokens keep their experts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +30,11 @@ from aasut.student.initialize import copy_model
 from aasut.student.objective import Objective, Row
 from aasut.student.upcycle import DENSE, config_of
 
-SPREAD = 1.5  # deviation between the experts' logits of a token, on the mean, that a router starts with
 SOME = 2048  # inputs of a layer that are kept
 CAUTION = 10.0  # what a token of the others weighs where a new expert is fitted beside them
-DECAY = 1e-4  # of its row
+DECAY = 1e-3  # of a router that is fitted
+DECAY_BESIDE = 1e-4  # of a row that is fitted beside others
 NAMES = "experts.json"  # in a mixture's folder
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a layer's network is given by some tokens: mean [d], mean square [d], and some of them, [n, d]."""
-
-    mean: torch.Tensor
-    square: torch.Tensor
-    some: torch.Tensor
 
 
 def mix(
@@ -58,7 +47,7 @@ def mix(
     config = _same(students)
     inputs = {name: inputs_of(path, texts[name], objective) for name, path in students.items()}
     layers = int(config["num_hidden_layers"])
-    routers = [discriminant([inputs[name][layer] for name in students]) for layer in range(layers)]
+    routers = [regression([inputs[name][layer] for name in students]) for layer in range(layers)]
     each = [safetensors.load(path) for path in students.values()]
     copy_model(next(iter(students.values())), folder, weights=False)
     safetensors.save(stack(each, routers), folder / "model.safetensors")
@@ -95,8 +84,7 @@ def add(
     inputs = [inputs_of(mixture, rows, objective) for rows in (own, others)]
     for layer in range(int(config["num_hidden_layers"])):
         router = tensors[MIXTRAL.router(layer)].float()
-        some = [each[layer].some for each in inputs]
-        row = _row_beside(router, some[0], some[1], int(config["num_experts_per_tok"]))
+        row = _row_beside(router, inputs[0][layer], inputs[1][layer], int(config["num_experts_per_tok"]))
         tensors[MIXTRAL.router(layer)] = torch.cat([router, row[None]])
         parts = [networks[f"model.layers.{layer}.mlp.{part}.weight"] for part in DENSE]
         tensors |= dict(zip(MIXTRAL.expert(layer, len(names)), parts, strict=True))
@@ -152,19 +140,28 @@ def _row_beside(router: torch.Tensor, own: torch.Tensor, others: torch.Tensor, a
     wanted = torch.cat([torch.ones(len(own)), torch.zeros(len(others))])
     weights = torch.cat([torch.full((len(own),), 1 / len(own)), torch.full((len(others),), CAUTION / len(others))])
     scale = inputs.square().mean().sqrt()
-    row = torch.zeros(inputs.shape[1], requires_grad=True)
-    optimiser = torch.optim.LBFGS([row], max_iter=100, line_search_fn="strong_wolfe")
 
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
+    def loss(row: torch.Tensor) -> torch.Tensor:
         margin = inputs @ row / scale - least
         found = functional.binary_cross_entropy_with_logits(margin, wanted, weights, reduction="sum")
-        total = found + DECAY * row.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
+        return found + DECAY_BESIDE * row.square().sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return row.detach() / scale
+    return _least(loss, torch.zeros(inputs.shape[1])) / scale
+
+
+def _least(loss: Callable[[torch.Tensor], torch.Tensor], start: torch.Tensor) -> torch.Tensor:
+    """Where a convex loss is least, from `start` on."""
+    found = start.requires_grad_()
+    optimiser = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
+
+    def step() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = loss(found)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(step)  # type: ignore[no-untyped-call]
+    return found.detach()
 
 
 def _same(students: Mapping[str, Path]) -> dict[str, Any]:
@@ -195,17 +192,14 @@ def stack(students: Sequence[Mapping[str, torch.Tensor]], routers: Sequence[torc
     return found
 
 
-def inputs_of(folder: Path, rows: Sequence[Row], objective: Objective, most: int = 2048) -> list[Inputs]:
-    """What the networks of each layer are given by these rows."""
+def inputs_of(folder: Path, rows: Sequence[Row], objective: Objective, most: int = 2048) -> list[torch.Tensor]:
+    """What the network of each layer is given by some tokens of these rows, [n, d]."""
     model = load_model(folder, torch.float32)
     with _noting(model) as seen, torch.no_grad():
         for batch in objective.batches(rows, most):
             objective.loss(model, rows, batch)
-    found = []
-    for parts in seen:
-        whole = torch.cat(parts)
-        found.append(Inputs(whole.mean(0), whole.square().mean(0), whole[:: -(-len(whole) // SOME)]))
-    return found
+    found = [torch.cat(parts) for parts in seen]
+    return [whole[:: -(-len(whole) // SOME)] for whole in found]
 
 
 @contextmanager
@@ -225,14 +219,15 @@ def _noting(model: Any) -> Iterator[list[list[torch.Tensor]]]:
             handle.remove()
 
 
-def discriminant(groups: Sequence[Inputs]) -> torch.Tensor:
-    """A router [E, d] that knows the groups apart: mean over (shared) variance, and what is left along the mean."""
-    means = torch.stack([group.mean for group in groups])
-    within = torch.stack([group.square - group.mean.square() for group in groups]).mean(0)
-    along = means.mean(0)
-    weight = means / within.clamp(min=1e-4 * float(within.mean()))
-    constant = -0.5 * (weight * means).sum(1)
-    router = weight + constant[:, None] * along / along.square().sum()
-    router = router - router.mean(0)  # what all have in common chooses nothing
-    spread = torch.cat([group.some for group in groups]) @ router.T
-    return router * (SPREAD / float(spread.std(1).mean()))
+def regression(groups: Sequence[torch.Tensor]) -> torch.Tensor:
+    """A router [E, d] that says by softmax of which group an input is; each has inputs [n, d] and counts alike."""
+    inputs = torch.cat(list(groups))
+    group = torch.cat([torch.full((len(own),), number) for number, own in enumerate(groups)])
+    share = torch.cat([torch.full((len(own),), 1 / len(own) / len(groups)) for own in groups])
+    scale = inputs.square().mean().sqrt()
+
+    def loss(router: torch.Tensor) -> torch.Tensor:
+        each = functional.cross_entropy(inputs @ router.T / scale, group, reduction="none")
+        return (each * share).sum() + DECAY * router.square().sum()
+
+    return _least(loss, torch.zeros(len(groups), inputs.shape[1])) / scale

@@ -32,7 +32,7 @@ def upcycle(folder: Path, wanted: Experts, seed: int) -> dict[str, Any]:
     Raises RecipeError for a model without a layout of experts here.
     """
     config = read_json(folder / "config.json")
-    layers = _check(config, folder)
+    layers = check(config, folder)
     layout = QWEN2_MOE if wanted.shared else MIXTRAL
     before = safetensors.parameters(folder)
     with_experts = experts_of(safetensors.load(folder), layers, layout, wanted, seed)
@@ -47,13 +47,13 @@ def upcycle(folder: Path, wanted: Experts, seed: int) -> dict[str, Any]:
     return {"experts": wanted.count, "parameters": [before, after], "active_parameters": after - idle}
 
 
-def _check(config: Mapping[str, Any], folder: Path) -> int:
-    """Number of layers."""
+def check(config: Mapping[str, Any], folder: Path, asking: str = "student.experts") -> int:
+    """Number of layers. Raises RecipeError, in the name of what is `asking`, for a model without a layout here."""
     name = (config.get("architectures") or ["none"])[0]
     odd = [key for key in ("mlp_bias", "attention_bias") if config.get(key)]
     if name not in KNOWN or odd or config.get("hidden_act", "silu") != "silu":
         raise RecipeError(
-            f"student.experts: there is no layout of experts for a {' with '.join([name, *odd])} ({folder}).",
+            f"{asking}: there is no layout of experts for a {' with '.join([name, *odd])} ({folder}).",
             f"Take a model such as {' or '.join(KNOWN)}, without biases.",
         )
     return int(config["num_hidden_layers"])
@@ -75,7 +75,7 @@ def config_of(config: Mapping[str, Any], layout: Layout, wanted: Experts) -> dic
         return kept | {"num_local_experts": wanted.count}
     return kept | {
         "num_experts": wanted.count, "moe_intermediate_size": size, "shared_expert_intermediate_size": size,
-        "norm_topk_prob": False, "qkv_bias": False, "decoder_sparse_step": 1, "mlp_only_layers": [],
+        "norm_topk_prob": False, "qkv_bias": True, "decoder_sparse_step": 1, "mlp_only_layers": [],
         "use_sliding_window": bool(config.get("sliding_window")),
     }  # fmt: skip
 
@@ -105,6 +105,9 @@ def experts_of(
             before = f"model.layers.{layer}.{layout.block}.shared_expert"
             found |= {f"{before}.{part}.weight": whole.clone() for part, whole in zip(DENSE, network, strict=True)}
             found[f"{before}_gate.weight"] = torch.zeros(1, width)
+            for part in ("q_proj", "k_proj", "v_proj"):  # vLLM takes for granted that this layout has them
+                name = f"model.layers.{layer}.self_attn.{part}"
+                found[f"{name}.bias"] = torch.zeros(tensors[f"{name}.weight"].shape[0])
     return found
 
 

@@ -1,0 +1,68 @@
+"""What `aasut plan` prints of a mixture: what else could serve its fields, how fast, in how much memory, how well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aasut.economics.sparse import BATCH, MIXTURE, megabytes
+
+Facts = Mapping[str, Any]
+HEADS = {
+    "mixture": "mixture",
+    "students": "students, classifier",
+    "dense_active": "dense, as many a token",
+    "dense_total": "dense, as many in all",
+}
+SHORT = {"mixture": "mixture", "students": "students", "dense_active": "dense, a token", "dense_total": "dense, in all"}
+UNTRAINED = "not trained (--dense)"
+
+
+def tables(found: Facts) -> list[Any]:
+    """For a terminal: a row an arm, a row a set of texts, and the verdict."""
+    from rich.text import Text
+
+    arms = found["arms"]
+    first = _table(found["run"], "weights", "a token", "MB", "tokens/s", f"at batch {BATCH}", "bits per byte, mean")
+    for name, of in arms.items():
+        sizes = [f"{of[size] / 1e6:,.3g} M" for size in ("weights", "active")]
+        speeds = [f"{of['tokens_s'][batch]:,.0f}" for batch in ("1", str(BATCH))]
+        first.add_row(HEADS[name], *sizes, megabytes(of["megabytes"]), *speeds, _mean(of))
+    known = [name for name, of in arms.items() if "sets" in of]
+    second = _table("bits per byte", "documents", *(SHORT[name] for name in known))
+    for name, documents in found["documents"].items():
+        cells = [_cell(arms[arm]["sets"][name], arm) for arm in known]
+        second.add_row(Text(name), f"{documents:,}", *cells)
+    right = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in found["chosen_right"].items())
+    said = [
+        f"On documents of tune; beside the mixture's, how many more. Timed on {found['machine']}.",
+        f"The classifier gives its own student to {right}, by the whole text.",
+        *found["verdict"]["sentences"],
+    ]
+    return [first, second, *map(Text, said)]
+
+
+def _mean(of: Facts) -> str:
+    if "bits_per_byte" not in of:
+        return UNTRAINED
+    return f"{of['bits_per_byte']['value']:.3f}" if of["over_mixture"] is None else _more(of["over_mixture"])
+
+
+def _cell(of: Facts, arm: str) -> str:
+    return f"{of['bits_per_byte']['value']:.3f}" if arm == MIXTURE else _more(of["over_mixture"])
+
+
+def _more(of: Facts) -> str:
+    """A difference, with half its interval."""
+    return f"{of['value']:+.3f} \N{PLUS-MINUS SIGN} {(of['upper'] - of['lower']) / 2:.3f}"
+
+
+def _table(first: str, *heads: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    shown.add_column(first, no_wrap=True)
+    for head in heads:
+        shown.add_column(head, justify="right", no_wrap=True)
+    return shown

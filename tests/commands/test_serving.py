@@ -1,0 +1,47 @@
+"""What is printed of a mixture and of what else could serve its fields."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from aasut.commands import serving
+
+
+def figure(value: float) -> dict[str, float]:
+    return {"value": value, "lower": value - 0.1, "upper": value + 0.1}
+
+
+def facts() -> dict[str, Any]:
+    def arm(bits: float | None, over: float | None) -> dict[str, Any]:
+        plain = {"weights": 374_000_000, "active": 214_000_000, "megabytes": 748.0, "tokens_s": {"1": 21.4, "16": 1530}}
+        if bits is None:
+            return plain
+        costs = {"bits_per_byte": figure(bits), "over_mixture": None if over is None else figure(over)}
+        return plain | costs | {"sets": {"pumps": costs, "general": costs}}
+
+    return {
+        "run": "works",
+        "fields": ["pumps"],
+        "documents": {"pumps": 12, "general": 1234},
+        "chosen_right": {"pumps": 0.914},
+        "machine": "a processor",
+        "arms": {"mixture": arm(0.9, None), "students": arm(1.0, 0.1), "dense_active": arm(None, None)},
+        "verdict": {"sentences": ["The mixture serves this best: so and so."]},
+    }
+
+
+def test_a_row_an_arm_and_a_row_a_set() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(*serving.tables(facts()), sep="\n")
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "works weights a token MB tokens/s at batch 16 bits per byte, mean" in lines
+    assert "mixture 374 M 214 M 748 21 1,530 0.900" in lines
+    assert "students, classifier 374 M 214 M 748 21 1,530 +0.100 ± 0.100" in lines
+    assert "dense, as many a token 374 M 214 M 748 21 1,530 not trained (--dense)" in lines
+    assert "bits per byte documents mixture students" in lines
+    assert "general 1,234 0.900 +0.100 ± 0.100" in lines
+    assert "The classifier gives its own student to 91 % of pumps, by the whole text." in lines
+    assert lines[-1] == "The mixture serves this best: so and so."

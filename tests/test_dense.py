@@ -1,0 +1,69 @@
+"""Dense models beside a mixture: as many operations, and the same weights after a kill."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from aasut.alternatives import Alternatives
+from aasut.dense import repeated
+from aasut.field import STORE
+from aasut.formats import safetensors
+from aasut.members import members_of
+from aasut.progress import Progress, Step
+from aasut.recipe import mixture as recipes
+from aasut.store import Artefact, Store
+from aasut.student.objective import Row
+
+QUIET = Progress(quiet=True)
+
+
+class Interrupted(Progress):
+    """A kill at some step of a training."""
+
+    @contextmanager
+    def steps(self, what: str, total: int) -> Iterator[Step]:
+        with super().steps(what, total) as step:
+            yield _Breaking(self, what, total) if what == "student learns" else step
+
+
+class _Breaking(Step):
+    def advance(self, parts: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        super().advance(parts, note, resumed=resumed)
+        if self.done == 4:
+            raise KeyboardInterrupt
+
+
+def trained(runs: Path, progress: Progress) -> Artefact:
+    """A dense model that took a quarter of what the mixture took."""
+    folder = runs / "works"
+    recipe = recipes.load(folder / "recipe.yaml", ["train.checkpoint_s=0"])
+    with Store(runs / STORE) as store:
+        whole = Alternatives(recipe, members_of(recipe, folder, "full"), store, runs, progress)
+        return whole.dense.trained("dense_active", 2, whole.spent() / 4)
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(mixed_fields: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(mixed_fields, tmp_path / name)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "one" / "runs", Interrupted(quiet=True))
+    gone_on, whole = (trained(tmp_path / name / "runs", QUIET) for name in ("one", "other"))
+    assert gone_on.facts["steps"] == whole.facts["steps"] > 8
+    ours, theirs = (safetensors.load(made.path / "mixture") for made in (gone_on, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def test_rows_come_again_in_another_order_until_there_are_enough() -> None:
+    rows = [Row([number] * 10, answer=9) for number in range(7)]
+    found = [row.ids[0] for row in repeated(rows, 205, 1)]
+    assert len(found) == 20
+    assert sorted(found[:7]) == sorted(found[7:14]) == list(range(7))
+    assert found[:7] != found[7:14]
+    assert len(repeated(rows, 3, 1)) == 1
