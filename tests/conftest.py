@@ -45,7 +45,8 @@ def smollm2() -> Path:
 def mixed_fields(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny fields, and in its `runs` the mixture of two of them and a third that came later: `works`."""
     import mixed
-    from aasut import field, mixture
+    from aasut import field
+    from aasut.mixture import stages
     from aasut.progress import Progress
     from aasut.recipe import MixtureRecipe
     from aasut.recipe import field as fields
@@ -54,5 +55,5 @@ def mixed_fields(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for name in ("pumps", "ledger", "chess"):
         field.adapt(fields.load(base / f"{name}.yaml"), base, base / "runs", Progress(quiet=True))
     recipe = MixtureRecipe.model_validate(mixed.plain(added=["chess.yaml"]))
-    mixture.build(recipe, base, base / "runs", Progress(quiet=True))
+    stages.build(recipe, base, base / "runs", Progress(quiet=True))
     return base

@@ -25,11 +25,11 @@ def mix(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Learn several fields, make their students the experts of one model, and measure it in each field."""
-    from aasut import mixture
+    from aasut.mixture import stages
     from aasut.recipe import mixture as recipes
 
     loaded = recipes.load(recipe, overrides or [])
-    made = mixture.build(loaded, recipe.parent, root, Progress(quiet=quiet), scale, processes)
+    made = stages.build(loaded, recipe.parent, root, Progress(quiet=quiet), scale, processes)
     if as_json:
         print(json.dumps({"folder": str(made.folder), **made.facts}))
         return

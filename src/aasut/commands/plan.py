@@ -92,7 +92,7 @@ def gather(
 
         found["runs_table"] = scaling_law.fit(scaling_law.read(table)).as_dict()
     if run and (mixture := _mixture(run, root, target=target, linear=linear, processes=processes, dense=dense)):
-        from aasut import alternatives
+        from aasut.mixture import alternatives
 
         found |= alternatives.compare(mixture, progress, dense=dense)
     elif run:
@@ -105,8 +105,8 @@ def gather(
 
 def _mixture(run: str, root: Path, *, dense: bool, **of_tasks: Any) -> Path | None:
     """The folder of a mixture, None for another run. Raises RecipeError for an option that goes with the other kind."""
-    from aasut import alternatives
     from aasut.errors import RecipeError
+    from aasut.mixture import alternatives
 
     folder = alternatives.folder_of(run, root)
     given = next((name for name, value in of_tasks.items() if value not in (None, False)), None)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import mixed
-from aasut import alternatives, mixture
 from aasut.economics.operations import Weights
 from aasut.errors import StoreError
+from aasut.mixture import alternatives, stages
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.store import Store
@@ -122,7 +122,7 @@ def test_what_is_no_mixture_or_changed_since_is_one_line(root: Path) -> None:
 
 def test_what_was_removed_serves_no_more_and_where_all_experts_are_active_there_is_one_dense_model(root: Path) -> None:
     recipe = MixtureRecipe.model_validate(mixed.plain(added=["chess.yaml"], removed=["pumps"]))
-    mixture.build(recipe, root.parent, root, QUIET)
+    stages.build(recipe, root.parent, root, QUIET)
     found = alternatives.compare(root / "works", QUIET, dense=False)
     assert found["fields"] == ["ledger", "chess"]
     assert list(found["documents"]) == ["ledger", "chess", "general"]

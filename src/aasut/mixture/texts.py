@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aasut.errors import StoreError
 from aasut.field import ADAPTED, FieldStages
-from aasut.members import GENERAL, Member
+from aasut.mixture.members import GENERAL, Member
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.store import Artefact, Store

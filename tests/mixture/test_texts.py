@@ -10,8 +10,8 @@ import pytest
 
 import mixed
 from aasut import field
-from aasut.members import members_of
-from aasut.mixture_texts import Texts
+from aasut.mixture.members import members_of
+from aasut.mixture.texts import Texts
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.recipe import field as fields

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from aasut.alternatives import Alternatives
-from aasut.dense import repeated
 from aasut.field import STORE
 from aasut.formats import safetensors
-from aasut.members import members_of
+from aasut.mixture.alternatives import Alternatives
+from aasut.mixture.dense import repeated
+from aasut.mixture.members import members_of
 from aasut.progress import Progress, Step
 from aasut.recipe import mixture as recipes
 from aasut.store import Artefact, Store

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aasut.economics.operations import Weights
-from aasut.held import Stage
-from aasut.members import Member, model_of
-from aasut.mixture import MODEL
-from aasut.mixture_texts import Texts
+from aasut.mixture.held import Stage
+from aasut.mixture.members import Member, model_of
+from aasut.mixture.stages import MODEL
+from aasut.mixture.texts import Texts
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe, Student
 from aasut.store import Artefact

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aasut.members import GENERAL
-from aasut.mixture import MODEL
-from aasut.mixture_texts import Texts
+from aasut.mixture.members import GENERAL
+from aasut.mixture.stages import MODEL
+from aasut.mixture.texts import Texts
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.store import Artefact

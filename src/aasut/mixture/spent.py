@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aasut.economics.operations import Weights
 from aasut.field import ADAPTED
-from aasut.mixture import MODEL
+from aasut.mixture.stages import MODEL
 from aasut.recipe import MixtureRecipe, Student
 from aasut.store import Artefact
 

@@ -14,10 +14,11 @@ import torch
 from typer.testing import CliRunner
 
 import mixed
-from aasut import field, mixture
+from aasut import field
 from aasut.cli import app
 from aasut.errors import AasutError, RecipeError
 from aasut.formats import safetensors
+from aasut.mixture import stages
 from aasut.progress import Progress, Step
 from aasut.recipe import MixtureRecipe
 from aasut.recipe import field as fields
@@ -61,7 +62,7 @@ def recipe(**more: Any) -> MixtureRecipe:
 
 
 def build(base: Path, progress: Progress = QUIET, **more: Any) -> field.Made:
-    return mixture.build(recipe(**more), base, base / "runs", progress)
+    return stages.build(recipe(**more), base, base / "runs", progress)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_a_teacher_with_other_tokens_and_a_cap_over_processes_are_refused(base: 
     endpoint = {"endpoint": {"base_url": "http://localhost:1/v1", "model": "x"}, "max_usd": 1}
     mixed.write(base, "ledger.yaml", mixed.field("ledger") | {"teacher": endpoint, "seed": 4})
     with pytest.raises(RecipeError, match=r"ledger has teacher.max_usd, .* Leave --processes 1"):
-        mixture.build(recipe(), base, base / "runs", QUIET, at_once=2)
+        stages.build(recipe(), base, base / "runs", QUIET, at_once=2)
 
 
 def test_its_runs_are_listed_shown_and_kept(base: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import mixed
 from aasut.errors import RecipeError
-from aasut.members import check_starts, members_of
+from aasut.mixture.members import check_starts, members_of
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 

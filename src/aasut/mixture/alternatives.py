@@ -18,17 +18,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aasut import spent
-from aasut.dense import Dense
 from aasut.economics import sparse
 from aasut.economics.operations import Weights
 from aasut.economics.sparse import ACTIVE, BATCH, MIXTURE, STUDENTS, TOTAL
 from aasut.errors import StoreError
 from aasut.field import REPORT, STORE
-from aasut.held import Held
-from aasut.members import Member, members_of, model_of
-from aasut.mixture import MODEL
-from aasut.mixture_texts import Texts
+from aasut.mixture import spent
+from aasut.mixture.dense import Dense
+from aasut.mixture.held import Held
+from aasut.mixture.members import Member, members_of, model_of
+from aasut.mixture.stages import MODEL
+from aasut.mixture.texts import Texts
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.recipe import mixture as recipes

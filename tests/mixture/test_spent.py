@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mixed
-from aasut import spent
 from aasut.economics.operations import Weights
+from aasut.mixture import spent
 from aasut.recipe import MixtureRecipe, Student
 from aasut.store import Artefact
 from aasut.student.initialize import copy_model

@@ -55,7 +55,7 @@ def run(commands: Mapping[str, Sequence[str]], at_once: int, progress: Progress)
 def _started(name: str, words: Sequence[str], at_once: int, heard: queue.Queue[Heard]) -> subprocess.Popen[str]:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // at_once))
     process = subprocess.Popen(
-        [sys.executable, "-m", "aasut.children", str(os.getpid()), *words],
+        [sys.executable, "-m", "aasut.mixture.children", str(os.getpid()), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from aasut import children
 from aasut.errors import ModelError
+from aasut.mixture import children
 from aasut.progress import Progress
 
 RULES = "{good: positive, '': negative}"
@@ -63,11 +63,11 @@ def test_one_that_fails_is_told_of_in_a_line_and_ends_the_others(tmp_path: Path)
 def test_they_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     words = json.dumps(serving(tmp_path))
     code = (
-        "from aasut import children; from aasut.progress import Progress\n"
+        "from aasut.mixture import children; from aasut.progress import Progress\n"
         f"children.run({{'other': {words}}}, 1, Progress())"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    child = f"aasut.children {starter.pid} "
+    child = f"aasut.mixture.children {starter.pid} "
     assert starter.stderr is not None
     assert "other: " in starter.stderr.readline(), "it serves"
     assert alive(child)

@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from aasut import children
 from aasut.errors import RecipeError, StoreError
 from aasut.field import REPORT, STORE, Made
 from aasut.files import plain, write_atomically
-from aasut.members import GENERAL, Member, check_starts, members_of, model_of
-from aasut.mixture_texts import Texts
+from aasut.mixture import children
+from aasut.mixture.members import GENERAL, Member, check_starts, members_of, model_of
+from aasut.mixture.texts import Texts
 from aasut.progress import Progress
 from aasut.publish import publish
 from aasut.recipe import MixtureRecipe, Student

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aasut.alternatives import Alternatives
 from aasut.evaluate import bits
 from aasut.field import STORE
-from aasut.members import GENERAL, members_of
+from aasut.mixture.alternatives import Alternatives
+from aasut.mixture.members import GENERAL, members_of
 from aasut.progress import Progress
 from aasut.recipe import mixture as recipes
 from aasut.store import Store

@@ -1,0 +1,1 @@
+"""Several fields in one Mixture of Experts, and what else could serve them."""
