@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from adaptation import INDUSTRIES, general, recipe_of
 from moe_speed import speed
 from numpy.typing import NDArray
@@ -42,6 +41,7 @@ from sklearn.pipeline import make_pipeline
 
 from aasut import field
 from aasut.documents import ingest
+from aasut.economics.operations import Weights
 from aasut.engine.torch import choose_precision, load_model
 from aasut.evaluate import bits
 from aasut.files import digest, write_atomically
@@ -52,11 +52,12 @@ from aasut.recipe import ModelAddress, Student
 from aasut.recipe.documents import Documents
 from aasut.sources.models import cache_root, fetch
 from aasut.student import balance, initialize, losses, mix
+from aasut.student.branches import Branches
 from aasut.student.corpus import Cutter, Passage, capped, of_chunks
 from aasut.student.fit import Fit
 from aasut.student.objective import Row, Text
-from aasut.student.teaching import Live, Right
-from aasut.student.upcycle import DENSE
+from aasut.student.teaching import Right
+from aasut.student.widen import widen
 from aasut.synthesize import parts
 
 MODEL = ModelAddress(
@@ -181,48 +182,9 @@ def settings(asked: Asked, **more: Any) -> dict[str, Any]:
 
 
 def operations(folder: Path) -> float:
-    """Floating-point operations of training a token: 6 a weight that it uses, the embedding's look-up aside.
-
-    The embedding, which is the output too, is frozen: it has no gradient of its own, 4 a weight.
-    """
-    config = read_json(folder / "config.json")
-    output = config["vocab_size"] * config["hidden_size"]
-    idle = 0
-    if count := config.get("num_local_experts"):
-        network = 3 * config["hidden_size"] * config["intermediate_size"] * config["num_hidden_layers"]
-        idle = (count - config["num_experts_per_tok"]) * network
-    return 6.0 * (safetensors.parameters(folder) - output - idle) + 4.0 * output
-
-
-def reading(folder: Path) -> float:
-    """Of reading a token."""
-    return 2.0 * safetensors.parameters(folder)
-
-
-class Several:
-    """Each row's branch as its teacher."""
-
-    sparse = False
-
-    def __init__(self, branches: Mapping[str, Path]) -> None:
-        self.live = {name: Live(load_model(path, choose_precision("auto")), MICRO) for name, path in branches.items()}
-
-    def foresee(self, rows: Sequence[Row]) -> None:
-        for name, live in self.live.items():
-            live.foresee([row for row in rows if row.group == name])
-
-    def targets(self, rows: Sequence[Row]) -> Any:
-        from aasut.student.targets import Dense
-
-        order = {name: [i for i, row in enumerate(rows) if row.group == name] for name in self.live}
-        states: dict[int, torch.Tensor] = {}
-        for name, places in order.items():
-            if places:
-                counts = [rows[i].answer - rows[i].own for i in places]
-                found = self.live[name].states([rows[i] for i in places]).split(counts)
-                states |= dict(zip(places, found, strict=True))
-        one = next(iter(self.live.values()))
-        return Dense(torch.cat([states[i] for i in range(len(rows))]), one.model.get_output_embeddings().weight)
+    """Floating-point operations of training on a token; the embedding, which is the output too, is frozen."""
+    weights = Weights.read(folder)
+    return weights.training(weights.trained(frozen_embeddings=True))
 
 
 def kept(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -262,22 +224,6 @@ def some(study: Study, industry: str, tokens: int, seed: int) -> list[Row]:
     return found
 
 
-def widened(start: Path, folder: Path, times: int) -> None:
-    """The same function with each neuron `times` over, a little apart so that they can part ways."""
-    tensors, draw = safetensors.load(start), torch.Generator().manual_seed(times)
-    for name, tensor in tensors.items():
-        part = name.split(".")[-2] if name.endswith(".weight") else ""
-        if part in DENSE:
-            dimension = 1 if part == "down_proj" else 0
-            whole = torch.cat([tensor.float()] * times, dimension) / (times if part == "down_proj" else 1)
-            tensors[name] = whole * (1 + 0.02 * torch.randn(whole.shape, generator=draw))
-    initialize.copy_model(start, folder, weights=False)
-    safetensors.save(tensors, folder / "model.safetensors")
-    config = read_json(start / "config.json")
-    config["intermediate_size"] *= times
-    write_atomically(folder / "config.json", json.dumps(config, indent=2))
-
-
 def measure(study: Study, folder: Path, sets: Sequence[str] | None = None) -> dict[str, Any]:
     """Nats of each document, and tokens."""
     found = {}
@@ -304,14 +250,14 @@ def run(study: Study, seed: int) -> dict[str, dict[str, Any]]:
     kept(mixed, lambda to: mix.mix(branches, probe, objective, ACTIVE, to))
     budget = took / (1 - study.asked.mixed)
     by_branch = study.asked.teach == "branches"
-    each = operations(mixed) + by_branch * reading(study.start)
+    each = operations(mixed) + by_branch * Weights.read(study.start).reading()
     after = int((budget - took) / each / len(industries))
     rows = [row for name in industries for row in some(study, name, after, seed + 50)]
     experts = {"count": len(industries), "active": ACTIVE, "bias_rate": 0.01, "z_loss": 1e-3}
 
     def train_mixture(to: Path) -> dict[str, Any]:
         how = {"experts": experts, "learning_rate": study.asked.rate / 4}
-        told = learn(study, mixed, to, rows, seed, Several(branches) if by_branch else None, **how)
+        told = learn(study, mixed, to, rows, seed, Branches.load(branches, MICRO) if by_branch else None, **how)
         return told | {"tokens_branches": tokens, "loads": loads(study, to)}
 
     facts["moe"] = kept(home / "moe", train_mixture)
@@ -321,7 +267,8 @@ def run(study: Study, seed: int) -> dict[str, dict[str, Any]]:
     for arm, times in arms.items():
         wide = study.folder / f"wide-{times}"
         if not (wide / "config.json").exists():
-            widened(study.start, wide, times)
+            wide.mkdir(parents=True, exist_ok=True)
+            widen(study.start, wide, times, times)
         count = int(budget / operations(wide) / len(industries))
         rows_all = [row for name in industries for row in some(study, name, count, seed)]
         facts[arm] = kept(home / arm, lambda to, wide=wide, rows_all=rows_all: learn(study, wide, to, rows_all, seed))
