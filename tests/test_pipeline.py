@@ -13,7 +13,7 @@ import yaml
 import small_run
 from aasut import pipeline, recipe
 from aasut.data import split
-from aasut.errors import AasutError, ConservationError, DataError, RecipeError, StoreError
+from aasut.errors import AasutError, ConservationError, DataError, EngineError, RecipeError, StoreError
 from aasut.pipeline import Run
 from aasut.progress import Progress
 from aasut.store import Store, folder_hash
@@ -187,6 +187,18 @@ def test_calls_that_no_human_answer_makes_are_refused_before_anything_is_asked(t
     path = small_run.write_recipe(tmp_path, plain, rows=80)
     with pytest.raises(DataError, match="No human answer in `test` calls a tool"):
         run(path, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"export": {"engine": "vllm"}}, {"teacher": {"model": {"address": "teacher"}, "engine": "vllm"}}]
+)
+def test_an_engine_that_is_not_installed_is_told_of_before_anything_is_asked(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    path = small_run.write_recipe(tmp_path, small_run.recipe(**changes))
+    with pytest.raises(EngineError, match=r"The engine vllm is not installed"):
+        run(path, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_changed_table_is_read_again(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def _values() -> list[Case]:
         "economics.requests_per_month": [0, -5],
         "economics.usd_per_correct_answer": [0.1, -1],
         "economics.ranges": [{"months": [1, 2]}, {"months": [2, 1]}, {"months": [1]}],
-        "export.engine": ["vllm"],
+        "export.engine": ["llama"],
         "export.precision": ["float8"],
     }
     plain = small.recipe()

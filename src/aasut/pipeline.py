@@ -55,7 +55,11 @@ def finish(stages: Stages, done: dict[str, Artefact], scale: str, folder: Path) 
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse what would fail late. Raises RecipeError."""
+    """Refuse what would fail late. Raises RecipeError, or EngineError for an engine that is not installed."""
+    if "vllm" in (recipe.export.engine, recipe.teacher.engine):
+        from aasut.engine import vllm
+
+        vllm.require()
     task = recipe.task.build()
     if task.schema:
         from aasut.engine import grammar

@@ -42,7 +42,7 @@ def gguf_of(path: Path, architecture: str) -> Path:
 def test_an_unknown_engine_is_refused_with_the_known_ones(tiny_llama: Path) -> None:
     with pytest.raises(EngineError, match="vllama") as error:
         base.load("vllama", tiny_llama)
-    assert error.value.remedy == "Choose one of: auto, linear, openvino, scripted, torch."
+    assert error.value.remedy == "Choose one of: auto, linear, openvino, scripted, torch, vllm."
 
 
 def test_auto_takes_torch_for_a_folder(tiny_llama: Path) -> None:

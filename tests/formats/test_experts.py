@@ -38,7 +38,7 @@ def test_what_a_model_has_in_memory_goes_back_by_the_names_of_files(
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("kind", ["bf16", "q8_0"])
+@pytest.mark.parametrize("kind", ["f32", "bf16", "q8_0"])
 def test_gguf_gives_the_same_model_back(tiny_llama: Path, tmp_path: Path, shared: bool, kind: Any) -> None:
     folder, file = made(tiny_llama, tmp_path / "model", shared=shared), tmp_path / "model.gguf"
     gguf_write.write(folder, file, kind)
@@ -53,7 +53,7 @@ def test_gguf_gives_the_same_model_back(tiny_llama: Path, tmp_path: Path, shared
     back = read_json(tmp_path / "back" / "config.json")
     for key in ("architectures", "num_experts_per_tok", "intermediate_size", "tie_word_embeddings"):
         assert back[key] == config[key]
-    if kind == "bf16":
+    if kind != "q8_0":
         roundtrip.same_weights(folder, tmp_path / "back")
     assert load_model(tmp_path / "back", torch.float32).config.num_experts_per_tok == 2
 

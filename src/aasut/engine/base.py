@@ -174,6 +174,7 @@ _FACTORIES = {
     "openvino": "aasut.engine.openvino:load",
     "linear": "aasut.engine.linear:load",
     "scripted": "aasut.engine.scripted:load",
+    "vllm": "aasut.engine.vllm:load",
 }
 
 
@@ -185,8 +186,8 @@ def engines() -> list[str]:
 def load(name: str, path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> Engine:
     """Load the model file or folder `path` on the engine `name`.
 
-    `auto` takes `linear` for linear students, OpenVINO for the models that it reads and torch for
-    the rest, and torch wherever there is a CUDA device. Precision: auto, bfloat16 or float32.
+    `auto` takes `linear` for linear students, vLLM where it is installed beside a CUDA device, OpenVINO for the models
+    that it reads and torch for the rest. Precision: auto, bfloat16 or float32.
     Raises EngineError for an unknown name, ModelError for a model that cannot be read.
     """
     if name == "auto":
@@ -202,5 +203,8 @@ def _choose(path: Path) -> str:
     if (path / "vocabulary.json").exists():
         return "linear"
     from aasut.engine import openvino
+    from aasut.engine.vllm import fits
 
+    if fits():
+        return "vllm"
     return "openvino" if openvino.reads(path) else "torch"

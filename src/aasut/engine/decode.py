@@ -78,6 +78,7 @@ class Row:
         self.random = np.random.default_rng(prompt.seed)
         self.answer: list[int] = []
         self.fresh: list[int] = []  # of the answer, that the model has not read
+        self.certain: list[int] = []  # tokens that must come, where they are chosen elsewhere
         self.text = Text(tokenizer)
         self.logprobs: list[float] = []
         self.held: list[Token] = []  # tokens whose text is not shown yet
@@ -89,26 +90,43 @@ class Row:
         if self.grammar is not None:
             logits = self.grammar.mask(logits)
         before = len(self.answer)
-        text, finish = self._add(draw(logits, self.prompt.temperature, self.prompt.top_p, self.random), logits)
+        token = draw(logits, self.prompt.temperature, self.prompt.top_p, self.random)
+        text, finish = self._add(token, *self._places(logits, token))
         for token in self.grammar.forced() if self.grammar is not None and not finish else ():
-            text, finish = self._add(token, None)
+            text, finish = self._add(token, 0.0, [(token, 0.0)][: self.prompt.top_logprobs])
             if finish:
                 break
         self.fresh = self.answer[before:]
-        if finish:
-            return self._piece(text, finish)
-        return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
+        return self._show(text, finish)
 
-    def _add(self, token: int, logits: Logits | None) -> tuple[str, str]:
-        """The answer's text with a token more, and why it ends there; without logits, the token's text was certain."""
+    def hear(self, token: int, sure: float, listed: Sequence[tuple[int, float]]) -> Piece:
+        """`take` for a token that was chosen elsewhere, whose log-probability is `sure`; `listed`: the likeliest."""
+        expected = self.certain[:1]
+        if expected == [token]:
+            sure, listed = 0.0, [(token, 0.0)][: self.prompt.top_logprobs]
+        text, finish = self._add(token, sure, listed)
+        self.certain = self.certain[1:] if expected == [token] else []
+        if self.grammar is not None and self.prompt.logprobs and not self.certain and not finish:
+            self.certain = self.grammar.forced()
+        return self._show(text, finish)
+
+    def _places(self, logits: Logits, token: int) -> tuple[float, list[tuple[int, float]]]:
+        """(log-probability of the token, the likeliest in its place), where they are asked for."""
+        if not self.prompt.logprobs:
+            return 0.0, []
+        likely = likeliest(logits, self.prompt.top_logprobs)
+        return logprob(logits, token), [(int(i), logprob(logits, int(i))) for i in likely]
+
+    def _add(self, token: int, sure: float, listed: Sequence[tuple[int, float]]) -> tuple[str, str]:
+        """The answer's text with a token more, and why it ends there."""
         if self.prompt.logprobs:
-            self.logprobs.append(0.0 if logits is None else logprob(logits, token))
+            self.logprobs.append(sure)
         if token in self.tokenizer.end_ids:
             return self.text.whole, "stop"
         self.answer.append(token)
         text = self.text.add(token)
         if self.prompt.logprobs:
-            self._hold(text, logits)
+            self._hold(text, listed)
         cut = min((text.find(stop) for stop in self.prompt.stop if stop in text), default=-1)
         if cut >= 0:
             return text[:cut], "stop"
@@ -118,18 +136,21 @@ class Row:
                 return text, "stop"
         return text, "length" if len(self.answer) == self.prompt.max_tokens else ""
 
-    def _hold(self, text: str, logits: Logits | None) -> None:
+    def _hold(self, text: str, listed: Sequence[tuple[int, float]]) -> None:
         """Note the last token, with what it adds to the text."""
         token, told = self.answer[-1], self.told
         self.told = max(told, len(text.rstrip("\ufffd")))
         known = _bytes_of(self.tokenizer)
         added = text[told : self.told]
         raw = known.get(token) or added.encode("utf-8", "replace")
-        listed = [(token, 0.0)][: self.prompt.top_logprobs]
-        if logits is not None:
-            listed = [(int(i), logprob(logits, int(i))) for i in likeliest(logits, self.prompt.top_logprobs)]
         top = tuple((known.get(i) or self.tokenizer.written(i).encode(), value) for i, value in listed)
         self.held.append(Token(added, raw, self.logprobs[-1], top))
+
+    def _show(self, text: str, finish: str) -> Piece:
+        """What may be shown of the answer's text now."""
+        if finish:
+            return self._piece(text, finish)
+        return self._piece(text[: self.shown] if _may_go_on(text, self.prompt.stop) else text, "")
 
     def _piece(self, text: str, finish: str) -> Piece:
         said = self._said(text, finish) if len(text) > self.shown or finish else ()

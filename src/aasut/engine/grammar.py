@@ -33,7 +33,7 @@ class Grammar:
         if tokenizer.eos_id is None:
             raise EngineError("This model has no end token, so that no JSON can be bound.", "Take another model.")
         self.tokenizer = tokenizer
-        self._matcher = llguidance.LLMatcher(_tokens(tokenizer), _compiled(schema, plain))
+        self._matcher = llguidance.LLMatcher(_tokens(tokenizer), compiled(schema, plain))
         self._check()
 
     def mask(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,7 +74,7 @@ def check(schema: str, what: str = "task.schema") -> None:
     """Raises RecipeError where decoding cannot be bound to this JSON Schema; `what` names it."""
     import llguidance
 
-    problem = llguidance.LLMatcher.validate_grammar(_compiled(schema, False))
+    problem = llguidance.LLMatcher.validate_grammar(compiled(schema, False))
     if problem:
         raise _refusal(problem, what)
 
@@ -85,7 +85,8 @@ def _refusal(problem: str, what: str = "task.schema") -> RecipeError:
 
 
 @lru_cache(maxsize=8)
-def _compiled(schema: str, plain: bool) -> str:
+def compiled(schema: str, plain: bool) -> str:
+    """The grammar of answers that are bound to a schema, or plain text, as llguidance reads it (see `base.Prompt`)."""
     import llguidance
 
     rules = ['start: " "? answer']

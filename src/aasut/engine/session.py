@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aasut.engine.base import Piece, Prompt
+from aasut.engine.base import Session as Started
 from aasut.engine.blocks import SIZE, Blocks, Lease, names
 from aasut.engine.common import tokens_of
 from aasut.engine.decode import ROWS, Logits, Row, check_length
@@ -180,7 +181,17 @@ class Session:
             self.model.blocks.release(seat.lease)
 
 
-def write_all(session: Session, prompts: Sequence[Prompt], prefix: str) -> Iterator[Piece]:
+class Joining(Started, Protocol):
+    """A session that takes prompts as tokens too."""
+
+    tokenizer: Tokenizer
+    context: int
+
+    def add_tokens(self, prompt: Prompt, tokens: Sequence[int]) -> int:
+        """`add` for a prompt whose tokens are known."""
+
+
+def write_all(session: Joining, prompts: Sequence[Prompt], prefix: str) -> Iterator[Piece]:
     """See `Engine.generate`: all prompts join at once; what fails ends all."""
     shared, rows = tokens_of(session.tokenizer, [prompt.text for prompt in prompts], prefix, reuse=True)
     for prompt, row in zip(prompts, rows, strict=True):

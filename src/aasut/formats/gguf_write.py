@@ -16,8 +16,9 @@ from aasut.formats.experts import QWEN2_MOE, ROLES, Layout
 from aasut.formats.tokenizer import Tokenizer, read_json
 from aasut.store import disk_errors
 
-Kind = Literal["bf16", "f16", "q8_0"]
+Kind = Literal["f32", "bf16", "f16", "q8_0"]
 KINDS = {
+    "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
@@ -158,10 +159,10 @@ def _written(config: dict[str, Any], folder: Path) -> str:
             f"{folder}: a {name} with rope type {scaling!r} cannot be written as GGUF.",
             f"Written are, without biases and with plain rope: {', '.join(WRITTEN)}.",
         )
-    if name == "Qwen2MoeForCausalLM" and (config.get("norm_topk_prob") or config.get("qkv_bias", True)):
+    if name == "Qwen2MoeForCausalLM" and config.get("norm_topk_prob"):
         raise ModelError(
             f"{folder}: readers of GGUF suppose a Qwen2-MoE whose weights of experts are not brought to a sum of 1.",
-            "Take one with norm_topk_prob: false and qkv_bias: false.",
+            "Take one with norm_topk_prob: false.",
         )
     if WRITTEN[name] == "gemma3" and (odd := _unlike_gemma3(config)):
         raise ModelError(

@@ -86,7 +86,7 @@ class Asked(Section):
     """Answers by the words that an input contains, for trying things out without a model. `{{sentence 1}}` and
     `{{word 1}}` in an answer stand for the longest of the input, 2 for the next, and so on. `{{better WORDS}}` is the
     verdict, A, B or tie, on two answers that are compared: better is the one that has the words more often."""
-    engine: Literal["auto", "openvino", "torch"] = "auto"
+    engine: Literal["auto", "openvino", "torch", "vllm"] = "auto"
     """Engine of a local model."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of a local model; `auto` is bfloat16 where the processor has it."""

@@ -30,7 +30,7 @@ class Export(Section):
     """Write `student-q8_0.gguf` too, with a verdict of its own."""
     serve: Literal["gguf", "safetensors"] = "gguf"
     """The file that is evaluated, timed and served."""
-    engine: Literal["auto", "openvino", "torch"] = "auto"
+    engine: Literal["auto", "openvino", "torch", "vllm"] = "auto"
     """Engine that evaluates and serves it."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic of serving; `auto` is bfloat16 where the processor has it."""
