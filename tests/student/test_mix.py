@@ -153,10 +153,7 @@ def test_only_the_new_expert_is_trained(mixture: Path, source: Path, tmp_path: P
     before, after = safetensors.load(tmp_path / "more"), safetensors.load(tmp_path / "trained")
     changed = {name for name, tensor in before.items() if not torch.equal(after[name], tensor)}
     assert changed
-    assert all(".experts.2." in name or ".gate." in name for name in changed)
-    for name in changed:
-        if ".gate." in name:
-            assert torch.equal(after[name][:2], before[name][:2])
+    assert all(".experts.2." in name for name in changed)
 
 
 def test_an_expert_goes_again_and_what_is_left_is_as_it_was(mixture: Path, source: Path, tmp_path: Path) -> None:

@@ -57,15 +57,12 @@ def routers(model: Any) -> list[Router]:
 
 
 def train_only(model: Any, chosen: Sequence[int]) -> None:
-    """Of all weights, let these experts and their rows of the routers alone be trained."""
+    """Of all weights, let these experts alone be trained: a row of a router that learned, too, would draw in others'
+    tokens."""
     model.requires_grad_(False)
     for block in blocks(model):
         block.experts.requires_grad_(True)
         block.experts.trained = frozenset(chosen)
-        mask = torch.zeros(len(block.gate.weight), 1, device=block.gate.weight.device)
-        mask[list(chosen)] = 1
-        block.gate.weight.requires_grad_(True)
-        block.gate.weight.register_hook(lambda gradient, mask=mask: gradient * mask)
 
 
 def install(model: Any) -> None:

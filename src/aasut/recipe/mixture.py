@@ -73,8 +73,8 @@ class MixtureRecipe(Section):
     fields: list[str] = Field(min_length=2)
     """Recipes of fields with student and adapt, relative to this one, all of one start: an expert each."""
     added: list[str] = Field(default_factory=list)
-    """Recipes of fields that join the trained mixture one after another, as one expert more each. That expert and its
-    rows of the routers are trained; all other weights stay as they are."""
+    """Recipes of fields that join the trained mixture one after another, as one expert more each. Its rows of the
+    routers are fitted, and it alone is trained; all other weights stay as they are."""
     removed: list[str] = Field(default_factory=list)
     """Names of fields whose experts are taken out in the end."""
     active: Annotated[int, Field(ge=2)] = 2
