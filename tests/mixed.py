@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from aasut.progress import Progress, Step
 
 WORDS = {
     "pumps": ("valve", "pressure", "seal", "pump", "flow", "leak"),
@@ -60,3 +64,24 @@ def plain(**more: Any) -> dict[str, Any]:
     """The recipe of a mixture of two of them."""
     train = {"batch_examples": 4, "precision": "float32", "learning_rate": 1e-3, "checks": 1, "bias_rate": 0.01}
     return {"name": "works", "fields": ["pumps.yaml", "ledger.yaml"], "train": train, "measured": 3000} | more
+
+
+class Interrupted(Progress):
+    """A kill after `at` steps of a training."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(quiet=True)
+        self.at = at
+
+    @contextmanager
+    def steps(self, what: str, total: int) -> Iterator[Step]:
+        with super().steps(what, total) as step:
+            yield _Breaking(self, what, total) if what == "student learns" else step
+
+
+class _Breaking(Step):
+    def advance(self, parts: int = 1, note: str = "", *, resumed: bool = False) -> None:
+        super().advance(parts, note, resumed=resumed)
+        assert isinstance(self.progress, Interrupted)
+        if self.done == self.progress.at:
+            raise KeyboardInterrupt

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
+import mixed
 from aasut.field import STORE
 from aasut.formats import safetensors
 from aasut.mixture.alternatives import Alternatives
 from aasut.mixture.dense import repeated
 from aasut.mixture.members import members_of
-from aasut.progress import Progress, Step
+from aasut.progress import Progress
 from aasut.recipe import mixture as recipes
 from aasut.store import Artefact, Store
 from aasut.student.objective import Row
 
 QUIET = Progress(quiet=True)
-
-
-class Interrupted(Progress):
-    """A kill at some step of a training."""
-
-    @contextmanager
-    def steps(self, what: str, total: int) -> Iterator[Step]:
-        with super().steps(what, total) as step:
-            yield _Breaking(self, what, total) if what == "student learns" else step
-
-
-class _Breaking(Step):
-    def advance(self, parts: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        super().advance(parts, note, resumed=resumed)
-        if self.done == 4:
-            raise KeyboardInterrupt
 
 
 def trained(runs: Path, progress: Progress) -> Artefact:
@@ -52,7 +35,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(mixed_fields: Pa
     for name in ("one", "other"):
         shutil.copytree(mixed_fields, tmp_path / name)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "one" / "runs", Interrupted(quiet=True))
+        trained(tmp_path / "one" / "runs", mixed.Interrupted(4))
     gone_on, whole = (trained(tmp_path / name / "runs", QUIET) for name in ("one", "other"))
     assert gone_on.facts["steps"] == whole.facts["steps"] > 8
     ours, theirs = (safetensors.load(made.path / "mixture") for made in (gone_on, whole))

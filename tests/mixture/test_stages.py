@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from aasut.cli import app
 from aasut.errors import AasutError, RecipeError
 from aasut.formats import safetensors
 from aasut.mixture import stages
-from aasut.progress import Progress, Step
+from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
 from aasut.recipe import field as fields
 
@@ -39,22 +37,6 @@ class Heard(Progress):
     def made(self) -> list[str]:
         """Stages that were done, not reused."""
         return [line.partition(" done in ")[0].strip() for line in self.lines if " done in " in line]
-
-
-class Interrupted(Progress):
-    """A kill at some step of the training."""
-
-    @contextmanager
-    def steps(self, what: str, total: int) -> Iterator[Step]:
-        with super().steps(what, total) as step:
-            yield _Breaking(self, what, total) if what == "student learns" else step
-
-
-class _Breaking(Step):
-    def advance(self, parts: int = 1, note: str = "", *, resumed: bool = False) -> None:
-        super().advance(parts, note, resumed=resumed)
-        if self.done == 6:
-            raise KeyboardInterrupt
 
 
 def recipe(**more: Any) -> MixtureRecipe:
@@ -171,7 +153,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(base: Path, tmp_
     often = mixed.plain()["train"] | {"checkpoint_s": 0}
     shutil.copytree(base, tmp_path / "other")
     with pytest.raises(KeyboardInterrupt):
-        build(base, Interrupted(quiet=True), train=often)
+        build(base, mixed.Interrupted(6), train=often)
     heard = Heard()
     gone_on = build(base, heard, train=often)
     assert "mix" not in heard.made()

@@ -158,7 +158,7 @@ def _curve(found: Plain) -> list[Any]:
 
     curve = found["learning_curve"]
     whose = "linear students" if curve["student"] == "linear" else "students as the recipe has them"
-    shown = _table(found["run"], "accuracy", "95 % interval".replace("95", f"{100 * curve['confidence']:g}"))
+    shown = words.columns(found["run"], "accuracy", "95 % interval".replace("95", f"{100 * curve['confidence']:g}"))
     for point in curve["points"]:
         shown.add_row(
             f"{point['examples']:,} answers",
@@ -186,7 +186,7 @@ def _sizes(found: Plain) -> list[Any]:
     from aasut.economics.cost import usd
     from aasut.report import table as words
 
-    shown = _table("student of", "parameters", "answers", "on tune", "interval", "$/million", "labels, training")
+    shown = words.columns("student of", "parameters", "answers", "on tune", "interval", "$/million", "labels, training")
     for one in found["students"]:
         size, money = words.parameters(one["parameters"]), (one["usd_per_million_requests"], one["one_off_usd"])
         right = (words.percent(one["accuracy"]), words.interval(one["ci"]))
@@ -202,9 +202,11 @@ def _sizes(found: Plain) -> list[Any]:
 def _devices(found: Plain) -> list[Any]:
     from rich.text import Text
 
+    from aasut.report import table as words
+
     names = [name for name in ("measured", "literal", "last_decade") if name in found["curves"]]
     heads = {"measured": "measured here", "literal": "published, literally", "last_decade": "published, last decade"}
-    shown = _table("devices are worth", *(heads[name] for name in names))
+    shown = words.columns("devices are worth", *(heads[name] for name in names))
     for place, point in enumerate(found["curves"]["literal"]["points"]):
         cells = []
         for name in names:
@@ -213,14 +215,3 @@ def _devices(found: Plain) -> list[Any]:
             cells[-1] += " *" if one["extrapolated"] else ""
         shown.add_row(f"{point['devices']:,}", *cells)
     return [shown, Text(found["sentence"])]
-
-
-def _table(first: str, *heads: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column(first, no_wrap=True)
-    for head in heads:
-        shown.add_column(head, justify="right", no_wrap=True)
-    return shown

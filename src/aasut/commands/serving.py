@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aasut.economics.sparse import BATCH, MIXTURE, megabytes
+from aasut.report.table import columns
 
 Facts = Mapping[str, Any]
 HEADS = {
@@ -23,13 +24,13 @@ def tables(found: Facts) -> list[Any]:
     from rich.text import Text
 
     arms = found["arms"]
-    first = _table(found["run"], "weights", "a token", "MB", "tokens/s", f"at batch {BATCH}", "bits per byte, mean")
+    first = columns(found["run"], "weights", "a token", "MB", "tokens/s", f"at batch {BATCH}", "bits per byte, mean")
     for name, of in arms.items():
         sizes = [f"{of[size] / 1e6:,.3g} M" for size in ("weights", "active")]
         speeds = [f"{of['tokens_s'][batch]:,.0f}" for batch in ("1", str(BATCH))]
         first.add_row(HEADS[name], *sizes, megabytes(of["megabytes"]), *speeds, _mean(of))
     known = [name for name, of in arms.items() if "sets" in of]
-    second = _table("bits per byte", "documents", *(SHORT[name] for name in known))
+    second = columns("bits per byte", "documents", *(SHORT[name] for name in known))
     for name, documents in found["documents"].items():
         cells = [_cell(arms[arm]["sets"][name], arm) for arm in known]
         second.add_row(Text(name), f"{documents:,}", *cells)
@@ -55,14 +56,3 @@ def _cell(of: Facts, arm: str) -> str:
 def _more(of: Facts) -> str:
     """A difference, with half its interval."""
     return f"{of['value']:+.3f} \N{PLUS-MINUS SIGN} {(of['upper'] - of['lower']) / 2:.3f}"
-
-
-def _table(first: str, *heads: str) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column(first, no_wrap=True)
-    for head in heads:
-        shown.add_column(head, justify="right", no_wrap=True)
-    return shown

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aasut.errors import DataError
+from aasut.evaluate.field import FEWEST, by_document
 from aasut.evaluate.ratios import Ratio, ratio
 
 if TYPE_CHECKING:
@@ -28,19 +29,12 @@ class Costs:
     @classmethod
     def of(cls, name: str, passages: Sequence[Passage], measured: Mapping[str, Bits]) -> Costs:
         """From what the passages of the set `name` cost. Raises DataError where it has fewer than two documents."""
-        names = sorted({passage.documents[0] for passage in passages})
-        if len(names) < 2:
+        size = by_document(passages, next(iter(measured.values())).bytes)
+        if len(size) < FEWEST:
             raise DataError(
-                f"{len(names)} document of {name} in tune is too few to compare on.", "Raise split.tune, or add some."
+                f"{len(size)} document of {name} in tune is too few to compare on.", "Raise split.tune, or add some."
             )
-        number = {document: i for i, document in enumerate(names)}
-        index = np.array([number[passage.documents[0]] for passage in passages])
-
-        def by_document(values: NDArray[Any]) -> NDArray[np.float64]:
-            return np.bincount(index, weights=values, minlength=len(names)).astype(np.float64)
-
-        size = by_document(next(iter(measured.values())).bytes)
-        return cls(size, {model: by_document(of.bits) for model, of in measured.items()})
+        return cls(size, {model: by_document(passages, of.bits) for model, of in measured.items()})
 
     def per_byte(self, model: str, confidence: float) -> Ratio:
         return ratio(self.bits[model], self.bytes, confidence)

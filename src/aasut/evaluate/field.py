@@ -88,27 +88,26 @@ def kept(
     return found
 
 
+def by_document(passages: Sequence[Passage], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums over each document of the values [passages] of its passages, documents in the order of their names."""
+    names, index = np.unique([passage.documents[0] for passage in passages], return_inverse=True)
+    return np.bincount(index, weights=values, minlength=len(names)).astype(np.float64)
+
+
 def compared(passages: Sequence[Passage], measured: Mapping[str, Bits], confidence: float) -> dict[str, Any]:
     """Figures of one set: bits per byte of each model, and the quotients of `after` by the others.
 
     Raises DataError where it has fewer than two documents.
     """
-    names = sorted({passage.documents[0] for passage in passages})
-    if len(names) < FEWEST:
+    cost = {role: by_document(passages, of.bits) for role, of in measured.items()}
+    size = by_document(passages, measured[AFTER].bytes)
+    if len(size) < FEWEST:
         raise DataError(
-            f"{len(names)} held-out document is too few to measure on.", "Hold out more: raise split.test or add some."
+            f"{len(size)} held-out document is too few to measure on.", "Hold out more: raise split.test or add some."
         )
-    number = {name: i for i, name in enumerate(names)}
-    index = np.array([number[passage.documents[0]] for passage in passages])
-
-    def by_document(values: NDArray[Any]) -> NDArray[np.float64]:
-        return np.bincount(index, weights=values, minlength=len(names)).astype(np.float64)
-
-    cost = {role: by_document(of.bits) for role, of in measured.items()}
-    size = by_document(measured[AFTER].bytes)
     against = {role: ratio(cost[AFTER], cost[role], confidence).as_dict() for role in OTHERS if role in cost}
     return {
-        "documents": len(names),
+        "documents": len(size),
         "bytes": int(size.sum()),
         "models": {
             role: {"bits_per_byte": ratio(cost[role], size, confidence).as_dict(), "tokens": int(of.tokens.sum())}

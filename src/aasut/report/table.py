@@ -165,3 +165,12 @@ def _results(facts: Facts) -> Table:
             style="bold" if role == "student" else "",
         )
     return table
+
+
+def columns(first: str, *heads: str) -> Table:
+    """An empty table: a column of names, and columns of figures."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    shown.add_column(first, no_wrap=True)
+    for head in heads:
+        shown.add_column(head, justify="right", no_wrap=True)
+    return shown
