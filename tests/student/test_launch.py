@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,32 @@ def test_what_a_process_cannot_do_is_one_clear_line(tiny_llama: Path, tmp_path: 
     with pytest.raises(ModelError, match=r"is no number.*steps were spoilt") as caught:
         launch.run(fit(tiny_llama, processes=2, learning_rate=1e30, most_spikes=0), tmp_path, QUIET)
     assert "Lower student.learning_rate" in caught.value.remedy
+
+
+@dataclass(frozen=True)
+class Unended:
+    """Work that leaves threads behind which still compute, as those of PyTorch's process groups may."""
+
+    settings: Student
+
+    def run(self, folder: Path, progress: Progress) -> str:
+        for _ in range(4):
+            threading.Thread(target=_compute, daemon=True).start()
+        time.sleep(0.5)
+        return "done"
+
+
+def _compute() -> None:
+    one = torch.ones(100)
+    while True:
+        one.add(one)
+
+
+def test_work_that_is_done_is_not_lost_to_threads_that_are_not(tmp_path: Path) -> None:
+    """Such a thread aborts the process if Python ends beneath it."""
+    settings = Student(model=ModelAddress(address="file:model"), processes=2)
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    assert launch.run(Unended(settings), tmp_path, QUIET, {"PYTHONPATH": path}) == "done"
 
 
 def test_no_process_outlives_a_killed_launcher(tiny_llama: Path, tmp_path: Path) -> None:

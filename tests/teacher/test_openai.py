@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,9 +39,11 @@ class Kept:
 
     def __init__(self) -> None:
         self.answered: list[tuple[Request, Completion]] = []
+        self.first = threading.Event()
 
     def __call__(self, answered: Sequence[tuple[Request, Completion]]) -> None:
         self.answered.extend(answered)
+        self.first.set()
 
 
 def line(error: AasutError) -> str:
@@ -51,11 +54,13 @@ def line(error: AasutError) -> str:
 
 
 def test_plain_answers_in_order() -> None:
+    kept = Kept()
+
     def reply(number: int, body: dict[str, Any]) -> Reply:
-        time.sleep(0.5 if number == 0 else 0)  # the first comes last
+        if body["messages"][-1]["content"] == "question 0":  # answered once another is kept: each the moment it is there
+            assert kept.first.wait(60)
         return completion("re: " + body["messages"][-1]["content"], tokens=(7, 2))
 
-    kept = Kept()
     with serve(reply) as server:
         asked = requests(9)
         found = teacher(server.url).complete(asked, kept)
@@ -63,7 +68,7 @@ def test_plain_answers_in_order() -> None:
     assert found[0] == Completion("re: question 0", Usage(7, 2), None, "stop")
     assert 1 < server.most <= 4
     assert sorted(kept.answered, key=lambda pair: asked.index(pair[0])) == list(zip(asked, found, strict=True))
-    assert kept.answered[0][0] != asked[0]  # each the moment it is there
+    assert kept.answered[0][0] != asked[0]
 
 
 def test_the_body_is_what_the_api_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,10 @@ def main(folder: Path, launcher: int, told: str) -> None:
     if rank == 0:
         (work / "found.pickle").write_bytes(pickle.dumps(found))
     parallel.leave()
+    # Threads of PyTorch's that still hold tensors abort the process if Python ends beneath them, though all is done.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _watch(launcher: int) -> None:
