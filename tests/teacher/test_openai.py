@@ -57,7 +57,9 @@ def test_plain_answers_in_order() -> None:
     kept = Kept()
 
     def reply(number: int, body: dict[str, Any]) -> Reply:
-        if body["messages"][-1]["content"] == "question 0":  # answered once another is kept: each the moment it is there
+        if (
+            body["messages"][-1]["content"] == "question 0"
+        ):  # answered once another is kept: each the moment it is there
             assert kept.first.wait(60)
         return completion("re: " + body["messages"][-1]["content"], tokens=(7, 2))
 
