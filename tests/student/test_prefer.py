@@ -220,7 +220,7 @@ def build(model: Path, folder: Path, texts: tuple[str, str] = ("yes", "no"), **s
 
 
 def test_where_nothing_gets_better_the_student_stays_as_it_was(tiny_llama: Path, tmp_path: Path) -> None:
-    facts = build(tiny_llama, tmp_path, preference={"rubric": "x", "learning_rate": 1e-12})
+    facts = build(tiny_llama, tmp_path, preference={"rubric": "x", "learning_rate": 1e-30})
     assert facts["stayed"]
     assert (tmp_path / "model.safetensors").read_bytes() == (tiny_llama / "model.safetensors").read_bytes()
     assert facts["validation"]["after"]["accuracy"] == 0.5

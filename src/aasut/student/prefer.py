@@ -52,14 +52,14 @@ def build(
     held = set(validation_rows([pairs[i].group for i in kept], settings.validation, recipe.seed))
     learned = [row for place, i in enumerate(kept) if place not in held and (row := rows[i])]
     validation = [row for place, i in enumerate(kept) if place in held and (row := rows[i])]
-    before = _measured(start, settings, [*learned, *validation], progress)
-    reference = {row.key: (one[0], one[1]) for row, one in zip([*learned, *validation], before.tolist(), strict=True)}
+    of_learned, was = _measured(start, settings, (learned, validation), progress)
+    before = [*of_learned.tolist(), *was.tolist()]
+    reference = {row.key: (one[0], one[1]) for row, one in zip([*learned, *validation], before, strict=True)}
     objective = Preferences(wanted.beta, reference)
     fit = Fit(start, settings, recipe.seed, objective, learned, validation)
     report = fit.run(folder, progress) if settings.processes == 1 else launch.run(fit, folder, progress)
     copy_model(start, folder, weights=False)
-    was = before[len(learned) :]
-    now = _measured(folder, settings, validation, progress)
+    (now,) = _measured(folder, settings, (validation,), progress)
     found = {"before": measures(wanted.beta, was, was), "after": measures(wanted.beta, was, now)}
     stayed = found["after"]["loss"] >= found["before"]["loss"]
     if stayed:
@@ -127,13 +127,19 @@ def measures(beta: float, before: NDArray[np.float64], now: NDArray[np.float64])
     }
 
 
-def _measured(model: Path, settings: Student, rows: Sequence[Row], progress: Progress) -> NDArray[np.float64]:
-    """Log-probabilities of both answers of each row, by the model of a folder."""
+def _measured(
+    model: Path, settings: Student, parts: Sequence[Sequence[Row]], progress: Progress
+) -> list[NDArray[np.float64]]:
+    """Log-probabilities of both answers of each row, by the model of a folder, of each of the parts.
+
+    A part is read by itself: rows that are read beside others have other rounding, which would count as a change.
+    """
     import torch
 
     from aasut.engine.torch import choose_precision, load_model
     from aasut.student.preference import log_probabilities
 
-    progress.say(f"reading {len(rows)} pairs of answers")
+    progress.say(f"reading {sum(map(len, parts))} pairs of answers")
     loaded = load_model(model, choose_precision(settings.precision))
-    return log_probabilities(loaded.to("cuda") if torch.cuda.is_available() else loaded, rows, settings.micro_tokens)
+    loaded = loaded.to("cuda") if torch.cuda.is_available() else loaded
+    return [log_probabilities(loaded, rows, settings.micro_tokens) for rows in parts]
