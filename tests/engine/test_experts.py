@@ -102,7 +102,7 @@ def test_rows_are_filled_up_to_few_sizes_and_what_fills_them_counts_for_nothing(
     counts = chosen.flatten().bincount(minlength=4)
     assert all(order.counts >= counts)
     assert all(order.counts <= 1.25 * counts + 1)
-    assert all(len(bin(size).rstrip("0")) <= len("0b") + 4 for size in order.counts.tolist())
+    assert all(size % 32 == 0 or len(bin(size).rstrip("0")) <= len("0b") + 4 for size in order.counts.tolist())
     given = (hidden.repeat(many, 1), weights.repeat(many, 1), module.gate_up_proj, module.down_proj)
     mine = experts.forward(module, given[0], chosen, given[1])
     other = experts.grouped(*given, experts._Order(chosen, 4, padded=False))

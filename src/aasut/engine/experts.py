@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional
 
 NAME = "sorted_by_expert"
-PIECE = 512  # rows of an expert's second product: with more oneDNN takes up to twice as long for each
+PIECE = 512  # rows of an expert that are worked on at a time, so that what is between products stays in the cache
+LEAST = 128  # rows of the last piece, unless an expert has fewer: products of few rows take longer for each
 
 
 class Router(torch.nn.Module):
@@ -122,13 +123,15 @@ class _Order:
         self.tokens = order.new_zeros(self.size).index_copy_(0, place, order // chosen.shape[1])
         self.places = torch.empty_like(order).index_copy_(0, order, place).view(chosen.shape)
 
-    def slices(self) -> Iterator[tuple[int, int, int]]:
-        """(expert, its first row, the row behind its last) of the experts that have rows."""
-        end = 0
+    def pieces(self) -> Iterator[tuple[int, slice]]:
+        """(expert, some of its rows), all rows in order."""
+        start = 0
         for expert, count in enumerate(self.counts.tolist()):
-            if count:
-                yield expert, end, end + count
-            end += count
+            end = start + count
+            while start < end:
+                stop = end if end - start < PIECE + LEAST else start + PIECE
+                yield expert, slice(start, stop)
+                start = stop
 
     def spread(self, weights: torch.Tensor) -> torch.Tensor:
         """[T, k] as a column of the rows, [R, 1]: 0 where a row fills up."""
@@ -147,8 +150,8 @@ class _Order:
 
 
 def _filled(counts: torch.Tensor) -> torch.Tensor:
-    """Each count, up to one of eight sizes between a power of two and the next."""
-    step = 2 ** (counts.clamp(min=16).log2().floor().long() - 3)
+    """Each count, up to one of eight sizes between a power of two and the next, or a multiple of 32."""
+    step = 2 ** (counts.clamp(16, 256).log2().floor().long() - 3)
     return -(-counts // step) * step
 
 
@@ -180,15 +183,13 @@ class _Experts(torch.autograd.Function):
         order: _Order,
         trained: frozenset[int] | None,
     ) -> torch.Tensor:
-        rows = hidden.index_select(0, order.tokens)
-        both, out = [], torch.empty_like(rows)
+        both, out = [], hidden.new_empty(order.size, hidden.shape[1])
         learning = any(ctx.needs_input_grad)
-        for expert, start, end in order.slices():
-            part = rows[start:end] @ gate_up[expert].T
-            for first in range(0, end - start, PIECE):
-                gate, up = part[first : first + PIECE].chunk(2, -1)
-                active = functional.silu(gate, inplace=not learning).mul_(up)
-                torch.mm(active, down[expert].T, out=out[start + first : min(start + first + PIECE, end)])
+        for expert, rows in order.pieces():
+            part = hidden.index_select(0, order.tokens[rows]) @ gate_up[expert].T
+            gate, up = part.chunk(2, -1)
+            active = functional.silu(gate, inplace=not learning).mul_(up)
+            torch.mm(active, down[expert].T, out=out[rows])
             if learning:
                 both.append(part)
         ctx.save_for_backward(hidden, weights, gate_up, down, out, *both)
@@ -199,29 +200,30 @@ class _Experts(torch.autograd.Function):
     def backward(ctx: Any, *grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weights, gate_up, down, out, *both = ctx.saved_tensors
         order: _Order = ctx.order
-        rows = hidden.index_select(0, order.tokens)
-        above = grad[0].index_select(0, order.tokens)
-        of_weights = (above * out).sum(-1, dtype=torch.float32)[order.places]
-        above.mul_(order.spread(weights).to(hidden.dtype))
-        of_rows = torch.empty_like(rows)
+        scales = order.spread(weights).to(hidden.dtype)
+        of_scales = weights.new_empty(order.size, dtype=torch.float32)
+        of_rows = torch.empty_like(out)
         of_gate_up = _Sum(gate_up, ctx.trained) if ctx.needs_input_grad[2] else None
         of_down = _Sum(down, ctx.trained) if ctx.needs_input_grad[3] else None
-        for (expert, start, end), part in zip(order.slices(), both, strict=True):
+        for (expert, rows), part in zip(order.pieces(), both, strict=True):
             gate, up = part.chunk(2, -1)
+            above = grad[0].index_select(0, order.tokens[rows])
+            torch.sum(above * out[rows], -1, dtype=torch.float32, out=of_scales[rows])
+            above.mul_(scales[rows])
             pushed = functional.silu(gate)
-            of_active = above[start:end] @ down[expert]
+            of_active = above @ down[expert]
             of_both = torch.empty_like(part)
             of_gate, of_up = of_both.chunk(2, -1)
             torch.mul(of_active, pushed, out=of_up)
             torch.ops.aten.silu_backward.grad_input(of_active.mul_(up), gate, grad_input=of_gate)
             if of_down is not None:
-                of_down.add(expert, above[start:end].T, pushed.mul_(up))
+                of_down.add(expert, above.T, pushed.mul_(up))
             if of_gate_up is not None:
-                of_gate_up.add(expert, of_both.T, rows[start:end])
-            torch.mm(of_both, gate_up[expert], out=of_rows[start:end])
+                of_gate_up.add(expert, of_both.T, hidden.index_select(0, order.tokens[rows]))
+            torch.mm(of_both, gate_up[expert], out=of_rows[rows])
         return (
             order.summed(of_rows) if ctx.needs_input_grad[0] else None,
-            of_weights.to(weights.dtype) if ctx.needs_input_grad[1] else None,
+            of_scales[order.places].to(weights.dtype) if ctx.needs_input_grad[1] else None,
             None if of_gate_up is None else of_gate_up.result(),
             None if of_down is None else of_down.result(),
             None,
@@ -230,17 +232,29 @@ class _Experts(torch.autograd.Function):
 
 
 class _Sum:
-    """The gradient of stacked matrices [E, m, n], of those that are `trained`; in `main_grad` if it has one."""
+    """The gradient of stacked matrices [E, m, n], of those that are `trained`; in `main_grad` if it has one.
+
+    A matrix that has nothing yet is written, not added to: its zeros need neither be set nor read.
+    """
 
     def __init__(self, stacked: torch.Tensor, trained: frozenset[int] | None) -> None:
         self.trained = trained
         self.main = getattr(stacked, "main_grad", None)
-        self.value = torch.zeros_like(stacked) if self.main is None else self.main.open()
+        self.value = torch.empty_like(stacked) if self.main is None else self.main.value
+        self.empty = set(range(len(stacked))) if self.main is None or self.main.begin() else set()
 
     def add(self, expert: int, left: torch.Tensor, right: torch.Tensor) -> None:
         """Add left [m, r] @ right [r, n]."""
-        if self.trained is None or expert in self.trained:
+        if self.trained is not None and expert not in self.trained:
+            return
+        if expert in self.empty:
+            self.empty.remove(expert)
+            self.value[expert].copy_(left @ right)
+        else:
             self.value[expert].add_(left @ right)
 
     def result(self) -> torch.Tensor | None:
+        """The gradient, where it has no `main_grad`."""
+        for expert in self.empty:
+            self.value[expert].zero_()
         return self.value if self.main is None else None

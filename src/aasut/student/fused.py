@@ -23,7 +23,7 @@ from aasut.student.divergences import one_right, sparse
 from aasut.student.projection import Projection
 from aasut.student.targets import Dense, Sparse, Target
 
-BLOCK_ROWS = 256  # of logits at once on a CPU: with more its matrix products are no faster, below 64 much slower
+BLOCK_ROWS = 512  # of logits at once on a CPU: with more its matrix products are no faster, below 64 much slower
 LEAST_ROWS = 64  # a block is at most a quarter of all rows, but not below this
 BLOCK_VALUES = 2**27  # logits at once on a GPU, where larger products are faster
 PASS_VALUES = 2**19  # logits whose row losses are taken at once: they and their scratch stay in the cache

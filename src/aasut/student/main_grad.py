@@ -21,22 +21,25 @@ class MainGrad:
         self.begun = False
         self.divisor = 1.0
 
+    def begin(self) -> bool:
+        """Is there nothing of this step yet? Then `value` is whatever it was, and the caller writes all of it."""
+        first, self.begun = not self.begun, True
+        return first
+
     def open(self) -> torch.Tensor:
         """The sum so far, to be added to."""
-        if not self.begun:
+        if self.begin():
             self.value.zero_()
-            self.begun = True
         return self.value
 
     def add(self, gradient: torch.Tensor) -> None:
         """Add what autograd made: a whole gradient, or some rows of it in a sparse tensor."""
         if gradient.is_sparse:
             self.open().index_add_(0, gradient._indices()[0], gradient._values().float())
-        elif self.begun:
-            self.value.add_(gradient)
-        else:
+        elif self.begin():
             self.value.copy_(gradient)
-            self.begun = True
+        else:
+            self.value.add_(gradient)
 
 
 def of(parameter: torch.Tensor) -> MainGrad | None:
