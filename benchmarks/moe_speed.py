@@ -2,7 +2,9 @@
 
 The same random weights, and in every turn a new batch of 16 rows of 256 tokens that all get; a ratio is the median over
 turns of seconds of theirs over seconds of ours in the same turn, for a machine's speed may change by itself. Batches
-are new because experts' loads are, in use: oneDNN compiles a matrix product for each size that it meets.
+are new because experts' loads are, in use: oneDNN compiles a matrix product for each size that it meets, and keeps
+1,024 of them a process. So each has a process of its own, where what others compile takes nothing from it; none works
+while another does.
 
 training   a whole step: loss, gradients, clipping, AdamW on all weights. Ours computes in bfloat16 over float32
            masters; theirs by autocast, with each of its implementations of experts, and the best is the peer.
@@ -15,9 +17,13 @@ Of transformers' implementations, batched_mm copies an expert for every token (1
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,7 +53,7 @@ THEIRS = ("eager", "grouped_mm")
 
 def speed(progress: Progress) -> dict[str, Any]:
     """The figures."""
-    with tempfile.TemporaryDirectory() as scratch, memory.kept():  # as training does; for all that is timed
+    with tempfile.TemporaryDirectory() as scratch:
         sparse, dense = _models(Path(scratch), progress)
         found = _training(sparse)
         return found | _forward(sparse, dense) | _writing(sparse, dense)
@@ -69,23 +75,55 @@ def _models(scratch: Path, progress: Progress) -> tuple[Path, Path]:
 
 
 Work = Callable[[torch.Tensor], None]  # on the batch of a turn
+Make = Callable[[], Work]
 
 
 def _ids(turn: int) -> torch.Tensor:
     return torch.randint(0, 49000, (ROWS, WIDTH), generator=torch.Generator().manual_seed(turn))
 
 
-def _turns(work: dict[str, Work], rounds: int) -> dict[str, list[float]]:
+def _turns(makes: dict[str, Make], rounds: int) -> dict[str, list[float]]:
     """Seconds of each in every turn, after two that do not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(rounds + 2):
-        ids = _ids(turn)
-        for name, does in work.items():
-            began = time.perf_counter()
-            does(ids)
-            if turn > 1:
-                seconds[name].append(time.perf_counter() - began)
+    seconds: dict[str, list[float]] = {name: [] for name in makes}
+    with ExitStack() as stack:
+        pipes = {name: stack.enter_context(_process(make)) for name, make in makes.items()}
+        for turn in range(rounds + 2):
+            for name, pipe in pipes.items():
+                pipe.send(turn)
+                took = pipe.recv()
+                if turn > 1:
+                    seconds[name].append(took)
     return seconds
+
+
+@contextmanager
+def _process(make: Make) -> Iterator[Connection]:
+    """A process that has made ready, and gives the seconds of each turn that it is sent."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, make))
+    process.start()
+    theirs.close()
+    try:
+        ours.recv()
+        yield ours
+    finally:
+        ours.close()
+        process.join()
+
+
+def _serve(pipe: Connection, make: Make) -> None:
+    with memory.kept():  # as training does; for all that is timed
+        work = make()
+        pipe.send(None)
+        while True:
+            try:
+                ids = _ids(pipe.recv())
+            except EOFError:
+                return
+            began = time.perf_counter()
+            work(ids)
+            pipe.send(time.perf_counter() - began)
 
 
 def _over(seconds: dict[str, list[float]], name: str, ours: str = "ours") -> float:
@@ -106,16 +144,16 @@ def _theirs(folder: Path, kind: str, dtype: torch.dtype) -> Any:
 
 
 def _training(folder: Path) -> dict[str, Any]:
-    work: dict[str, Work] = {"ours": _our_step(folder)}
-    for kind in THEIRS:
-        work[kind] = _their_step(_theirs(folder, kind, torch.float32).train(), masters=True)
-    work["bfloat16"] = _their_step(_theirs(folder, "grouped_mm", choose_precision("auto")).train(), masters=False)
-    seconds = _turns(work, TRAINED)
-    best = min(THEIRS, key=lambda kind: median(seconds[kind]))
+    """Each of theirs beside ours: the memory of all at once would be too much."""
+    makes: dict[str, Make] = {kind: partial(_their_step, folder, kind, masters=True) for kind in THEIRS}
+    makes["bfloat16"] = partial(_their_step, folder, "grouped_mm", masters=False)
+    seconds = {name: _turns({"ours": partial(_our_step, folder), name: make}, TRAINED) for name, make in makes.items()}
+    best = min(THEIRS, key=lambda kind: median(seconds[kind][kind]))
+    rates = {"ours": _rates(seconds[best], ROWS * WIDTH)["ours"]}
     return {
-        "train_tokens_s": _rates(seconds, ROWS * WIDTH),
-        "train_ratio_vs_transformers": _over(seconds, best),
-        "train_ratio_vs_transformers_bfloat16": _over(seconds, "bfloat16"),
+        "train_tokens_s": rates | {name: _rates(each, ROWS * WIDTH)[name] for name, each in seconds.items()},
+        "train_ratio_vs_transformers": _over(seconds[best], best),
+        "train_ratio_vs_transformers_bfloat16": _over(seconds["bfloat16"], "bfloat16"),
     }
 
 
@@ -137,7 +175,8 @@ def _our_step(folder: Path) -> Work:
     return step
 
 
-def _their_step(model: Any, *, masters: bool) -> Work:
+def _their_step(folder: Path, kind: str, *, masters: bool) -> Work:
+    model = _theirs(folder, kind, torch.float32 if masters else choose_precision("auto")).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step(ids: torch.Tensor) -> None:
@@ -152,12 +191,10 @@ def _their_step(model: Any, *, masters: bool) -> Work:
 
 
 def _forward(sparse: Path, dense: Path) -> dict[str, Any]:
-    work: dict[str, Work] = {"ours": _our_pass(sparse), "dense": _our_pass(dense)}
-    precision = choose_precision("auto")
-    for kind in THEIRS:
-        work[kind] = _their_pass(_theirs(sparse, kind, precision).eval())
-    work["dense_transformers"] = _their_pass(_theirs(dense, "eager", precision).eval())
-    seconds = _turns(work, PASSED)
+    makes: dict[str, Make] = {"ours": partial(_our_pass, sparse), "dense": partial(_our_pass, dense)}
+    makes |= {kind: partial(_their_pass, sparse, kind) for kind in THEIRS}
+    makes["dense_transformers"] = partial(_their_pass, dense, "eager")
+    seconds = _turns(makes, PASSED)
     best = min(THEIRS, key=lambda kind: median(seconds[kind]))
     return {
         "forward_tokens_s": _rates(seconds, ROWS * WIDTH),
@@ -169,22 +206,25 @@ def _forward(sparse: Path, dense: Path) -> dict[str, Any]:
 
 
 def _writing(sparse: Path, dense: Path) -> dict[str, Any]:
-    engines = {"ours": load(sparse), "dense": load(dense)}
     found: dict[str, Any] = {}
     for batch in (1, ROWS):
-        work: dict[str, Work] = {
-            name: lambda ids, engine=engine, batch=batch: _write(engine, ids[:batch, :32])  # type: ignore[misc]
-            for name, engine in engines.items()
+        makes: dict[str, Make] = {
+            name: partial(_writes, folder, batch) for name, folder in (("ours", sparse), ("dense", dense))
         }
-        seconds = _turns(work, WROTE)
+        seconds = _turns(makes, WROTE)
         found[f"write_tokens_s_batch_{batch}"] = _rates(seconds, batch * ANSWER)
         found[f"write_ratio_vs_dense_active_batch_{batch}"] = _over(seconds, "dense")
     return found
 
 
-def _write(engine: TorchEngine, ids: torch.Tensor) -> None:
-    prompts = [Prompt(engine.tokenizer.decode(row), ANSWER) for row in ids.tolist()]
-    assert all(len(said.ids) == ANSWER for said in write(engine, prompts)), "an answer ended early"
+def _writes(folder: Path, batch: int) -> Work:
+    engine: TorchEngine = load(folder)
+
+    def once(ids: torch.Tensor) -> None:
+        prompts = [Prompt(engine.tokenizer.decode(row), ANSWER) for row in ids[:batch, :32].tolist()]
+        assert all(len(said.ids) == ANSWER for said in write(engine, prompts)), "an answer ended early"
+
+    return once
 
 
 def _our_pass(folder: Path) -> Work:
@@ -199,7 +239,9 @@ def _our_pass(folder: Path) -> Work:
     return once
 
 
-def _their_pass(model: Any) -> Work:
+def _their_pass(folder: Path, kind: str) -> Work:
+    model = _theirs(folder, kind, choose_precision("auto")).eval()
+
     def once(ids: torch.Tensor) -> None:
         with torch.inference_mode():
             model.model(input_ids=ids, position_ids=_positions(), use_cache=False)
