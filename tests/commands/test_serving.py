@@ -15,8 +15,9 @@ def figure(value: float) -> dict[str, float]:
 
 
 def facts() -> dict[str, Any]:
-    def arm(bits: float | None, over: float | None) -> dict[str, Any]:
-        plain = {"weights": 374_000_000, "active": 214_000_000, "megabytes": 748.0, "tokens_s": {"1": 21.4, "16": 1530}}
+    def arm(bits: float | None, over: float | None, engine: str = "openvino") -> dict[str, Any]:
+        plain = {"weights": 374_000_000, "active": 214_000_000, "megabytes": 748.0, "engine": engine,
+                 "tokens_s": {"1": 21.4, "16": 1530}}  # fmt: skip
         if bits is None:
             return plain
         costs = {"bits_per_byte": figure(bits), "over_mixture": None if over is None else figure(over)}
@@ -28,7 +29,7 @@ def facts() -> dict[str, Any]:
         "documents": {"pumps": 12, "general": 1234},
         "chosen_right": {"pumps": 0.914},
         "machine": "a processor",
-        "arms": {"mixture": arm(0.9, None), "students": arm(1.0, 0.1), "dense_active": arm(None, None)},
+        "arms": {"mixture": arm(0.9, None, "torch"), "students": arm(1.0, 0.1), "dense_active": arm(None, None)},
         "verdict": {"sentences": ["The mixture serves this best: so and so."]},
     }
 
@@ -43,5 +44,7 @@ def test_a_row_an_arm_and_a_row_a_set() -> None:
     assert "dense, as many a token 374 M 214 M 748 21 1,530 not trained (--dense)" in lines
     assert "bits per byte documents mixture students" in lines
     assert "general 1,234 0.900 +0.100 ± 0.100" in lines
+    engines = "torch (mixture); openvino (students · dense, a token)"
+    assert f"Timed on a processor, each on the engine that serves it: {engines}." in " ".join(lines)
     assert "The classifier gives its own student to 91 % of pumps, by the whole text." in lines
     assert lines[-1] == "The mixture serves this best: so and so."

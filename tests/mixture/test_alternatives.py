@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import mixed
 from aasut.economics.operations import Weights
@@ -46,6 +47,9 @@ def test_a_mixture_is_held_against_its_students_and_dense_models(root: Path) -> 
     for arm in ("dense_active", "dense_total"):
         assert "bits_per_byte" not in arms[arm]
         assert arms[arm]["tokens_s"]["16"] > 0 < arms[arm]["tokens_s"]["1"]
+    engines = {arm: of["engine"] for arm, of in arms.items()}
+    dense = "torch" if torch.cuda.is_available() else "openvino"
+    assert engines == {"mixture": "torch", "students": dense, "dense_active": dense, "dense_total": dense}
     for of in arms.values():
         assert of["megabytes"] == pytest.approx(of["weights"] * 4 / 1e6)
     routers = 2 * 3 * 64

@@ -36,11 +36,20 @@ def tables(found: Facts) -> list[Any]:
         second.add_row(Text(name), f"{documents:,}", *cells)
     right = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in found["chosen_right"].items())
     said = [
-        f"On documents of tune; beside the mixture's, how many more. Timed on {found['machine']}.",
+        "On documents of tune; beside the mixture's, how many more.",
+        f"Timed on {found['machine']}, each on the engine that serves it: {_engines(arms)}.",
         f"The classifier gives its own student to {right}, by the whole text.",
         *found["verdict"]["sentences"],
     ]
     return [first, second, *map(Text, said)]
+
+
+def _engines(arms: Facts) -> str:
+    """What each engine runs."""
+    named: dict[str, list[str]] = {}
+    for name, of in arms.items():
+        named.setdefault(of["engine"], []).append(SHORT[name])
+    return "; ".join(f"{engine} ({' · '.join(names)})" for engine, names in named.items())
 
 
 def _mean(of: Facts) -> str:

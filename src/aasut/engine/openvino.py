@@ -45,10 +45,21 @@ def _known(source: gguf_read.Gguf) -> bool:
     return source.architecture in ARCHITECTURES and not source.get("expert_count", 0)
 
 
-def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> OpenVinoEngine:
-    """Load a GGUF file, or a safetensors folder of a Llama model. Raises EngineError for what OpenVINO cannot read."""
+def packs(folder: Path) -> bool:
+    """Can the safetensors folder be loaded, by way of a GGUF file?"""
+    written = {name: kind for name, kind in gguf_write.WRITTEN.items() if experts.of(name) is None}
+    known = [[name] for name, architecture in written.items() if architecture in ARCHITECTURES]
+    return read_json(folder / "config.json").get("architectures") in known
+
+
+def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True, kept: Path | None = None) -> OpenVinoEngine:
+    """Load a GGUF file, or a safetensors folder of a Llama model. Raises EngineError for what OpenVINO cannot read.
+
+    kept: where what OpenVINO makes of it is kept, in aasut's cache unless said.
+    """
+    kept = cache_root() / "openvino" if kept is None else kept
     if path.is_dir():
-        path = _packed(path)
+        path = _packed(path, kept)
     source = gguf_read.read(path)
     if not _known(source):
         kind = f"{source.architecture!r} with experts" if source.get("expert_count", 0) else repr(source.architecture)
@@ -63,24 +74,19 @@ def load(path: Path, *, precision: str = "auto", prefix_cache: bool = True) -> O
         precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
     if precision not in PRECISIONS:
         raise EngineError(f"There is no precision {precision!r}.", "Choose auto, bfloat16 or float32.")
-    graph = _graph(path)
+    graph = _graph(path, kept)
     _projection(core.read_model(graph))
     return OpenVinoEngine(graph, source, precision, prefix_cache=prefix_cache)
 
 
-def _packed(folder: Path) -> Path:
+def _packed(folder: Path, kept: Path) -> Path:
     """The GGUF file of a folder, written once for its weights and tokenizer, and kept by their hash."""
-    config = read_json(folder / "config.json")
-    written = {name: kind for name, kind in gguf_write.WRITTEN.items() if experts.of(name) is None}
-    known = [[name] for name, architecture in written.items() if architecture in ARCHITECTURES]
-    if config.get("architectures") not in known:
-        raise EngineError(
-            f"OpenVINO reads no folder of {', '.join(config.get('architectures') or ['an unknown architecture'])}.",
-            "Take the engine torch, or a GGUF file.",
-        )
+    if not packs(folder):
+        kinds = read_json(folder / "config.json").get("architectures") or ["an unknown architecture"]
+        raise EngineError(f"OpenVINO reads no folder of {', '.join(kinds)}.", "Take the engine torch, or a GGUF file.")
     names = [file.name for file in safetensors.files(folder)]
     content = digest([[name, file_hash(folder / name)] for name in (*names, "config.json", "tokenizer.json")])
-    file = cache_root() / "openvino" / f"{content}.gguf"
+    file = kept / f"{content}.gguf"
     with alone(file.with_suffix(".lock")):
         if not file.exists():
             work = file.with_suffix(".partial")
@@ -89,11 +95,11 @@ def _packed(folder: Path) -> Path:
     return file
 
 
-def _graph(path: Path) -> Path:
+def _graph(path: Path, kept: Path) -> Path:
     """OpenVINO's graph of a GGUF file, built once a file and kept by its hash."""
     import openvino_genai
 
-    folder = cache_root() / "openvino" / f"{file_hash(path)}-{openvino_genai.get_version().split('-')[0]}"
+    folder = kept / f"{file_hash(path)}-{openvino_genai.get_version().split('-')[0]}"
     graph = folder / "openvino_model.xml"
     if graph.exists():
         return graph

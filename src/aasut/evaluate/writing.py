@@ -1,7 +1,8 @@
-"""How fast models write: tokens a second on the engine torch, alone and in batches, taking turns."""
+"""How fast models write: tokens a second, alone and in batches, each on the engine that would serve it, in turns."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aasut.progress import Progress
 
 if TYPE_CHECKING:
-    from aasut.engine.torch import TorchEngine
+    from aasut.engine.base import Engine
     from aasut.formats.tokenizer import Tokenizer
 
 PROMPT = 32  # tokens
@@ -54,6 +55,18 @@ def prompts(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], count: int) ->
     return found
 
 
+def engine_of(folder: Path) -> str:
+    """The engine that `auto` takes for the model's GGUF file: on a CPU OpenVINO for those that it reads, else torch.
+
+    On a GPU all are timed on torch, since vLLM would take the card's memory for each.
+    """
+    import torch
+
+    from aasut.engine import openvino
+
+    return "openvino" if not torch.cuda.is_available() and openvino.packs(folder) else "torch"
+
+
 def measure(
     arms: Mapping[str, Sequence[Path]], texts: Sequence[str], precision: str, effort: Effort, progress: Progress
 ) -> dict[str, dict[str, list[float]]]:
@@ -62,14 +75,13 @@ def measure(
     An arm is a model, or several that are in memory at once: prompt i is model i's, modulo their number, and a batch's
     parts are written one after the other. Whatever ends an answer is passed over.
     """
-    from aasut.engine.torch import load
-
     batches = (1, len(texts))
     found: dict[str, dict[str, list[float]]] = {name: {str(batch): [] for batch in batches} for name in arms}
     with ExitStack() as stack, progress.steps("timing", (effort.turns + 1) * len(arms)) as shown:
-        engines: dict[str, list[TorchEngine]] = {}
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        engines: dict[str, list[Any]] = {}
         for name, folders in arms.items():
-            engines[name] = [load(folder, precision=precision) for folder in folders]
+            engines[name] = [_loaded(folder, precision, scratch) for folder in folders]
             for engine in engines[name]:
                 stack.callback(engine.close)
                 engine.tokenizer.end_ids = frozenset()
@@ -84,6 +96,14 @@ def measure(
                         found[name][str(batch)].append(speed)
                 shown.advance()
     return found
+
+
+def _loaded(folder: Path, precision: str, scratch: Path) -> Engine:
+    from aasut.engine import openvino, torch
+
+    if engine_of(folder) == "openvino":
+        return openvino.load(folder, precision=precision, kept=scratch)
+    return torch.load(folder, precision=precision)
 
 
 def _speed(engines: Sequence[Any], texts: Sequence[str], first: int, answer: int) -> float:

@@ -144,15 +144,17 @@ class Alternatives:
 
         wide = {arm: self.dense.wide(times) for arm, times in self.times.items()}
         effort = writing.Effort(*EFFORT[scale])
+        arms = {MIXTURE: [self.mixture.path / MODEL], STUDENTS: [self.texts.branch(name) for name in self.served]}
+        arms |= {arm: [made.path / MODEL] for arm, made in wide.items()}
+        engines = {arm: writing.engine_of(models[0]) for arm, models in arms.items()}
 
         def build(folder: Path) -> dict[str, Any]:
-            arms = {MIXTURE: [self.mixture.path / MODEL], STUDENTS: [self.texts.branch(name) for name in self.served]}
-            arms |= {arm: [made.path / MODEL] for arm, made in wide.items()}
             texts = [[passage.text for passage in self.held.sets[name]] for name in self.served]
             prompts = writing.prompts(self.texts.tokenizer, texts, BATCH)
-            return {"turns": writing.measure(arms, prompts, self.recipe.train.precision, effort, self.progress)}
+            turns = writing.measure(arms, prompts, self.recipe.train.precision, effort, self.progress)
+            return {"turns": turns, "engines": engines}
 
-        settings = [writing.machine(), asdict(effort), BATCH, self.served, self.recipe.train.precision, list(wide)]
+        settings = [writing.machine(), asdict(effort), BATCH, self.served, self.recipe.train.precision, engines]
         before = [self.mixture, *self._branches(), *wide.values(), *self.held.read()]
         return self._stage("writing", settings, before, build)
 
@@ -177,14 +179,18 @@ class Alternatives:
         from aasut.evaluate import writing
         from aasut.evaluate.between import mean
 
-        speeds = {arm: writing.medians(turns) for arm, turns in self.speed(scale).facts["turns"].items()}
+        timed = self.speed(scale).facts
+        speeds = {arm: writing.medians(turns) for arm, turns in timed["turns"].items()}
         models: dict[str, Artefact | None] = {MIXTURE: self.mixture, STUDENTS: None}
         if dense:
             models |= {arm: self.dense.trained(arm, times, self.spent()) for arm, times in self.times.items()}
         costs = self.held.costs(models)
         fields = [costs[name] for name in self.served]
         more = {(a, b): mean([one.more(a, b, CONFIDENCE) for one in fields]) for a in models for b in models if a != b}
-        arms = {arm: self._size(arm) | {"tokens_s": speeds[arm]} for arm in (MIXTURE, STUDENTS, *self.times)}
+        arms = {
+            arm: self._size(arm) | {"tokens_s": speeds[arm], "engine": timed["engines"][arm]}
+            for arm in (MIXTURE, STUDENTS, *self.times)
+        }
         for arm, model in models.items():
             arms[arm] |= {
                 "bits_per_byte": mean([one.per_byte(arm, CONFIDENCE) for one in fields]).as_dict(),
