@@ -124,13 +124,15 @@ def test_no_token_is_dropped_however_uneven_the_loads_are() -> None:
         torch.testing.assert_close(together, alone)
 
 
-def test_gradients_are_added_where_the_sum_over_micro_batches_is_kept() -> None:
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_gradients_are_added_where_the_sum_over_micro_batches_is_kept(chosen: torch.Tensor) -> None:
     hidden, weights, module = layer()
-    plain = gradients(experts.forward(module, hidden, CHOSEN[0], weights), module.gate_up_proj, module.down_proj)
+    plain = gradients(experts.forward(module, hidden, chosen, weights), module.gate_up_proj, module.down_proj)
     for stacked in (module.gate_up_proj, module.down_proj):
         stacked.main_grad = MainGrad(stacked)
+        stacked.main_grad.value.fill_(7.0)  # of a step before
     for _ in range(2):
-        (experts.forward(module, hidden, CHOSEN[0], weights) * torch.arange(1.0, 9)).sum().backward()  # type: ignore[no-untyped-call]
+        (experts.forward(module, hidden, chosen, weights) * torch.arange(1.0, 9)).sum().backward()  # type: ignore[no-untyped-call]
     for stacked, once in zip((module.gate_up_proj, module.down_proj), plain, strict=True):
         assert stacked.grad is None
         torch.testing.assert_close(stacked.main_grad.value, 2 * once)
