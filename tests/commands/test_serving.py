@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from rich.console import Console
 
 from aasut.commands import serving
-
-
-def figure(value: float) -> dict[str, float]:
-    return {"value": value, "lower": value - 0.1, "upper": value + 0.1}
-
-
-def facts() -> dict[str, Any]:
-    def arm(bits: float | None, over: float | None, engine: str = "openvino") -> dict[str, Any]:
-        plain = {"weights": 374_000_000, "active": 214_000_000, "megabytes": 748.0, "engine": engine,
-                 "tokens_s": {"1": 21.4, "16": 1530}}  # fmt: skip
-        if bits is None:
-            return plain
-        costs = {"bits_per_byte": figure(bits), "over_mixture": None if over is None else figure(over)}
-        return plain | costs | {"sets": {"pumps": costs, "general": costs}}
-
-    return {
-        "run": "works",
-        "fields": ["pumps"],
-        "documents": {"pumps": 12, "general": 1234},
-        "chosen_right": {"pumps": 0.914},
-        "machine": "a processor",
-        "arms": {"mixture": arm(0.9, None, "torch"), "students": arm(1.0, 0.1), "dense_active": arm(None, None)},
-        "verdict": {"sentences": ["The mixture serves this best: so and so."]},
-    }
+from serving_facts import facts
 
 
 def test_a_row_an_arm_and_a_row_a_set() -> None:
@@ -47,4 +23,4 @@ def test_a_row_an_arm_and_a_row_a_set() -> None:
     engines = "torch (mixture); openvino (students · dense, a token)"
     assert f"Timed on a processor, each on the engine that serves it: {engines}." in " ".join(lines)
     assert "The classifier gives its own student to 91 % of pumps, by the whole text." in lines
-    assert lines[-1] == "The mixture serves this best: so and so."
+    assert lines[-2:] == ["The mixture serves this best: so and so.", "In pictures: runs/works/serving.html"]

@@ -15,6 +15,7 @@ from aasut.errors import StoreError
 from aasut.mixture import alternatives, stages
 from aasut.progress import Progress
 from aasut.recipe import MixtureRecipe
+from aasut.report import serving
 from aasut.store import Store
 from command_line import command
 
@@ -64,6 +65,8 @@ def test_a_mixture_is_held_against_its_students_and_dense_models(root: Path) -> 
     code, out, err = command("plan", root / "works", "--json")
     assert (code, made(err)) == (0, set())
     assert json.loads(out) == first
+    page = (root / "works" / "serving.html").read_text()
+    assert serving.html(first) == page
 
     code, out, err = command("plan", "works", "--root", root, "--dense", "--json")
     assert code == 0, err
@@ -125,8 +128,10 @@ def test_what_is_no_mixture_or_changed_since_is_one_line(root: Path) -> None:
 
 
 def test_what_was_removed_serves_no_more_and_where_all_experts_are_active_there_is_one_dense_model(root: Path) -> None:
+    (root / "works" / "serving.html").write_text("of the mixture before")
     recipe = MixtureRecipe.model_validate(mixed.plain(added=["chess.yaml"], removed=["pumps"]))
     stages.build(recipe, root.parent, root, QUIET)
+    assert not (root / "works" / "serving.html").exists()
     found = alternatives.compare(root / "works", QUIET, dense=False)
     assert found["fields"] == ["ledger", "chess"]
     assert list(found["documents"]) == ["ledger", "chess", "general"]

@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aasut.economics.sparse import BATCH, MIXTURE, megabytes
+from aasut.report.serving import HEADS, SHORT
 from aasut.report.table import columns
 
 Facts = Mapping[str, Any]
-HEADS = {
-    "mixture": "mixture",
-    "students": "students, classifier",
-    "dense_active": "dense, as many a token",
-    "dense_total": "dense, as many in all",
-}
-SHORT = {"mixture": "mixture", "students": "students", "dense_active": "dense, a token", "dense_total": "dense, in all"}
 UNTRAINED = "not trained (--dense)"
 
 
@@ -40,6 +34,7 @@ def tables(found: Facts) -> list[Any]:
         f"Timed on {found['machine']}, each on the engine that serves it: {_engines(arms)}.",
         f"The classifier gives its own student to {right}, by the whole text.",
         *found["verdict"]["sentences"],
+        f"In pictures: {found['page']}",
     ]
     return [first, second, *map(Text, said)]
 

@@ -56,17 +56,22 @@ def folder_of(run: str, root: Path) -> Path | None:
 
 
 def compare(folder: Path, progress: Progress, *, dense: bool) -> dict[str, Any]:
-    """Figures of all arms, and which to serve. `dense`: train the dense models too, and measure what they say.
+    """Figures of all arms, and which to serve; serving.html in the folder shows them. `dense`: train the dense models
+    too, and measure what they say.
 
     What was done before is reused; what a kill interrupted goes on. Raises AasutError.
     """
+    from aasut.report import serving
+
     if not (folder / RECIPE).is_file():
         raise StoreError(f"The recipe of {folder.name} is not in {folder}.", "Mix it again, then plan from it.")
     recipe, scale = recipes.load(folder / RECIPE), str(_report(folder)["scale"])
     members = members_of(recipe, folder, scale)
     with Store(folder.parent / STORE) as store:
         alternatives = Alternatives(recipe, members, store, folder.parent, progress)
-        return {"run": recipe.name, **alternatives.facts(scale, dense=dense)}
+        found = {"run": recipe.name, "page": str(folder / serving.PAGE), **alternatives.facts(scale, dense=dense)}
+    serving.write(found, folder)
+    return found
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -201,6 +206,7 @@ class Alternatives:
                 arms[arm] |= {name: model.facts[name] for name in ("operations", "tokens")}
         return {
             "kind": "mixture",
+            "model": self.mixture.fingerprint,
             "fields": self.served,
             "documents": {name: len(one.bytes) for name, one in costs.items()},
             "chosen_right": self.held.choices().facts["right"],

@@ -316,9 +316,12 @@ class MixtureStages:
 
     def publish(self, done: dict[str, Artefact], folder: Path, scale: str) -> Made:
         """Gather the report, and copy it and the model into `folder`."""
+        from aasut.report import serving
+
         report = self.report(done, scale)
         self.store.finished(self.recipe.name, report)
         shown = [done[MODEL], report]
+        serving.forget(folder, done[MODEL].fingerprint)
         publish(shown, folder, text_at(self.recipe, self.base, folder))
         return Made(folder, json.loads((report.path / REPORT).read_text(encoding="utf-8")), 0)
 
