@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ LONG = (
     *("test_benchmarks.py", "test_training_text.py", "test_options.py", "test_kill.py", "test_text.py", "test_cli.py"),
     "test_prefer.py",
 )
+
+
+def pytest_configure() -> None:
+    """Processes that the tests start can be interrupted, also where a shell runs the tests in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
