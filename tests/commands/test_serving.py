@@ -21,6 +21,6 @@ def test_a_row_an_arm_and_a_row_a_set() -> None:
     assert "bits per byte documents mixture students" in lines
     assert "general 1,234 0.900 +0.100 ± 0.100" in lines
     engines = "torch (mixture); openvino (students · dense, a token)"
-    assert f"Timed on a processor, each on the engine that serves it: {engines}." in " ".join(lines)
+    assert f"Timed on a processor, on the engines {engines}." in " ".join(lines)
     assert "The classifier gives its own student to 91 % of pumps, by the whole text." in lines
     assert lines[-2:] == ["The mixture serves this best: so and so.", "In pictures: runs/works/serving.html"]

@@ -31,7 +31,7 @@ def tables(found: Facts) -> list[Any]:
     right = ", ".join(f"{100 * share:.0f} % of {name}" for name, share in found["chosen_right"].items())
     said = [
         "On documents of tune; beside the mixture's, how many more.",
-        f"Timed on {found['machine']}, each on the engine that serves it: {_engines(arms)}.",
+        f"Timed on {found['machine']}, on the engines {_engines(arms)}.",
         f"The classifier gives its own student to {right}, by the whole text.",
         *found["verdict"]["sentences"],
         f"In pictures: {found['page']}",

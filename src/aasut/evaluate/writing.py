@@ -1,4 +1,4 @@
-"""How fast models write: tokens a second, alone and in batches, each on the engine that would serve it, in turns."""
+"""How fast models write: tokens a second, alone and in batches, on the engines that would serve them, in turns."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def prompts(tokenizer: Tokenizer, texts: Sequence[Sequence[str]], count: int) ->
 def engine_of(folder: Path) -> str:
     """The engine that `auto` takes for the model's GGUF file: on a CPU OpenVINO for those that it reads, else torch.
 
-    On a GPU all are timed on torch, since vLLM would take the card's memory for each.
+    On a GPU it is torch for all: vLLM would take the card's memory for each of those that are timed in turns.
     """
     import torch
 
