@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from aasut.files import write_atomically
 from aasut.report.drawing import COLOURS, chart, svg
+from aasut.report.page import template
 
 Facts = Mapping[str, Any]
 PAGE = "adaptation.html"
@@ -26,19 +27,12 @@ def write(name: str, facts: Facts, folder: Path) -> None:
 
 def html(name: str, facts: Facts) -> str:
     """The page of these facts; every text in them is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": lambda value: f"{value:,}", "bits": bits_per_byte, "quotient": quotient}
+    filters = {"number": lambda value: f"{value:,}", "bits": bits_per_byte, "quotient": quotient}
     accounts = {
         SOURCES[source]: facts["train"]["conservation"][f"adapt {source} (tokens)"]
         for source in facts["train"]["tokens_learned"]
     }
-    page = environment.get_template(PAGE)
-    return page.render(
+    return template(PAGE, filters).render(
         name=name, sets=facts["evaluate"]["sets"], roles=list(ROLES), chart=bits(facts["evaluate"]["sets"]),
         sentences=sentences(facts), accounts=accounts, measured=facts["evaluate"], train=facts["train"],
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from aasut.files import write_atomically
 from aasut.report import router
 from aasut.report.adaptation import bits, bits_per_byte, quotient
+from aasut.report.page import template
 
 Facts = Mapping[str, Any]
 PAGE = "mixture.html"
@@ -28,20 +29,14 @@ def write(name: str, facts: Facts, folder: Path) -> None:
 
 def html(name: str, facts: Facts) -> str:
     """The page of these facts; every text in them is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {
+    filters = {
         "number": lambda value: f"{value:,}",
         "bits": bits_per_byte,
         "over": over,
         "share": lambda value: f"{100 * value:.0f} %",
     }
     used = {"training": {"experts": facts["router"]}}
-    return environment.get_template(PAGE).render(
+    return template(PAGE, filters).render(
         name=name, facts=facts, roles=HEADS, chart=bits(facts["sets"], ROLES), sentences=sentences(facts),
         layers=router.loads(used), groups=router.groups(used), means=means(facts["router"]),
     )  # fmt: skip

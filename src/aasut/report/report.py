@@ -30,6 +30,7 @@ from aasut.report import (
     tornado,
     words,
 )
+from aasut.report.page import template
 from aasut.report.table import Facts
 from aasut.store import write_atomically
 
@@ -78,16 +79,7 @@ def write(facts: Facts, folder: Path) -> None:
 
 def html(facts: Facts) -> str:
     """The page of these facts; every text in them is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "percent": table.percent,
         "interval": table.interval,
         "parameters": table.parameters,
@@ -110,7 +102,7 @@ def html(facts: Facts) -> str:
         "initial": lambda text: text[:1].upper() + text[1:],
         "words": lambda name: str(name).replace("_", " "),
     }
-    return environment.get_template("template.html").render(
+    return template("template.html", filters).render(
         facts=facts,
         models=table.models(facts),
         cheaper=table.cheaper,

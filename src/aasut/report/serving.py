@@ -12,6 +12,7 @@ from aasut.economics.sparse import BATCH, megabytes
 from aasut.files import write_atomically
 from aasut.report.adaptation import bits, bits_per_byte
 from aasut.report.drawing import COLOURS, chart, svg
+from aasut.report.page import template
 
 Facts = Mapping[str, Any]
 PAGE = "serving.html"
@@ -43,18 +44,12 @@ def _mark(model: str) -> str:
 
 def html(found: Facts) -> str:
     """The page of these facts; every text in them is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": _number, "millions": _millions, "megabytes": megabytes, "bits": bits_per_byte}
+    filters = {"number": _number, "millions": _millions, "megabytes": megabytes, "bits": bits_per_byte}
     known = {name: of for name, of in found["arms"].items() if "sets" in of}
     sets = {
         name: {"models": {SHORT[arm]: of["sets"][name] for arm, of in known.items()}} for name in found["documents"]
     }
-    return environment.get_template(PAGE).render(
+    return template(PAGE, filters).render(
         found=found, heads=HEADS, known=[SHORT[arm] for arm in known], batch=BATCH, mark=Markup(_mark(found["model"])),
         worth=worth(found), bits_of=bits(sets, {SHORT[arm]: colour for arm, colour in ROLES.items()}), sets=sets,
     )  # fmt: skip

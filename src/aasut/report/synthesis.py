@@ -20,6 +20,7 @@ from aasut.economics.cost import usd
 from aasut.files import write_atomically
 from aasut.recipe.field import FieldRecipe
 from aasut.report.drawing import COLOURS, chart, svg
+from aasut.report.page import template
 from aasut.report.report import reasons
 from aasut.report.table import percent
 from aasut.types import Conservation
@@ -97,17 +98,7 @@ def write(facts: Facts, folder: Path) -> None:
 
 def html(facts: Facts) -> str:
     """The page of these facts; every text in them is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: _shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
-    environment.filters |= {
+    filters = {
         "percent": percent,
         "usd": usd,
         "reasons": reasons,
@@ -115,7 +106,7 @@ def html(facts: Facts) -> str:
         "initial": lambda text: text[:1].upper() + text[1:],
         "cut": _cut,
     }
-    return environment.get_template("synthesis.html").render(
+    return template("synthesis.html", filters, finalize=_finally).render(
         facts=facts,
         whole=facts["conservation"]["filtered"],
         way=way(facts),
@@ -123,6 +114,11 @@ def html(facts: Facts) -> str:
         unread=facts["unread"][:LISTED],
         shown=sorted(facts["samples"], key=lambda reason: (reason != "kept", -_lost(facts)[reason], reason)),
     )
+
+
+def _finally(value: Any) -> Any:
+    """What is put out for a value of the template."""
+    return _shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def way(facts: Facts) -> Markup:
